@@ -1,0 +1,1 @@
+"""What the operator sees: one thin module per command group; rendering apart."""
