@@ -1,6 +1,6 @@
 """The command tree.
 
-Commands parse, open, call one operation and render. Judgement lives in the verbs, and what a result looks like
+Commands parse, open, call one operation and render. Judgement lives in the verbs, and how a result looks
 in the renderers; nothing here catches errors, since `main` is where an error becomes an exit status.
 """
 
