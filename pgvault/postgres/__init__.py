@@ -1,0 +1,1 @@
+"""What PostgreSQL says: LSNs, WAL names, pg_control, pages, programs, servers. No repository here."""
