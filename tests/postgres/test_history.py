@@ -118,7 +118,7 @@ def histories(draw: st.DrawFn) -> TimelineHistory:
 def test_every_history_reads_back_and_every_position_has_one_timeline(
     history: TimelineHistory, position: int
 ) -> None:
-    """Printed as PostgreSQL prints it, it parses to itself; a timeline holds what lies between its switches."""
+    """Printed as PostgreSQL prints it, it parses to itself; a timeline lies between its switches."""
     content = "".join(f"{e.timeline}\t{e.switch_lsn}\t{e.reason}\n" for e in history.entries).encode()
 
     assert TimelineHistory.parse(content, history.timeline) == history
