@@ -1,0 +1,157 @@
+"""From configuration to an opened repository: the seam between what the operator wrote and the library.
+
+A repository is named either by a configuration file, or, on a machine that has lost everything, by a URL and a
+key (`--repository URL --key file:escrow.txt`). A `RepositorySource` holds that reference, never a secret, so that a
+restore can write it beside the restored directory for `wal fetch`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgvault.config import (
+    ClusterConfig,
+    Config,
+    CopyConfig,
+    PassphraseKey,
+    Secret,
+    decode_key,
+    find_config,
+    load_config,
+    parse_config,
+)
+from pgvault.errors import ConfigInvalid, UsageError
+from pgvault.repository.catalog import clusters
+from pgvault.repository.keys import Credential
+from pgvault.repository.repository import Copy, Repository, open_repository
+from pgvault.stores.base import StoreLocation
+from pgvault.stores.open import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySource:
+    """A reference to a repository that holds no secret: a configuration file, or a URL and where the key is."""
+
+    config: Path | None = None  # absolute
+    url: str | None = None
+    key: str | None = None  # file:PATH or env:NAME
+    region: str | None = None
+    endpoint_url: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the JSON form, absent fields left out."""
+        fields = {
+            "config": None if self.config is None else str(self.config),
+            "url": self.url,
+            "key": self.key,
+            "region": self.region,
+            "endpoint_url": self.endpoint_url,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RepositorySource:
+        """Read the JSON form."""
+        config = document.get("config")
+        return cls(
+            None if config is None else Path(config),
+            document.get("url"),
+            document.get("key"),
+            document.get("region"),
+            document.get("endpoint_url"),
+        )
+
+    def load(self) -> Config:
+        """Return the configuration: the file's, or a minimal one made from URL and key."""
+        if self.url is None:
+            return load_config(find_config(self.config))
+        if self.key is None:
+            raise UsageError("--repository needs --key", hint="Say --key file:PATH or --key env:NAME.")
+        copy = {"url": self.url, "region": self.region, "endpoint_url": self.endpoint_url}
+        document = {"repository": {"key": self.key, "copies": {"given": copy}}, "clusters": {}}
+        return parse_config(json.loads(json.dumps(document)), where="--repository")
+
+
+def make_source(
+    config: Path | None,
+    *,
+    url: str | None = None,
+    key: str | None = None,
+    region: str | None = None,
+    endpoint_url: str | None = None,
+) -> RepositorySource:
+    """Return the source that the options name. Relative key files are made absolute, so that it can be kept."""
+    if url is not None:
+        if key is not None and key.startswith("file:"):
+            key = f"file:{Path(key.removeprefix('file:')).resolve()}"
+        return RepositorySource(None, url, key, region, endpoint_url)
+    if key is not None:
+        raise UsageError("--key goes with --repository", hint="The configuration names its own key.")
+    return RepositorySource(find_config(config).resolve())
+
+
+def open_from(config: Config) -> Repository:
+    """Open the repository that a configuration describes."""
+    return open_repository(make_copies(config), read_credential(config))
+
+
+def make_copies(config: Config) -> list[Copy]:
+    """Return the configured copies, in order; nothing is asked of them yet."""
+    return [Copy(name, open_store(locate(copy))) for name, copy in config.repository.copies.items()]
+
+
+def locate(copy: CopyConfig) -> StoreLocation:
+    """Return where a copy lives, its credentials read."""
+    return StoreLocation(
+        url=copy.url,
+        region=copy.region,
+        endpoint_url=copy.endpoint_url,
+        profile=copy.profile,
+        addressing=copy.addressing,
+        credentials=copy.credentials(),
+    )
+
+
+def read_credential(config: Config) -> Credential:
+    """Return the configured key or passphrase. Raises KeyUnusable."""
+    key = config.repository.key
+    if isinstance(key, PassphraseKey):
+        return Credential("passphrase", key.passphrase.read())
+    assert isinstance(key, Secret)
+    return Credential("raw", decode_key(key.read(), where=str(key)))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCluster:
+    """A cluster's name and configuration, and the repository, open."""
+
+    name: str
+    config: ClusterConfig
+    repository: Repository
+    source: RepositorySource
+    time_zone: str
+
+
+def open_cluster(source: RepositorySource, name: str | None) -> OpenedCluster:
+    """Open the named cluster, or the only one.
+
+    A source by URL knows no configuration: there the repository says which clusters exist.
+    """
+    config = source.load()
+    repository = open_from(config)
+    if source.url is None:
+        name, cluster = config.cluster(name)
+        return OpenedCluster(name, cluster, repository, source, config.timezone)
+    names = clusters(repository)
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name is None or name not in names:
+        raise ConfigInvalid(
+            f"the repository holds no cluster {name!r}" if name else f"the repository holds {len(names)} clusters",
+            hint="Name one with --cluster: " + ", ".join(names),
+        )
+    return OpenedCluster(name, ClusterConfig(dsn=""), repository, source, config.timezone)

@@ -1,0 +1,300 @@
+"""The configuration file, typed: what is stored where, which clusters, what was promised.
+
+    repository:
+      key: file:/etc/pgvault/key                 # or env:NAME, or {passphrase: file:...}
+      copies:
+        primary: {url: "file:///srv/pgvault"}    # the first decides what exists; or s3://bucket/prefix
+    clusters:
+      main:
+        dsn: "host=/var/run/postgresql dbname=postgres"
+
+Unknown keys are errors, secrets are never written here but referred to (`file:PATH`, `env:NAME`), durations
+are `15m`, `4h`, `30d`. This module and cli/ are the only ones that read the environment.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from pgvault.errors import ConfigInvalid, ConfigUnknownKey, KeyUnusable, PgvaultError, PlainSecret
+from pgvault.instants import parse_duration
+
+SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
+CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+KEY_BYTES = 32
+
+
+def _duration(value: object) -> object:
+    """Let `15m` stand for a timedelta; anything else is for pydantic to refuse."""
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class Section(BaseModel):
+    """A part of the file: frozen, and strict about keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Secret(Section):
+    """Where a secret is; never the secret itself."""
+
+    source: Literal["file", "env"]
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, *, what: str) -> Secret:
+        """Read `file:PATH` or `env:NAME`. Raises PlainSecret for anything else."""
+        source, _, name = text.partition(":")
+        if source not in ("file", "env") or not name:
+            raise PlainSecret(
+                f"{what} is written into the configuration",
+                hint="Write file:PATH or env:NAME; the secret itself stays out of the configuration.",
+            )
+        return cls(source="file" if source == "file" else "env", name=name)
+
+    def read(self) -> bytes:
+        """Return the secret's bytes, less one trailing newline. Raises KeyUnusable."""
+        if self.source == "env":
+            value = os.environ.get(self.name)
+            if value is None:
+                raise KeyUnusable(f"environment variable {self.name!r} is not set")
+            return os.fsencode(value)
+        try:
+            content = Path(self.name).read_bytes()
+        except OSError as error:
+            raise KeyUnusable(f"secret file {self.name!r} can not be read: {error.strerror}") from error
+        return content.removesuffix(b"\n").removesuffix(b"\r")
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.name}"
+
+
+def _secret(what: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: Secret.parse(value, what=what) if isinstance(value, str) else value)
+
+
+class PassphraseKey(Section):
+    """A key slot that a passphrase opens (scrypt)."""
+
+    passphrase: Annotated[Secret, _secret("the passphrase")]
+
+
+def decode_key(content: bytes, *, where: str) -> bytes:
+    """Return 32 bytes from hex or base64 text. Raises KeyUnusable, never guesses or pads."""
+    text = content.decode("ascii", "replace").strip("\r\n")
+    if re.fullmatch(r"[0-9A-Fa-f]{64}", text):
+        return bytes.fromhex(text)
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if len(decoded) != KEY_BYTES:
+        raise KeyUnusable(
+            f"key in {where!r} is not {KEY_BYTES} bytes as hex or base64",
+            hint="Make one with: pgvault init --generate-key FILE",
+        )
+    return decoded
+
+
+class CopyConfig(Section):
+    """One copy of the repository: an object store prefix and how to reach it."""
+
+    url: str
+    region: str | None = None
+    endpoint_url: str | None = None
+    profile: str | None = None
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    access_key: Annotated[Secret, _secret("access_key")] | None = None
+    secret_key: Annotated[Secret, _secret("secret_key")] | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not re.match(r"(file:///|s3://[^/])", value):
+            raise ValueError("a copy's url begins with file:/// or s3://bucket")
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise PlainSecret("a copy's url holds credentials", hint="Use access_key and secret_key.")
+        return value
+
+    def credentials(self) -> tuple[str, str] | None:
+        """Return (access key, secret key) when both are configured, else None: boto3's own chain."""
+        if self.access_key is None or self.secret_key is None:
+            return None
+        return self.access_key.read().decode(), self.secret_key.read().decode()
+
+
+class RepositoryConfig(Section):
+    """Where backups and WAL live, and which key opens them."""
+
+    key: Annotated[Secret, _secret("repository.key")] | PassphraseKey
+    copies: dict[str, CopyConfig] = Field(min_length=1)
+
+
+class Objectives(Section):
+    """What was promised; None where nothing was."""
+
+    rpo: Duration | None = None
+    rto: Duration | None = None
+
+
+class Schedule(Section):
+    """Cron expressions: the one source for cron, systemd, Helm and 'next scheduled'."""
+
+    backup: str | None = None
+    drill: str | None = None
+
+
+class CheckConfig(Section):
+    """An integrity query: its result is measured against a threshold."""
+
+    name: str
+    query: str
+    threshold: float = 0
+    severity: str = "critical"
+    action: str | None = None
+    database: str | None = None
+    measure: Literal["auto", "value", "rows"] = "auto"
+    null: Literal["fail", "pass"] = "fail"
+
+
+class DrillConfig(Section):
+    """Where and how drills run."""
+
+    scratch: Path | None = None
+    timeout: Duration = timedelta(hours=4)
+
+
+class ClusterConfig(Section):
+    """One PostgreSQL cluster."""
+
+    dsn: str
+    password: Annotated[Secret, _secret("password")] | None = None
+    data_directory: Path | None = None
+    objectives: Objectives = Objectives()
+    schedule: Schedule = Schedule()
+    checks: tuple[CheckConfig, ...] = ()
+    drill: DrillConfig = DrillConfig()
+    archive_wait: Duration = timedelta(minutes=2)
+    jobs: int = Field(default=4, ge=1, le=64)
+
+    @field_validator("dsn")
+    @classmethod
+    def _dsn(cls, value: str) -> str:
+        if re.search(r"(^|[\s?&])password\s*=", value) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", value):
+            raise PlainSecret("dsn holds a password", hint="Use password: file:PATH, or ~/.pgpass.")
+        return value
+
+    @field_validator("checks", mode="before")
+    @classmethod
+    def _checks(cls, value: object) -> object:
+        """Accept a list, `{data_validation: {checks: […]}}`, or a path to a file of either shape."""
+        if isinstance(value, str):
+            value = _load_yaml(Path(value))
+        if isinstance(value, Mapping) and "data_validation" in value:
+            value = value["data_validation"]
+        if isinstance(value, Mapping) and "checks" in value:
+            value = value["checks"]
+        return value
+
+
+class Config(Section):
+    """The whole file."""
+
+    repository: RepositoryConfig
+    clusters: dict[str, ClusterConfig] = {}
+    timezone: str = "UTC"
+
+    @field_validator("clusters")
+    @classmethod
+    def _names(cls, value: dict[str, ClusterConfig]) -> dict[str, ClusterConfig]:
+        for name in value:
+            if not CLUSTER_NAME.fullmatch(name):
+                raise ValueError(f"cluster name {name!r} must be lower-case letters, digits, '_' or '-'")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"unknown time zone {value!r}") from error
+        return value
+
+    def cluster(self, name: str | None) -> tuple[str, ClusterConfig]:
+        """Return the named cluster, or the only one. Raises ConfigInvalid."""
+        if name is None:
+            if len(self.clusters) != 1:
+                raise ConfigInvalid(
+                    f"the configuration has {len(self.clusters)} clusters",
+                    hint="Name one with --cluster: " + ", ".join(self.clusters),
+                )
+            name = next(iter(self.clusters))
+        if name not in self.clusters:
+            raise ConfigInvalid(f"cluster {name!r} is not configured", hint="Known: " + ", ".join(self.clusters))
+        return name, self.clusters[name]
+
+
+def find_config(explicit: Path | None) -> Path:
+    """Return the file to read: `explicit`, else $PGVAULT_CONFIG, else the search path."""
+    if explicit is None and os.environ.get("PGVAULT_CONFIG"):
+        explicit = Path(os.environ["PGVAULT_CONFIG"])
+    if explicit is not None:
+        return explicit
+    for candidate in SEARCH_PATH:
+        if candidate.exists():
+            return candidate
+    raise ConfigInvalid(
+        "no configuration was found",
+        hint="Looked for --config, PGVAULT_CONFIG, " + ", ".join(map(str, SEARCH_PATH)) + ".",
+    )
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the file at `path`. Raises ConfigInvalid, ConfigUnknownKey, PlainSecret."""
+    return parse_config(_load_yaml(path), where=str(path))
+
+
+def parse_config(document: object, *, where: str) -> Config:
+    """Check a parsed document; `where` names it in errors. Same errors as `load_config`."""
+    if not isinstance(document, dict):
+        raise ConfigInvalid(f"configuration {where!r} is empty or not a mapping")
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise _explain(error, where) from error
+
+
+def _load_yaml(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return yaml.safe_load(file)
+    except OSError as error:
+        raise ConfigInvalid(f"configuration {str(path)!r} can not be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigInvalid(f"configuration {str(path)!r} is not YAML: {error}") from error
+
+
+def _explain(error: ValidationError, where: str) -> PgvaultError:
+    """Turn pydantic's list into one sentence about the first problem; values are never echoed."""
+    problems = error.errors(include_url=False, include_input=False)
+    unknown = [p for p in problems if p["type"] == "extra_forbidden"]
+    first = (unknown or problems)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if unknown:
+        return ConfigUnknownKey(f"unknown key {place!r} in {where!r}", hint="Is it a typo? Nothing was done.")
+    return ConfigInvalid(f"{place or 'configuration'} in {where!r}: {first['msg'].lower()}")

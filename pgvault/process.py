@@ -1,0 +1,188 @@
+"""Run other programs; the only module that imports `subprocess`.
+
+    run       argv → text                     waits, raises when the program fails
+    attempt   argv → Finished                 waits, for programs whose status is part of the answer
+    start     argv → Process                  returns at once; the child outlives this process
+
+Never a shell, always a deadline. `env` is the *whole* environment of the program; without one the program
+inherits ours. Secrets go there (or to a file), never in `argv`, which every user of the machine can read.
+What a program prints is decoded as UTF-8; bytes that are none survive as surrogate escapes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgvault.errors import ProgramFailed, ProgramMissing
+
+QUOTED_LINES = 6  # of a failed program's stderr: enough for an error with its DETAIL and HINT
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ended by itself."""
+
+    status: int  # exit status; negative: killed by that signal
+    output: str  # everything it printed on stdout
+    errors: str  # everything it printed on stderr
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    input: str | None = None,  # noqa: A002  as subprocess names it
+) -> str:
+    """Run `argv` and return what it printed on stdout.
+
+    `timeout` is in seconds. Raises ProgramMissing when there is no such program, ProgramFailed when it exits
+    non-zero, is killed or runs past `timeout`; the message carries the last lines of its stderr.
+    """
+    finished = attempt(argv, timeout=timeout, env=env, cwd=cwd, input=input)
+    if finished.status != 0:
+        raise ProgramFailed(f"{_name(argv)} {_ending(finished.status)}{_quoted(finished.errors or finished.output)}")
+    return finished.output
+
+
+def attempt(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    input: str | None = None,  # noqa: A002  as subprocess names it
+) -> Finished:
+    """Run `argv` to its end, whatever its exit status.
+
+    Raises ProgramMissing when there is no such program, ProgramFailed when it runs past `timeout` seconds.
+    However this call ends, by Ctrl-C too, the program and what it started in its process group are gone.
+    """
+    child = _popen(argv, env=env, cwd=cwd, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL)
+    with child:
+        try:
+            output, errors = child.communicate(
+                None if input is None else input.encode("utf-8", "surrogateescape"), timeout=timeout
+            )
+        except subprocess.TimeoutExpired as error:
+            _kill_group(child)
+            seen = (error.stderr or b"").decode("utf-8", "replace")
+            raise ProgramFailed(f"{_name(argv)} did not finish within {timeout:g} s{_quoted(seen)}") from None
+        except BaseException:
+            _kill_group(child)
+            raise
+    return Finished(
+        child.returncode, output.decode("utf-8", "surrogateescape"), errors.decode("utf-8", "surrogateescape")
+    )
+
+
+def start(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    cwd: Path | None = None,
+) -> Process:
+    """Start `argv` in a session of its own, stdout and stderr appended to `log`, and return at once.
+
+    The child survives Ctrl-C and our own end; whoever starts it stops it. Raises ProgramMissing.
+    """
+    with log.open("ab") as sink:
+        child = _popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, sink=sink.fileno())
+    return Process(child)
+
+
+class Process:
+    """A child that runs beside us, known by its process id."""
+
+    def __init__(self, child: _Child) -> None:
+        self._child = child
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def poll(self) -> int | None:
+        """Return the exit status (negative: a signal), or None while it runs."""
+        return self._child.poll()
+
+    def signal(self, number: int) -> None:
+        """Send a signal; a child that has ended is left alone, its process id may be somebody else's by now."""
+        self._child.send_signal(number)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end and return the exit status. Raises ProgramFailed after `timeout` seconds."""
+        try:
+            return self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ProgramFailed(f"process {self.pid} did not end within {timeout:g} s") from None
+
+
+class _Child(subprocess.Popen[bytes]):
+    """A Popen that may outlive its object: that is the point of `start`, not a leak to warn of."""
+
+    def __del__(self) -> None:
+        return None
+
+
+def _popen(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    stdin: int,
+    sink: int | None = None,
+) -> _Child:
+    try:
+        return _Child(
+            [os.fspath(word) for word in argv],
+            stdin=stdin,
+            stdout=subprocess.PIPE if sink is None else sink,
+            stderr=subprocess.PIPE if sink is None else sink,
+            env=env,
+            cwd=cwd,
+            # A group of its own, so that a timeout takes the program's children along: one of them left alive
+            # with our pipe open would keep us waiting for ever.
+            start_new_session=True,
+        )
+    except OSError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise ProgramFailed(f"{_name(argv)} can not run in '{cwd}': {error.strerror}") from error
+        raise ProgramMissing(f"program '{os.fspath(argv[0])}' can not be run: {error.strerror}") from error
+
+
+def _kill_group(child: _Child) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _name(argv: Sequence[str | Path]) -> str:
+    """The program an operator would recognise: what runs it as another user is not the one that failed."""
+    words = [os.fspath(word) for word in argv]
+    if "--" in words[:-1] and Path(words[0]).name in {"unshare", "setpriv"}:
+        words = words[words.index("--") + 1 :]
+    return Path(words[0]).name
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"failed with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def _quoted(text: str) -> str:
+    """The last lines as one clause, printable: `: line; line`."""
+    printable = text.encode("utf-8", "replace").decode("utf-8")
+    lines = [line.strip() for line in printable.splitlines() if line.strip()]
+    return f": {'; '.join(lines[-QUOTED_LINES:])}" if lines else ""

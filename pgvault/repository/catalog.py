@@ -1,0 +1,106 @@
+"""The catalog: every backup of a cluster, from its roots and nothing else.
+
+A label without a root is unfinished, one whose root is an *aborted* record never will be finished; neither is ever
+listed as a backup. A root that does not open is reported beside the others, never skipped in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError
+from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
+from pgvault.repository import layout
+from pgvault.repository.manifest import Manifest
+from pgvault.repository.objects import put_json, read_json
+from pgvault.repository.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A label whose root is there and does not open."""
+
+    label: str
+    error: PgvaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The backups of one cluster."""
+
+    cluster: str
+    backups: tuple[Manifest, ...]  # oldest first, by system, timeline and start LSN
+    unreadable: tuple[Unreadable, ...]
+    unfinished: tuple[str, ...]  # labels without a root: running, or killed
+    aborted: tuple[str, ...]
+
+    def find(self, label: str) -> Manifest:
+        """Return the backup with that label. Raises ObjectMissing, or why its root does not open."""
+        for manifest in self.backups:
+            if manifest.label == label:
+                return manifest
+        for entry in self.unreadable:
+            if entry.label == label:
+                raise entry.error
+        raise ObjectMissing(f"there is no backup {label!r} of cluster {self.cluster!r}", hint="See: pgvault list")
+
+
+def read_catalog(repository: Repository, cluster: str) -> Catalog:
+    """Open every root of a cluster."""
+    backups: list[Manifest] = []
+    unreadable: list[Unreadable] = []
+    unfinished: list[str] = []
+    aborted: list[str] = []
+    for label in repository.deciding.store.children(layout.backups(cluster)):
+        try:
+            root = read_root(repository, cluster, label)
+        except ObjectMissing:
+            unfinished.append(label)
+        except PgvaultError as error:
+            unreadable.append(Unreadable(label, error))
+        else:
+            if root is None:
+                aborted.append(label)
+            else:
+                backups.append(root)
+    return Catalog(cluster, _ordered(backups), tuple(unreadable), tuple(unfinished), tuple(aborted))
+
+
+def clusters(repository: Repository) -> list[str]:
+    """Return the names of all clusters in the repository."""
+    return sorted(repository.deciding.store.children(layout.CLUSTERS))
+
+
+def read_root(repository: Repository, cluster: str, label: str) -> Manifest | None:
+    """Open one root; None when it is an aborted record. Raises ObjectMissing, ObjectCorrupt."""
+    path = layout.manifest(cluster, label)
+    header = ObjectHeader.decode(repository.deciding.store.get_range(path, 0, HEADER.size), where=path)
+    if header.kind is Kind.ABORTED:
+        read_json(repository, path, Kind.ABORTED)
+        return None
+    manifest = Manifest.from_json(read_json(repository, path, Kind.MANIFEST), where=path)
+    if manifest.label != label or manifest.cluster != cluster:
+        raise ObjectCorrupt(f"manifest {path!r} says it is {manifest.label!r} of {manifest.cluster!r}")
+    return manifest
+
+
+def commit_manifest(repository: Repository, manifest: Manifest) -> None:
+    """Put the root: from here on the backup exists. Raises ObjectExists when the label was aborted."""
+    path = layout.manifest(manifest.cluster, manifest.label)
+    put_json(repository, path, Kind.MANIFEST, document=manifest.to_json())
+
+
+def abort_label(repository: Repository, cluster: str, label: str, *, reason: str) -> None:
+    """Put an aborted record where the root would go: that label can never be committed any more."""
+    document: dict[str, Any] = {"aborted": 1, "label": label, "reason": reason}
+    put_json(repository, layout.manifest(cluster, label), Kind.ABORTED, document=document)
+
+
+def _ordered(backups: list[Manifest]) -> tuple[Manifest, ...]:
+    """Order by timeline and start LSN within a system, systems by their first backup; never by label."""
+    first = {
+        system: min(b.started_at for b in backups if b.system_identifier == system)
+        for system in {b.system_identifier for b in backups}
+    }
+    return tuple(sorted(backups, key=lambda b: (first[b.system_identifier], b.timeline, b.start_lsn)))

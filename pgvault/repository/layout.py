@@ -1,0 +1,112 @@
+"""The name of every object of format 1, and nothing else: a name is computed here or nowhere.
+
+    pgvault.json                                       identity of the repository
+    keys/<n>                                           key documents, the highest n counts
+    clusters/<cluster>/systems/<system id>             which system identifiers this cluster has had
+    clusters/<cluster>/watermarks/<time>-<random>      "at this server time WAL stood here, nothing was open"
+    clusters/<cluster>/backups/<label>/manifest        the root; writing it commits the backup
+    clusters/<cluster>/backups/<label>/refs            clear: SHA-256 and name of everything it needs
+    clusters/<cluster>/backups/<label>/{parts,maps,packs}/<n>
+    clusters/<cluster>/wal/<system id>/<16 digits>/<WAL file name>
+    clusters/<cluster>/wal/<system id>/<timeline>.history
+    clusters/<cluster>/drills/<id>
+
+Numbers are eight decimal digits from 00000000 (key documents: from 00000001), so that names sort as numbers do.
+Names sort by component, not by string.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+IDENTITY = "pgvault.json"
+KEYS = "keys"
+CLUSTERS = "clusters"
+LABEL = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+
+
+def key_document(number: int) -> str:
+    """Name of key document `number`, counted from 1."""
+    return f"{KEYS}/{number:08d}"
+
+
+def cluster(name: str) -> str:
+    """Prefix of all that belongs to a cluster."""
+    return f"{CLUSTERS}/{name}"
+
+
+def systems(cluster_name: str) -> str:
+    """Prefix of the cluster's system records."""
+    return f"{cluster(cluster_name)}/systems"
+
+
+def system(cluster_name: str, system_identifier: int) -> str:
+    """Name of one system record."""
+    return f"{systems(cluster_name)}/{system_identifier}"
+
+
+def watermarks(cluster_name: str) -> str:
+    """Prefix of the cluster's watermarks."""
+    return f"{cluster(cluster_name)}/watermarks"
+
+
+def backups(cluster_name: str) -> str:
+    """Prefix of the cluster's backups."""
+    return f"{cluster(cluster_name)}/backups"
+
+
+def backup(cluster_name: str, label: str) -> str:
+    """Prefix of one backup."""
+    return f"{backups(cluster_name)}/{label}"
+
+
+def manifest(cluster_name: str, label: str) -> str:
+    """Name of a backup's root."""
+    return f"{backup(cluster_name, label)}/manifest"
+
+
+def refs(cluster_name: str, label: str) -> str:
+    """Name of a backup's clear list of what it needs."""
+    return f"{backup(cluster_name, label)}/refs"
+
+
+def part(cluster_name: str, label: str, number: int) -> str:
+    """Name of a piece of the file list."""
+    return f"{backup(cluster_name, label)}/parts/{number:08d}"
+
+
+def block_map(cluster_name: str, label: str, number: int) -> str:
+    """Name of a piece of the block maps."""
+    return f"{backup(cluster_name, label)}/maps/{number:08d}"
+
+
+def pack(cluster_name: str, label: str, number: int) -> str:
+    """Name of a pack."""
+    return f"{backup(cluster_name, label)}/packs/{number:08d}"
+
+
+def wal(cluster_name: str, system_identifier: int) -> str:
+    """Prefix of the WAL of one system."""
+    return f"{cluster(cluster_name)}/wal/{system_identifier}"
+
+
+def wal_file(cluster_name: str, system_identifier: int, name: str) -> str:
+    """Name of a WAL file: a segment, .partial, .backup (by its first 16 digits) or .history."""
+    prefix = wal(cluster_name, system_identifier)
+    return f"{prefix}/{name}" if name.endswith(".history") else f"{prefix}/{name[:16]}/{name}"
+
+
+def drills(cluster_name: str) -> str:
+    """Prefix of the cluster's drill reports."""
+    return f"{cluster(cluster_name)}/drills"
+
+
+def stamp(at: datetime) -> str:
+    """An aware UTC instant as the first part of a label: 20260115T103000Z."""
+    return at.strftime("%Y%m%dT%H%M%SZ")
+
+
+def make_label(at: datetime, random: bytes) -> str:
+    """A backup's or drill's id: when it started (UTC) and two random bytes, so that clocks may repeat."""
+    return f"{stamp(at)}-{random[:2].hex()}"

@@ -1,0 +1,40 @@
+"""Which WAL files a system has in the repository: names from the store, history files read and parsed.
+
+A listing says what should be there, not that it opens; whoever needs a segment reads it (repository/walobjects.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pgvault.postgres.history import TimelineHistory
+from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
+from pgvault.repository import layout
+from pgvault.repository.repository import Repository
+from pgvault.repository.walobjects import read_wal_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WalInventory:
+    """The archived WAL of one system."""
+
+    system_identifier: int
+    segment_size: int  # bytes
+    segments: frozenset[WalSegment]
+    histories: Mapping[int, TimelineHistory]  # by the timeline they describe
+
+
+def read_inventory(repository: Repository, cluster: str, system_identifier: int, *, segment_size: int) -> WalInventory:
+    """List a system's segments and read its history files. Raises ObjectCorrupt for a name none of ours."""
+    prefix = layout.wal(cluster, system_identifier)
+    segments: set[WalSegment] = set()
+    histories: dict[int, TimelineHistory] = {}
+    for entry in repository.deciding.store.list(prefix):
+        file = parse_wal_name(entry.key.rpartition("/")[2])
+        if isinstance(file, SegmentFile):
+            segments.add(file.segment(segment_size))
+        elif isinstance(file, TimelineHistoryFile):
+            _, content = read_wal_bytes(repository, cluster, system_identifier, entry.key.rpartition("/")[2])
+            histories[file.timeline] = TimelineHistory.parse(file.timeline, content)
+    return WalInventory(system_identifier, segment_size, frozenset(segments), histories)

@@ -1,0 +1,176 @@
+"""WAL files as stored: one sealed object per file, its first frame an info document.
+
+    frame 0 = {"wal": 1, "name", "length", "sha256", "system_identifier", "timeline", "start_lsn" | null,
+               "last_write_at", "pushed_at"}        JSON; times ISO 8601 UTC, from the pushing host's clock
+    frame 1… = the file's bytes
+
+The clear header carries HMAC(SHA-256 of the file), so that "is this the content I hold?" costs one small read and
+no plaintext. A WAL file is put once and never replaced: the same content again is success, other content under
+its name is an error for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pgvault.errors import ObjectCorrupt, ObjectExists, WalMismatch, WrongKey
+from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
+from pgvault.pipeline.seal import Buffer, content_hmac, open_frames, seal, split
+from pgvault.postgres.lsn import Lsn
+from pgvault.repository import layout
+from pgvault.repository.objects import Stored, address
+from pgvault.repository.repository import Repository
+from pgvault.stores.commit import put_object
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WalInfo:
+    """What the info frame says of a WAL file."""
+
+    name: str
+    length: int  # bytes of the file
+    sha256: bytes  # of the file
+    system_identifier: int
+    timeline: int
+    start_lsn: Lsn | None  # of a segment; None for history files
+    last_write_at: datetime  # mtime in pg_wal
+    pushed_at: datetime
+
+    def encode(self) -> bytes:
+        """Return the info frame."""
+        document = {
+            "wal": 1,
+            "name": self.name,
+            "length": self.length,
+            "sha256": self.sha256.hex(),
+            "system_identifier": str(self.system_identifier),
+            "timeline": self.timeline,
+            "start_lsn": None if self.start_lsn is None else str(self.start_lsn),
+            "last_write_at": self.last_write_at.isoformat(),
+            "pushed_at": self.pushed_at.isoformat(),
+        }
+        return json.dumps(document, sort_keys=True).encode()
+
+    @classmethod
+    def decode(cls, frame: bytes, *, where: str) -> WalInfo:
+        """Read an info frame. Raises ObjectCorrupt."""
+        try:
+            document: Mapping[str, Any] = json.loads(frame)
+            start = document["start_lsn"]
+            return cls(
+                name=document["name"],
+                length=int(document["length"]),
+                sha256=bytes.fromhex(document["sha256"]),
+                system_identifier=int(document["system_identifier"]),
+                timeline=int(document["timeline"]),
+                start_lsn=None if start is None else Lsn.parse(start),
+                last_write_at=datetime.fromisoformat(document["last_write_at"]),
+                pushed_at=datetime.fromisoformat(document["pushed_at"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ObjectCorrupt(f"WAL object {where!r} has a malformed info frame") from error
+
+
+class WalOutcome(StrEnum):
+    """What a push did."""
+
+    STORED = "stored"
+    ALREADY = "already there"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWal:
+    """A WAL object that was read back whole."""
+
+    info: WalInfo
+    stored: Stored
+
+
+def put_wal(repository: Repository, cluster: str, info: WalInfo, *, content: Buffer) -> WalOutcome:
+    """Store a WAL file; durable in the deciding copy when it returns.
+
+    Raises WalMismatch when other content has that name. What is to be written is opened and compared first,
+    since a compressor that writes bad data is found too late at the restore (pitfall 81).
+    """
+    path = layout.wal_file(cluster, info.system_identifier, info.name)
+    key = repository.keys.active
+    place = address(repository, path, Kind.WAL)
+    content_name = content_hmac(key, repository.id, info.sha256)
+    sealed = seal(_frames(info, content), place, key=key, content=content_name)
+    check = hashlib.sha256()
+    opened = open_frames(sealed.body, place, keys=repository.keys.by_id)
+    next(opened)
+    for frame in opened:
+        check.update(frame)
+    if check.digest() != info.sha256:
+        raise ObjectCorrupt(f"WAL file {info.name!r} changed while it was read, or did not survive sealing")
+    try:
+        put_object(repository.deciding.store, path, sealed.body)
+    except ObjectExists as error:
+        if holds_content(repository, path, info.sha256):
+            logger.debug("%s was archived before, with the same content", info.name)
+            return WalOutcome.ALREADY
+        raise WalMismatch(
+            f"WAL file {info.name!r} is archived already, with other content",
+            hint="Two servers archive under one cluster name, or a restored one archives into its source's history.",
+        ) from error
+    return WalOutcome.STORED
+
+
+def holds_content(repository: Repository, path: str, plain_sha256: bytes) -> bool:
+    """Tell whether the object at `path` holds exactly that plaintext, by its header alone."""
+    raw = repository.deciding.store.get_range(path, 0, HEADER.size)
+    header = ObjectHeader.decode(raw, where=path)
+    key = repository.keys.by_id.get(header.key_id)
+    if key is None:
+        raise WrongKey(f"object {path!r} is sealed with key {header.key_id}, which is not at hand")
+    return hmac.compare_digest(header.content_hmac, content_hmac(key, repository.id, plain_sha256))
+
+
+def read_wal(
+    repository: Repository, cluster: str, system_identifier: int, name: str
+) -> tuple[StoredWal, Iterator[bytes]]:
+    """Return a WAL object's info and its plaintext frames; the iterator raises at its end unless whole.
+
+    Raises ObjectMissing (confirmed), ObjectCorrupt. Nothing may use the bytes before the iterator ended.
+    """
+    path = layout.wal_file(cluster, system_identifier, name)
+    body = repository.deciding.store.get(path)
+    frames = open_frames(body, address(repository, path, Kind.WAL), keys=repository.keys.by_id)
+    info = WalInfo.decode(next(frames), where=path)
+    if info.name != name or info.system_identifier != system_identifier:
+        raise ObjectCorrupt(f"WAL object {path!r} says it is {info.name!r} of system {info.system_identifier}")
+    stored = Stored(path, len(body), hashlib.sha256(body).digest(), 0)
+    return StoredWal(info, stored), _whole(frames, info, path)
+
+
+def read_wal_bytes(repository: Repository, cluster: str, system_identifier: int, name: str) -> tuple[StoredWal, bytes]:
+    """Return a WAL object's info and its whole, checked plaintext."""
+    wal, frames = read_wal(repository, cluster, system_identifier, name)
+    return wal, b"".join(frames)
+
+
+def _frames(info: WalInfo, content: Buffer) -> Iterator[Buffer]:
+    yield info.encode()
+    yield from split(content)
+
+
+def _whole(frames: Iterator[bytes], info: WalInfo, path: str) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    length = 0
+    for frame in frames:
+        digest.update(frame)
+        length += len(frame)
+        yield frame
+    if length != info.length or digest.digest() != info.sha256:
+        raise ObjectCorrupt(f"WAL object {path!r} does not hold what its info frame says")

@@ -1,0 +1,71 @@
+"""Watermarks: "at this time of the server's clock, WAL stood here and no transaction was open".
+
+    clusters/<cluster>/watermarks/<YYYYMMDDTHHMMSSZ>-<4 hex>
+      = sealed JSON {"system_identifier", "server_at", "lsn", "timeline", "is_idle", "source"}
+
+What an idle watermark proves: every commit whose time is at or before `server_at` lies before `lsn`. (The clock was
+read first, then a snapshot without any transaction in progress, then the LSN; a transaction that got its number
+later takes its commit time later.) So on an idle server a moment after the last commit is still a provable
+target. It says nothing if the server's clock was set back.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+
+from pgvault.pipeline.header import Kind
+from pgvault.postgres.lsn import Lsn
+from pgvault.repository import layout
+from pgvault.repository.objects import put_json, read_json
+from pgvault.repository.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWatermark:
+    """One watermark."""
+
+    system_identifier: int
+    server_at: datetime  # aware UTC, server clock
+    lsn: Lsn  # insert position read after the clock
+    timeline: int
+    is_idle: bool  # only then it proves anything
+    source: str  # "backup", "check", …
+
+
+def put_watermark(repository: Repository, cluster: str, mark: StoredWatermark) -> None:
+    """Store a watermark."""
+    name = layout.make_label(mark.server_at, os.urandom(2))
+    document = {
+        "system_identifier": str(mark.system_identifier),
+        "server_at": mark.server_at.isoformat(),
+        "lsn": str(mark.lsn),
+        "timeline": mark.timeline,
+        "is_idle": mark.is_idle,
+        "source": mark.source,
+    }
+    put_json(repository, f"{layout.watermarks(cluster)}/{name}", Kind.WATERMARK, document=document)
+
+
+def read_watermarks(
+    repository: Repository, cluster: str, system_identifier: int, *, since: datetime
+) -> tuple[StoredWatermark, ...]:
+    """Return the system's watermarks from `since` on, oldest first. Raises ObjectCorrupt."""
+    marks = []
+    prefix = layout.watermarks(cluster)
+    for name in repository.deciding.store.children(prefix):
+        if name < layout.stamp(since):
+            continue
+        document = read_json(repository, f"{prefix}/{name}", Kind.WATERMARK)
+        mark = StoredWatermark(
+            int(document["system_identifier"]),
+            datetime.fromisoformat(document["server_at"]),
+            Lsn.parse(document["lsn"]),
+            int(document["timeline"]),
+            bool(document["is_idle"]),
+            str(document["source"]),
+        )
+        if mark.system_identifier == system_identifier:
+            marks.append(mark)
+    return tuple(sorted(marks, key=lambda mark: mark.server_at))
