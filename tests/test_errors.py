@@ -17,9 +17,7 @@ ARCHIVER_FAILURE_MAX = 125  # PostgreSQL's archiver takes a higher status for a 
 TREE_LINE = re.compile(
     r"^    (?P<indent>[ │]*)(?:[├└]── )?(?P<name>[A-Z]\w+) +(?P<code>\d+) +(?P<meaning>.+)$", re.MULTILINE
 )
-TABLE_LINE = re.compile(
-    r"^\| *(?P<code>\d+) *\| *`(?P<name>[A-Z]\w+)` *\| *(?P<meaning>.+?) *\|$", re.MULTILINE
-)
+TABLE_LINE = re.compile(r"^\| *(?P<code>\d+) *\| *`(?P<name>[A-Z]\w+)` *\| *(?P<meaning>.+?) *\|$", re.MULTILINE)
 
 
 def tree_of_classes(parent: type[PgvaultError]) -> Iterator[type[PgvaultError]]:
@@ -71,9 +69,7 @@ def test_docstring_draws_the_tree() -> None:
 
 def test_readme_lists_the_same_exit_codes() -> None:
     """The README's table says what the drawing says, in the same words and order."""
-    table = [
-        (int(row["code"]), row["name"], row["meaning"]) for row in TABLE_LINE.finditer(README.read_text())
-    ]
+    table = [(int(row["code"]), row["name"], row["meaning"]) for row in TABLE_LINE.finditer(README.read_text())]
 
     assert table == [(int(line["code"]), line["name"], line["meaning"]) for line in DRAWN]
 
