@@ -46,7 +46,7 @@ _CHECKPOINT = struct.Struct("<Q2I?")  # at 40: redo, timeline, previous timeline
 _CHECKPOINT_TIME = struct.Struct("<q")  # at 104
 _RECOVERY = struct.Struct("<QI4xQQ?")  # at 136
 _SETTINGS = struct.Struct("<i?3x5i?")  # at 172
-_LAYOUT = struct.Struct("<I4xd4I")  # at 204
+_LAYOUT = struct.Struct("<Id4I")  # at 204
 _DATA_CHECKSUMS = struct.Struct("<?3xI")  # at 248: float8 by value, data checksum version
 
 

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
-
     import numpy.typing as npt
 
+    Buffer = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
     Words = npt.NDArray[np.uint32]
 
 PAGE_BYTES = 8192
@@ -57,10 +56,10 @@ def check_pages(buffer: Buffer, *, first_block: int, start_lsn: int) -> list[int
     `start_lsn` are not judged. The caller reads a reported page again before it believes it: the page may
     have been in the middle of being written. Raises ValueError when `buffer` is no whole number of pages.
     """
-    words = np.frombuffer(buffer, dtype="<u4")
-    if words.nbytes % PAGE_BYTES:
-        raise ValueError(f"{words.nbytes} bytes are not a whole number of pages")
-    pages = words.reshape(-1, ROWS, LANES)
+    size = memoryview(buffer).nbytes
+    if size % PAGE_BYTES:
+        raise ValueError(f"{size} bytes are not a whole number of pages")
+    pages = np.frombuffer(buffer, dtype="<u4").reshape(-1, ROWS, LANES)
     bad: list[int] = []
     for start in range(0, len(pages), BEST_PAGES):
         part = pages[start : start + BEST_PAGES]

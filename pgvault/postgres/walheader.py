@@ -1,8 +1,9 @@
 """The long header that begins every WAL segment: whose WAL it is, and which piece of it.
 
-    magic[2] | info[2] | timeline[4] | page LSN[8] | remaining[4] | 0[4] | system id[8] | segment size[4] | block size[4]
+    magic[2] | flags[2] | timeline[4] | page LSN[8] | remaining[4] | 0[4]
+        | system identifier[8] | segment size[4] | block size[4]                    40 bytes, little-endian
 
-40 bytes, little-endian. The magic differs per major version. A server recycles old segments by renaming them,
+The magic differs per major version. A server recycles old segments by renaming them,
 so a file's name alone proves nothing; this header does for the first page. It says nothing about the rest of the
 segment: records behind it carry their own CRCs, which pg_waldump checks.
 """
