@@ -1,0 +1,1 @@
+"""Where bytes live: one protocol (`base`), a directory (`file`), a bucket (`s3`)."""
