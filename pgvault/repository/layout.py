@@ -3,6 +3,7 @@
     pgvault.json                                       identity of the repository
     keys/<n>                                           key documents, the highest n counts
     clusters/<cluster>/systems/<system id>             which system identifiers this cluster has had
+    clusters/<cluster>/systems/first                   which of them came first: two that race compete for this name
     clusters/<cluster>/watermarks/<time>-<random>      "at this server time WAL stood here, nothing was open"
     clusters/<cluster>/backups/<label>/manifest        the root; writing it commits the backup
     clusters/<cluster>/backups/<label>/refs            clear: SHA-256 and name of everything it needs
@@ -18,7 +19,7 @@ Names sort by component, not by string.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 IDENTITY = "pgvault.json"
 KEYS = "keys"
@@ -44,6 +45,11 @@ def systems(cluster_name: str) -> str:
 def system(cluster_name: str, system_identifier: int) -> str:
     """Name of one system record."""
     return f"{systems(cluster_name)}/{system_identifier}"
+
+
+def first_system(cluster_name: str) -> str:
+    """Name of the record of the system that came first."""
+    return f"{systems(cluster_name)}/first"
 
 
 def watermarks(cluster_name: str) -> str:
@@ -103,8 +109,8 @@ def drills(cluster_name: str) -> str:
 
 
 def stamp(at: datetime) -> str:
-    """An aware UTC instant as the first part of a label: 20260115T103000Z."""
-    return at.strftime("%Y%m%dT%H%M%SZ")
+    """An aware instant, in UTC, as the first part of a label: 20260115T103000Z."""
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def make_label(at: datetime, random: bytes) -> str:
