@@ -1,0 +1,191 @@
+"""One connection to one server, which says in our words what went wrong.
+
+Autocommit, without time limits, never reconnected. Text arrives as the server's bytes (client_encoding SQL_ASCII):
+backup_label must be kept to the byte, and a database named in another encoding must not break a backup. So
+text is `bytes` in every row; the functions `read_…` turn one value of a row into a type.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import conninfo, errors
+
+from pgvault.errors import ConfigInvalid, ServerUnfit, ServerUnreachable
+from pgvault.postgres.grants import GRANTED_FUNCTIONS, GRANTS, SETTINGS_ROLE, grants_for
+from pgvault.postgres.lsn import Lsn
+
+logger = logging.getLogger(__name__)
+
+CONNECTION_DEFAULTS = {
+    "application_name": "pgvault",
+    "client_encoding": "SQL_ASCII",
+    "connect_timeout": "10",
+    # A firewall that drops us silently is noticed within a minute, not after the kernel's two hours.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+# Any of these, set for the role or the cluster, would end the session in the middle of a long backup.
+TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout")
+TIMEOUTS_17 = ("transaction_timeout",)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Connection:
+    """A connection, closed at the end of a `with`."""
+
+    def __init__(self, dsn: str, *, password: str | None = None) -> None:
+        """Connect. Raises ServerUnreachable, ConfigInvalid for a dsn that means nothing, ServerUnfit for a pooler.
+
+        What the dsn says wins over our defaults; `password` is for a dsn without one.
+        """
+        self._connection = _connect(dsn, password)
+        try:
+            self._connection.add_notice_handler(lambda notice: logger.debug("server: %s", notice.message_primary))
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session; PostgreSQL forgets a backup that was started and not stopped."""
+        self._connection.close()
+
+    def ping(self) -> None:
+        """Make sure that the session lives. Raises ServerUnreachable."""
+        (pid,) = self.row("SELECT pg_backend_pid()")
+        if pid != self._pid:
+            raise ServerUnreachable("the session with PostgreSQL was replaced by another one")
+
+    def missing_grants(self) -> tuple[str, ...]:
+        """Return those statements of `grants_for` our role that were not executed in this database."""
+        (role,) = self.row("SELECT current_user::text")
+        (has_settings,) = self.row("SELECT pg_has_role(current_user, %s, 'USAGE')", SETTINGS_ROLE)
+        held = [has_settings] + [
+            self.row("SELECT has_function_privilege(current_user, %s, 'EXECUTE')", f"pg_catalog.{function}")[0]
+            for function in GRANTED_FUNCTIONS
+        ]
+        return tuple(grant for grant, is_held in zip(grants_for(read_text(role)), held, strict=True) if not is_held)
+
+    def settings(self, names: Sequence[str]) -> dict[str, str]:
+        """Read settings as pg_settings has them, numbers without units. Raises ServerUnfit for hidden ones."""
+        rows = self.rows("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", list(names))
+        settings = {read_text(name): read_path(value) for name, value in rows}
+        if hidden := [name for name in names if name not in settings]:
+            raise self._denied(f"setting {hidden[0]} is hidden")
+        return settings
+
+    def row(self, query: str, *values: object) -> Sequence[object]:
+        """Return the one row of a query; same errors as `rows`."""
+        (row,) = self.rows(query, *values)
+        return row
+
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        """Return all rows of a query; `values` are for its %s.
+
+        Raises ServerUnreachable when the session is gone, ServerUnfit for whatever else PostgreSQL says.
+        """
+        try:
+            return self._connection.execute(query.encode(), values or None).fetchall()
+        except errors.InsufficientPrivilege as error:
+            raise self._denied(error.diag.message_primary or "permission denied") from error
+        except psycopg.Error as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: psycopg.Error) -> ServerUnreachable | ServerUnfit:
+        said = error.diag.message_primary or str(error).strip().partition("\n")[0]
+        # 08: connection exceptions; 57P: shut down, crashed, terminated. libpq's own errors have no code.
+        if self._connection.closed or (error.sqlstate or "08").startswith(("08", "57P")):
+            return ServerUnreachable(f"the session with PostgreSQL was lost: {said}")
+        return ServerUnfit(f"PostgreSQL refuses: {said}", hint=error.diag.message_hint)
+
+    def _denied(self, said: str) -> ServerUnfit:
+        role, database = self._connection.info.user, self._connection.info.dbname
+        missing = self.missing_grants()
+        if not missing:
+            return ServerUnfit(f"role '{role}' lacks rights on this server: {said}")
+        return ServerUnfit(
+            f"role '{role}' lacks {len(missing)} of the {len(GRANTS)} grants that pgvault needs: {said}",
+            hint=f"As a superuser, in database '{database}': {'; '.join(missing)};",
+        )
+
+    def _prepare(self) -> None:
+        (pid,) = self.row("SELECT pg_backend_pid()")
+        self._pid = pid
+        if pid != self._connection.info.backend_pid:
+            raise ServerUnfit(
+                "a connection pooler stands between pgvault and PostgreSQL",
+                hint="A backup lives in one session: let the dsn name the server itself.",
+            )
+        if self._connection.info.server_version < 150000:
+            return  # whoever asks for the facts refuses it by its major
+        timeouts = TIMEOUTS + (TIMEOUTS_17 if self._connection.info.server_version >= 170000 else ())
+        for name in ("search_path", *timeouts):
+            value = "pg_catalog" if name == "search_path" else "0"
+            self.row("SELECT set_config(%s, %s, false)", name, value)
+
+
+def _connect(dsn: str, password: str | None) -> psycopg.Connection[tuple[object, ...]]:
+    try:
+        given = {name: str(value) for name, value in conninfo.conninfo_to_dict(dsn).items()}
+    except psycopg.Error:
+        # Its message quotes the text, which may hold a password.
+        raise ConfigInvalid("the dsn is neither 'key=value …' nor a postgresql:// address") from None
+    parameters = CONNECTION_DEFAULTS | ({"password": password} if password is not None else {}) | given
+    parameters["client_encoding"] = "SQL_ASCII"
+    try:
+        return psycopg.connect(conninfo.make_conninfo("", **parameters), autocommit=True)
+    except psycopg.OperationalError as error:
+        said = str(error).strip().splitlines() or ["no answer"]
+        raise ServerUnreachable(f"PostgreSQL can not be reached: {said[-1].strip()}") from error
+
+
+def read_bytes(value: object) -> bytes:
+    """Text, exactly as the server has it."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"expected text from PostgreSQL, not {type(value).__name__}")
+    return value
+
+
+def read_text(value: object) -> str:
+    """A name for people; bytes that are no UTF-8 are shown by their numbers."""
+    return read_bytes(value).decode("utf-8", "backslashreplace")
+
+
+def read_path(value: object) -> str:
+    """A path, or anything else that must go back to the system byte for byte."""
+    return os.fsdecode(read_bytes(value))
+
+
+def read_number(value: object) -> int:
+    """A number of any of the integer types."""
+    if not isinstance(value, int):
+        raise TypeError(f"expected a number from PostgreSQL, not {type(value).__name__}")
+    return value
+
+
+def read_lsn(value: object) -> Lsn:
+    """An LSN that the query cast to text."""
+    return Lsn.parse(read_text(value))
+
+
+def read_instant(value: object) -> datetime:
+    """From microseconds since 1970, exactly: a float would round the last digit."""
+    return EPOCH + timedelta(microseconds=read_number(value))
