@@ -4,7 +4,7 @@ ARG BASE=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
 COPY . /src
-RUN python3 -m venv /opt/pgvault && /opt/pgvault/bin/pip install --no-cache-dir /src
+RUN python3 -m venv /opt/pgvault && /opt/pgvault/bin/pip install --quiet --no-cache-dir /src
 
 FROM ${BASE}
 # A user with a name: libpq refuses a user id that is not in /etc/passwd when the DSN names no role.
