@@ -36,6 +36,9 @@ SCRYPT = {
     "p": 1,
 }  # 128 MiB, 0.3 s (2026-11): an interactive price, not one per WAL segment
 SCRYPT_MEMORY_BYTES = 256 << 20
+REPOSITORY_ID_BYTES = 16
+NONCE_BYTES = 12
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,17 @@ def document_hmac(document: Mapping[str, Any], key: RepositoryKey, repository_id
     return hmac.digest(secret, text, "sha256").hex()
 
 
+def is_authentic(document: Mapping[str, Any], key: RepositoryKey, repository_id: bytes) -> bool:
+    """Tell whether a JSON document holds its own HMAC under that key."""
+    recorded = document.get("hmac")
+    if not isinstance(recorded, str) or not recorded.isascii():
+        return False
+    return hmac.compare_digest(recorded, document_hmac(document, key, repository_id))
+
+
 def make_key_document(repository_id: bytes, credential: Credential) -> tuple[bytes, Keyring]:
     """Make a new random repository key with one slot; return keys/1 as bytes, and the opened ring."""
-    key = RepositoryKey(1, os.urandom(32))
+    key = RepositoryKey(1, os.urandom(KEY_BYTES))
     document: dict[str, Any] = {
         "pgvault_keys": 1,
         "repository_id": repository_id.hex(),
@@ -86,15 +97,14 @@ def open_key_document(raw: bytes, credential: Credential, *, where: str) -> tupl
         keys = [_open_slots(entry, credential, repository_id) for entry in document["keys"]]
         opened = {key.id: key for key in keys if key is not None}
         active = int(document["active"])
-        recorded = str(document["hmac"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ObjectCorrupt(f"key document {where!r} is malformed") from error
     if active not in opened:
         raise WrongKey(
             f"the key does not open the repository: no slot of {where!r} accepts it",
             hint="Is this the key that pgvault init was given for this repository? See your escrow sheet.",
         )
-    if not hmac.compare_digest(recorded, document_hmac(document, opened[active], repository_id)):
+    if len(repository_id) != REPOSITORY_ID_BYTES or not is_authentic(document, opened[active], repository_id):
         raise ObjectCorrupt(f"key document {where!r} was changed after it was written")
     return repository_id, Keyring(opened[active], opened)
 
@@ -108,7 +118,7 @@ def decode_document(raw: bytes, version_field: str, *, where: str) -> dict[str, 
     """Read a clear JSON document whose `version_field` says 1. Raises ObjectCorrupt, FormatUnsupported."""
     try:
         document = json.loads(raw)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ObjectCorrupt(f"{where!r} is not JSON") from error
     if not isinstance(document, dict) or version_field not in document:
         raise ObjectCorrupt(f"{where!r} is not a document of pgvault")
@@ -128,7 +138,7 @@ def _wrap(key: RepositoryKey, credential: Credential, repository_id: bytes) -> d
     slot: dict[str, Any] = {"kind": credential.kind}
     if credential.kind == "passphrase":
         slot["scrypt"] = {"salt": base64.b64encode(os.urandom(16)).decode(), **SCRYPT}
-    nonce = os.urandom(12)
+    nonce = os.urandom(NONCE_BYTES)
     kek = AESGCM(_key_encryption_key(slot, credential, repository_id))
     wrapped = nonce + kek.encrypt(nonce, key.secret, _aad(repository_id, key.id))
     return slot | {"wrapped": base64.b64encode(wrapped).decode()}
@@ -142,9 +152,11 @@ def _open_slots(entry: Mapping[str, Any], credential: Credential, repository_id:
         wrapped = base64.b64decode(slot["wrapped"], validate=True)
         kek = AESGCM(_key_encryption_key(slot, credential, repository_id))
         try:
-            secret = kek.decrypt(wrapped[:12], wrapped[12:], _aad(repository_id, key_id))
+            secret = kek.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _aad(repository_id, key_id))
         except InvalidTag:
             continue
+        if len(secret) != KEY_BYTES:
+            raise ValueError(f"repository key {key_id} has {len(secret)} bytes")
         return RepositoryKey(key_id, secret)
     return None
 

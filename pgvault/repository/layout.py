@@ -24,12 +24,18 @@ from datetime import UTC, datetime
 IDENTITY = "pgvault.json"
 KEYS = "keys"
 CLUSTERS = "clusters"
+NUMBER = re.compile(r"\d{8}", re.ASCII)
 LABEL = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
 def key_document(number: int) -> str:
     """Name of key document `number`, counted from 1."""
     return f"{KEYS}/{number:08d}"
+
+
+def is_number(name: str) -> bool:
+    """Tell whether a name is the number of an object in a series."""
+    return NUMBER.fullmatch(name) is not None
 
 
 def cluster(name: str) -> str:

@@ -1,29 +1,31 @@
 """A repository: one identity, one keyring, one or more copies; how it is made and opened.
 
-    pgvault.json = {"pgvault": 1, "repository_id": hex[32], "created_at": ISO 8601, "hmac": hex}
+    pgvault.json = {"pgvault": 1, "repository_id": hex[32], "created_at": ISO 8601, "key_id": 1, "hmac": hex}
 
-`pgvault.json` is written last, so a copy without it was never initialised (or not to the end). The first copy
-in the configuration decides what exists. Reading a copy's identity needs the key: that is how a wrong key, a
-foreign repository and an empty bucket are told apart.
+`pgvault.json` is written once and last, so a copy without it was never initialised (or not to the end); its HMAC
+is under the repository key that it names, since a later key may be the active one. The first copy in the
+configuration decides what exists. Reading a copy's identity needs the key: that is how a wrong key, a foreign
+repository and an empty bucket are told apart.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing
 from pgvault.repository import layout
 from pgvault.repository.keys import (
+    REPOSITORY_ID_BYTES,
     Credential,
     Keyring,
     decode_document,
     document_hmac,
     encode_document,
+    is_authentic,
     make_key_document,
     open_key_document,
 )
@@ -74,30 +76,24 @@ def init_repository(
 ) -> tuple[Repository, dict[str, InitOutcome]]:
     """Create the repository in every copy that has none; a copy that has it already stays untouched.
 
-    An init that was interrupted is continued with the key it had made. Raises RepositoryForeign when a copy
-    holds another repository, or objects that are none of ours.
+    An init that was interrupted is continued with the key it had made. Nothing is written before every copy was
+    looked at. Raises RepositoryForeign when one holds another repository, or objects that are none of ours.
     """
-    states = {copy.name: _state(copy) for copy in copies}
-    document, keys, repository_id = _first_key_document(copies, states, credential)
-    identity: dict[str, object] = {
-        "pgvault": 1,
-        "repository_id": repository_id.hex(),
-        "created_at": now.isoformat(timespec="seconds"),
-    }
-    identity["hmac"] = document_hmac(identity, keys.active, repository_id)
-    existing = [c for c in copies if states[c.name] is _State.COMPLETE]
-    body = existing[0].store.get(layout.IDENTITY) if existing else encode_document(identity)
-    outcomes: dict[str, InitOutcome] = {}
     for copy in copies:
-        if states[copy.name] is _State.COMPLETE:
-            other_id, _ = _read_identity(copy, credential)
-            if other_id != repository_id:
-                raise RepositoryForeign(f"copy {copy.name!r} holds another repository ({copy.store.url})")
-            outcomes[copy.name] = InitOutcome.UNCHANGED
-            continue
-        put_object(copy.store, layout.key_document(1), document)
-        put_object(copy.store, layout.IDENTITY, body)
-        outcomes[copy.name] = InitOutcome.CREATED
+        copy.store.create_root()
+    states = {copy.name: _state(copy) for copy in copies}
+    documents, repository_id, keys = _key_documents(copies, states, credential)
+    _refuse_foreign(copies, states, documents, repository_id=repository_id)
+    complete = [copy for copy in copies if states[copy.name] is _State.COMPLETE]
+    for copy in complete:
+        _read_identity(copy, credential)
+    identity = complete[0].store.get(layout.IDENTITY) if complete else _make_identity(repository_id, keys, now=now)
+    for copy in copies:
+        if copy not in complete:
+            for path, raw in documents.items():
+                put_object(copy.store, path, raw)
+            put_object(copy.store, layout.IDENTITY, identity)
+    outcomes = {c.name: InitOutcome.UNCHANGED if c in complete else InitOutcome.CREATED for c in copies}
     return Repository(repository_id, keys, tuple(copies)), outcomes
 
 
@@ -111,26 +107,62 @@ def _state(copy: Copy) -> _State:
     names = set(copy.store.children(""))
     if layout.IDENTITY in names:
         return _State.COMPLETE
-    if names and names != {layout.KEYS}:
+    foreign = names - {layout.KEYS} or {n for n in copy.store.children(layout.KEYS) if not layout.is_number(n)}
+    if foreign:
         raise RepositoryForeign(
-            f"copy {copy.name!r} is not empty and holds no pgvault repository: {min(names)!r} is there",
+            f"copy {copy.name!r} is not empty and holds no pgvault repository: {min(foreign)!r} is there",
             hint="Give pgvault a prefix or directory of its own.",
         )
     return _State.INTERRUPTED if names else _State.EMPTY
 
 
-def _first_key_document(
-    copies: Sequence[Copy], states: dict[str, _State], credential: Credential
-) -> tuple[bytes, Keyring, bytes]:
-    """Return keys/1, the ring and the repository id: the existing ones, else new ones."""
+def _key_documents(
+    copies: Sequence[Copy], states: Mapping[str, _State], credential: Credential
+) -> tuple[dict[str, bytes], bytes, Keyring]:
+    """Return every key document by name, the repository id and the ring: the existing ones, else new ones."""
     for copy in sorted(copies, key=lambda c: states[c.name] is not _State.COMPLETE):
         if states[copy.name] is not _State.EMPTY:
-            raw = copy.store.get(layout.key_document(1))
-            repository_id, keys = open_key_document(raw, credential, where=layout.key_document(1))
-            return raw, keys, repository_id
-    repository_id = os.urandom(16)
+            documents = {path: copy.store.get(path) for path in _key_document_paths(copy)}
+            path, raw = max(documents.items())
+            return documents, *open_key_document(raw, credential, where=path)
+    repository_id = os.urandom(REPOSITORY_ID_BYTES)
     raw, keys = make_key_document(repository_id, credential)
-    return raw, keys, repository_id
+    return {layout.key_document(1): raw}, repository_id, keys
+
+
+def _refuse_foreign(
+    copies: Sequence[Copy], states: Mapping[str, _State], documents: Mapping[str, bytes], *, repository_id: bytes
+) -> None:
+    """Look at every copy before any is written to. Raises RepositoryForeign."""
+    for copy in copies:
+        is_ours = True
+        if states[copy.name] is _State.COMPLETE:
+            identity = decode_document(copy.store.get(layout.IDENTITY), "pgvault", where=layout.IDENTITY)
+            is_ours = identity.get("repository_id") == repository_id.hex()
+        elif states[copy.name] is _State.INTERRUPTED:
+            is_ours = all(copy.store.get(path) == documents.get(path) for path in _key_document_paths(copy))
+        if not is_ours:
+            raise RepositoryForeign(f"copy {copy.name!r} holds another repository ({copy.store.url})")
+
+
+def _make_identity(repository_id: bytes, keys: Keyring, *, now: datetime) -> bytes:
+    identity: dict[str, object] = {
+        "pgvault": 1,
+        "repository_id": repository_id.hex(),
+        "created_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+        "key_id": keys.active.id,
+    }
+    identity["hmac"] = document_hmac(identity, keys.active, repository_id)
+    return encode_document(identity)
+
+
+def _key_document_paths(copy: Copy) -> list[str]:
+    """Return the names of a copy's key documents, oldest first. Raises ObjectCorrupt when there is none."""
+    names = filter(layout.is_number, copy.store.children(layout.KEYS))
+    paths = [f"{layout.KEYS}/{name}" for name in names]
+    if not paths:
+        raise ObjectCorrupt(f"copy {copy.name!r} holds no key document ({copy.store.url})")
+    return sorted(paths)
 
 
 def _read_identity(copy: Copy, credential: Credential) -> tuple[bytes, Keyring]:
@@ -141,14 +173,12 @@ def _read_identity(copy: Copy, credential: Credential) -> tuple[bytes, Keyring]:
         raise RepositoryMissing(
             f"copy {copy.name!r} holds no repository ({store.url})", hint="Create it with: pgvault init"
         ) from error
-    numbers = store.children(layout.KEYS)
-    if not numbers:
-        raise ObjectCorrupt(f"copy {copy.name!r} holds no key document ({store.url})")
-    where = f"{layout.KEYS}/{max(numbers)}"
+    where = _key_document_paths(copy)[-1]
     repository_id, keys = open_key_document(store.get(where), credential, where=where)
     if identity.get("repository_id") != repository_id.hex():
         raise RepositoryForeign(f"copy {copy.name!r} mixes two repositories: {layout.IDENTITY} and {where}")
-    expected = document_hmac(identity, keys.active, repository_id)
-    if not hmac.compare_digest(str(identity.get("hmac")), expected):
+    key_id = identity.get("key_id")
+    key = keys.by_id.get(key_id) if isinstance(key_id, int) else None
+    if key is None or not is_authentic(identity, key, repository_id):
         raise ObjectCorrupt(f"{layout.IDENTITY} of copy {copy.name!r} was changed after it was written")
     return repository_id, keys
