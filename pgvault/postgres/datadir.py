@@ -25,6 +25,9 @@ scan may be missing; both are repaired by the WAL of the backup, provided that t
 pg_backup_start returned.
 """
 
+# Paths are bytes, which pathlib does not take.
+# ruff: noqa: PTH112, PTH115, PTH116, PTH118, PTH119, PTH208
+
 from __future__ import annotations
 
 import errno

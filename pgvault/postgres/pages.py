@@ -56,10 +56,10 @@ def check_pages(buffer: Buffer, *, first_block: int, start_lsn: int) -> list[int
     `start_lsn` are not judged. The caller reads a reported page again before it believes it: the page may
     have been in the middle of being written. Raises ValueError when `buffer` is no whole number of pages.
     """
-    size = memoryview(buffer).nbytes
-    if size % PAGE_BYTES:
-        raise ValueError(f"{size} bytes are not a whole number of pages")
-    pages = np.frombuffer(buffer, dtype="<u4").reshape(-1, ROWS, LANES)
+    octets = np.frombuffer(buffer, dtype=np.uint8)
+    if octets.nbytes % PAGE_BYTES:
+        raise ValueError(f"{octets.nbytes} bytes are not a whole number of pages")
+    pages = octets.view("<u4").reshape(-1, ROWS, LANES)
     bad: list[int] = []
     for start in range(0, len(pages), BEST_PAGES):
         part = pages[start : start + BEST_PAGES]
