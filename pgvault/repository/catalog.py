@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError
+from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
 from pgvault.repository import layout
 from pgvault.repository.manifest import Manifest
@@ -47,7 +47,7 @@ class Catalog:
 
 
 def read_catalog(repository: Repository, cluster: str) -> Catalog:
-    """Open every root of a cluster."""
+    """Open every root of a cluster. Raises StoreUnreachable, StoreDenied: never half a list."""
     backups: list[Manifest] = []
     unreadable: list[Unreadable] = []
     unfinished: list[str] = []
@@ -57,7 +57,11 @@ def read_catalog(repository: Repository, cluster: str) -> Catalog:
             root = read_root(repository, cluster, label)
         except ObjectMissing:
             unfinished.append(label)
-        except PgvaultError as error:
+        except (
+            FormatUnsupported,
+            ObjectCorrupt,
+            WrongKey,
+        ) as error:  # a store that does not answer is no root gone bad
             unreadable.append(Unreadable(label, error))
         else:
             if root is None:

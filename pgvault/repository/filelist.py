@@ -7,7 +7,7 @@
     {"path": "/etc/postgresql/18/main/pg_hba.conf", "kind": "external", …as file…}
 
 Names are bytes: one that is not UTF-8 is given as "path_hex" (and "target_hex") instead. Path order compares component
-by component. An extent is [file offset, length, pack, frame, offset in that frame's plaintext, CRC-32C]: `length`
+by component; behind it come external files, and `global/pg_control`, which was read last, comes last. An extent is [file offset, length, pack, frame, offset in that frame's plaintext, CRC-32C]: `length`
 bytes that start in frame `frame` of pack number `pack` of the root's table and go on through the following
 frames; pack null means zeros. Extents are in file order and cover 0..size without gap or overlap. CRC-32C values are
 taken from what was read at the source. "map" is [map number, byte offset in its plaintext]: see blockmap.py.
@@ -17,7 +17,7 @@ Fields that are not known are ignored, so that a later minor may add some.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -86,23 +86,20 @@ class FileRecord:
         try:
             document = json.loads(line)
             kind = FileKind(document["kind"])
-            extents = tuple(
-                Extent(int(e[0]), int(e[1]), e[2], int(e[3]), int(e[4]), int(e[5], 16))
-                for e in document.get("extents", ())
-            )
+            extents = tuple(map(_read_extent, document.get("extents", ())))
             block_map = document.get("map")
             record = cls(
                 path=_read_name(document, "path") or b"",
                 kind=kind,
-                mode=int(document["mode"]),
+                mode=_count(document["mode"]),
                 mtime_ns=int(document["mtime_ns"]),
-                size=int(document.get("size", 0)),
+                size=_count(document.get("size", 0)),
                 crc32c=int(document.get("crc32c", "0"), 16),
                 extents=extents,
-                block_map=(int(block_map[0]), int(block_map[1])) if block_map else None,
+                block_map=None if block_map is None else (_count(block_map[0]), _count(block_map[1])),
                 target=_read_name(document, "target"),
             )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ObjectCorrupt(f"file list {where!r} holds a malformed line") from error
         record.check(where)
         return record
@@ -120,6 +117,9 @@ class FileRecord:
             end += extent.length
         if end != self.size:
             raise ObjectCorrupt(f"file list {where!r}: the extents of {self.path!r} do not cover it")
+        holds_bytes = self.kind in (FileKind.FILE, FileKind.EXTERNAL)
+        if (self.size and not holds_bytes) or (self.target is not None) != (self.kind is FileKind.SYMLINK):
+            raise ObjectCorrupt(f"file list {where!r}: {self.path!r} is no {self.kind}")
 
 
 def read_records(repository: Repository, manifest: Manifest) -> Iterator[FileRecord]:
@@ -136,6 +136,25 @@ def _lines(frames: Iterable[bytes]) -> Iterator[bytes]:
         yield from lines
     if rest:
         yield rest
+
+
+def _read_extent(fields: Sequence[Any]) -> Extent:
+    file_offset, length, pack, frame, frame_offset, crc = fields
+    return Extent(
+        _count(file_offset),
+        _count(length),
+        None if pack is None else _count(pack),
+        _count(frame),
+        _count(frame_offset),
+        int(crc, 16),
+    )
+
+
+def _count(value: object) -> int:
+    """A whole number that is not negative; anything else, 1.0 and true among it, is malformed."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a count")
+    return value
 
 
 def _name(field: str, value: bytes) -> dict[str, str]:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pgvault.errors import FormatUnsupported, ObjectCorrupt
+from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
 from pgvault.postgres.lsn import Lsn
-from pgvault.repository.objects import Stored
+from pgvault.repository.objects import Stored, read_instant
 
 MANIFEST_VERSION = 1
 
@@ -140,22 +140,22 @@ class Manifest:
             )
         try:
             return cls(
-                label=document["label"],
-                type=document["type"],
-                cluster=document["cluster"],
+                label=_text(document["label"]),
+                type=_text(document["type"]),
+                cluster=_text(document["cluster"]),
                 system_identifier=int(document["system_identifier"]),
                 timeline=int(document["timeline"]),
                 start_lsn=Lsn.parse(document["start_lsn"]),
                 checkpoint_lsn=Lsn.parse(document["checkpoint_lsn"]),
                 stop_lsn=Lsn.parse(document["stop_lsn"]),
-                started_at=datetime.fromisoformat(document["started_at"]),
-                stopped_at=datetime.fromisoformat(document["stopped_at"]),
-                time_zone=document["time_zone"],
-                log_time_zone=document["log_time_zone"],
+                started_at=read_instant(document["started_at"]),
+                stopped_at=read_instant(document["stopped_at"]),
+                time_zone=_text(document["time_zone"]),
+                log_time_zone=_text(document["log_time_zone"]),
                 postgres=_known(PostgresFacts, document["postgres"]),
                 owner=_known(Owner, document["owner"]),
-                databases={int(oid): name for oid, name in document["databases"].items()},
-                tablespaces={int(oid): path for oid, path in document["tablespaces"].items()},
+                databases={int(oid): _text(name) for oid, name in document["databases"].items()},
+                tablespaces={int(oid): _text(path) for oid, path in document["tablespaces"].items()},
                 backup_label=bytes.fromhex(document["backup_label"]),
                 tablespace_map=bytes.fromhex(document["tablespace_map"]),
                 total_bytes=int(document["total_bytes"]),
@@ -167,10 +167,16 @@ class Manifest:
                 maps=tuple(map(Stored.from_json, document["maps"])),
                 wal=tuple(map(Stored.from_json, document["wal"])),
                 refs=Stored.from_json(document["refs"]),
-                written_by=document["written_by"],
+                written_by=_text(document["written_by"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
             raise ObjectCorrupt(f"manifest {where!r} is malformed: {error}") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _known(cls: type[Any], document: Mapping[str, Any]) -> Any:

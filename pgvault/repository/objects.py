@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pgvault.errors import ObjectCorrupt
@@ -46,6 +47,14 @@ class Stored:
             bytes.fromhex(document["sha256"]),
             int(document["frames"]),
         )
+
+
+def read_instant(text: str) -> datetime:
+    """Read an instant of a document, as aware UTC. Raises ValueError for one that does not name its zone."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} does not say its zone")
+    return instant.astimezone(UTC)
 
 
 def address(repository: Repository, path: str, kind: Kind) -> Address:

@@ -9,12 +9,15 @@ stands in the sealed root.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 from pgvault.errors import ObjectCorrupt
 from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
 from pgvault.stores.commit import put_object
+
+LINE = re.compile(rb"([0-9a-f]{64})  ([A-Za-z0-9._+/-]+)\n")
 
 
 def encode_refs(objects: Iterable[Stored]) -> bytes:
@@ -25,11 +28,13 @@ def encode_refs(objects: Iterable[Stored]) -> bytes:
 
 def decode_refs(raw: bytes, *, where: str) -> dict[str, bytes]:
     """Return name → SHA-256. Raises ObjectCorrupt."""
-    try:
-        pairs = (line.split("  ", 1) for line in raw.decode().splitlines())
-        return {path: bytes.fromhex(digest) for digest, path in pairs}
-    except ValueError as error:
-        raise ObjectCorrupt(f"{where!r} is not a list of digests") from error
+    digests: dict[str, bytes] = {}
+    for line in raw.splitlines(keepends=True):
+        match = LINE.fullmatch(line)
+        if match is None or match[2].decode() in digests:
+            raise ObjectCorrupt(f"{where!r} is not a list of digests")
+        digests[match[2].decode()] = bytes.fromhex(match[1].decode())
+    return digests
 
 
 def put_refs(repository: Repository, path: str, objects: Iterable[Stored]) -> Stored:

@@ -36,5 +36,5 @@ def read_inventory(repository: Repository, cluster: str, system_identifier: int,
             segments.add(file.segment(segment_size))
         elif isinstance(file, TimelineHistoryFile):
             _, content = read_wal_bytes(repository, cluster, system_identifier, entry.key.rpartition("/")[2])
-            histories[file.timeline] = TimelineHistory.parse(file.timeline, content)
+            histories[file.timeline] = TimelineHistory.parse(content, file.timeline)
     return WalInventory(system_identifier, segment_size, frozenset(segments), histories)

@@ -21,12 +21,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pgvault.errors import ObjectCorrupt, ObjectExists, WalMismatch, WrongKey
-from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
+from pgvault.errors import ObjectCorrupt, ObjectExists, UsageError, WalMismatch, WrongKey
+from pgvault.pipeline.header import HEADER, Kind, ObjectHeader, frame_count
 from pgvault.pipeline.seal import Buffer, content_hmac, open_frames, seal, split
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
-from pgvault.repository.objects import Stored, address
+from pgvault.repository.objects import Stored, address, read_instant
 from pgvault.repository.repository import Repository
 from pgvault.stores.commit import put_object
 
@@ -74,10 +74,10 @@ class WalInfo:
                 system_identifier=int(document["system_identifier"]),
                 timeline=int(document["timeline"]),
                 start_lsn=None if start is None else Lsn.parse(start),
-                last_write_at=datetime.fromisoformat(document["last_write_at"]),
-                pushed_at=datetime.fromisoformat(document["pushed_at"]),
+                last_write_at=read_instant(document["last_write_at"]),
+                pushed_at=read_instant(document["pushed_at"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, UsageError, ValueError) as error:
             raise ObjectCorrupt(f"WAL object {where!r} has a malformed info frame") from error
 
 
@@ -112,7 +112,7 @@ def put_wal(repository: Repository, cluster: str, info: WalInfo, *, content: Buf
     next(opened)
     for frame in opened:
         check.update(frame)
-    if check.digest() != info.sha256:
+    if check.digest() != info.sha256 or len(content) != info.length:
         raise ObjectCorrupt(f"WAL file {info.name!r} changed while it was read, or did not survive sealing")
     try:
         put_object(repository.deciding.store, path, sealed.body)
@@ -150,7 +150,7 @@ def read_wal(
     info = WalInfo.decode(next(frames), where=path)
     if info.name != name or info.system_identifier != system_identifier:
         raise ObjectCorrupt(f"WAL object {path!r} says it is {info.name!r} of system {info.system_identifier}")
-    stored = Stored(path, len(body), hashlib.sha256(body).digest(), 0)
+    stored = Stored(path, len(body), hashlib.sha256(body).digest(), frame_count(body))
     return StoredWal(info, stored), _whole(frames, info, path)
 
 

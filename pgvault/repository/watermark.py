@@ -12,13 +12,16 @@ target. It says nothing if the server's clock was set back.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from pgvault.errors import ObjectCorrupt, UsageError
 from pgvault.pipeline.header import Kind
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
-from pgvault.repository.objects import put_json, read_json
+from pgvault.repository.objects import put_json, read_instant, read_json
 from pgvault.repository.repository import Repository
 
 
@@ -57,15 +60,24 @@ def read_watermarks(
     for name in repository.deciding.store.children(prefix):
         if name < layout.stamp(since):
             continue
-        document = read_json(repository, f"{prefix}/{name}", Kind.WATERMARK)
-        mark = StoredWatermark(
-            int(document["system_identifier"]),
-            datetime.fromisoformat(document["server_at"]),
-            Lsn.parse(document["lsn"]),
-            int(document["timeline"]),
-            bool(document["is_idle"]),
-            str(document["source"]),
-        )
+        path = f"{prefix}/{name}"
+        mark = _decode(read_json(repository, path, Kind.WATERMARK), where=path)
         if mark.system_identifier == system_identifier:
             marks.append(mark)
     return tuple(sorted(marks, key=lambda mark: mark.server_at))
+
+
+def _decode(document: Mapping[str, Any], *, where: str) -> StoredWatermark:
+    try:
+        if not isinstance(document["is_idle"], bool):
+            raise TypeError("is_idle is a truth value")
+        return StoredWatermark(
+            system_identifier=int(document["system_identifier"]),
+            server_at=read_instant(document["server_at"]),
+            lsn=Lsn.parse(document["lsn"]),
+            timeline=int(document["timeline"]),
+            is_idle=document["is_idle"],
+            source=str(document["source"]),
+        )
+    except (KeyError, TypeError, UsageError, ValueError) as error:
+        raise ObjectCorrupt(f"watermark {where!r} is malformed") from error

@@ -1,0 +1,1 @@
+"""Take a physical backup: start, copy, stop, wait for the WAL, commit."""

@@ -1,0 +1,237 @@
+"""Copy batches with a pool of threads, and write the file list and the block maps in path order.
+
+    batches ──► worker: read, check, compress, seal, put ──┐
+            ──► worker: …                                   ├─► results in order ──► FileRecords ──► parts, maps
+            ──► worker: …                                  ──┘
+
+Reading, hashing, zstd and AES release the GIL, so threads are enough. At most two batches a worker are under way:
+memory is bounded by jobs, not by the cluster. The first error ends the copy; nothing is retried here, since the
+store retries puts itself and a file that can not be read is not a backup.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from awscrt.checksums import combine_crc32c, crc32c
+
+from pgvault.backup.batches import Batch, expected_bytes
+from pgvault.backup.reading import BatchReader, PieceResult, ReadingRules
+from pgvault.errors import SourceUnreadable
+from pgvault.pipeline.header import Kind
+from pgvault.postgres.datadir import Entry, EntryKind
+from pgvault.progress import Progress
+from pgvault.repository import layout
+from pgvault.repository.filelist import Extent, FileKind, FileRecord
+from pgvault.repository.manifest import PageErrors
+from pgvault.repository.objects import Stored, put_frames, put_plain
+from pgvault.repository.repository import Repository
+
+PART_BYTES = 8 << 20  # of lines; a part is held whole while it is made
+MAP_BYTES = 4 << 20
+PAGE_ERRORS_KEPT = 100
+ESSENTIAL = frozenset({b"PG_VERSION", b"global/pg_control", b"global/pg_filenode.map"})
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """What was copied."""
+
+    packs: tuple[Stored, ...]
+    parts: tuple[Stored, ...]
+    maps: tuple[Stored, ...]
+    total_bytes: int  # of plaintext
+    file_count: int
+    page_errors: PageErrors
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchResult:
+    pieces: list[PieceResult]
+    pack: Stored | None  # None: nothing but zeros, directories and links
+
+
+class Copier:
+    """One backup's copy: give it batches with `copy`, in path order, then `finish`."""
+
+    def __init__(
+        self, repository: Repository, cluster: str, label: str, *, rules: ReadingRules, progress: Progress
+    ) -> None:
+        self._repository = repository
+        self._cluster = cluster
+        self._label = label
+        self._rules = rules
+        self._progress = progress
+        self._packs: list[Stored] = []
+        self._merging: _Merging | None = None
+        self._lists = _ListWriter(repository, cluster, label)
+        self._bad_pages: list[str] = []
+        self._bad_count = 0
+        self._failed = threading.Event()
+        self.batch_count = 0  # batches copied so far
+
+    def copy(self, batches: Iterable[Batch], *, jobs: int) -> Iterator[None]:
+        """Copy all batches; yields after each, so that the caller can look after its session."""
+        with ThreadPoolExecutor(jobs, thread_name_prefix="copy") as pool:
+            waiting: deque[Future[_BatchResult]] = deque()
+            try:
+                for batch in batches:
+                    waiting.append(pool.submit(self._copy_batch, batch))
+                    if len(waiting) >= jobs * 2:
+                        self._accept(waiting.popleft().result())
+                        yield
+                while waiting:
+                    self._accept(waiting.popleft().result())
+                    yield
+            except BaseException:
+                self._failed.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def finish(self) -> CopyResult:
+        """Write what is left of the lists and return everything that was stored."""
+        parts, maps = self._lists.finish()
+        return CopyResult(
+            tuple(self._packs),
+            parts,
+            maps,
+            self._lists.total_bytes,
+            self._lists.file_count,
+            PageErrors(self._bad_count, tuple(self._bad_pages)),
+        )
+
+    def _copy_batch(self, batch: Batch) -> _BatchResult:
+        if self._failed.is_set():
+            return _BatchResult([], None)
+        reader = BatchReader(batch, self._rules)
+        frames = iter(reader)
+        first = next(frames, None)
+        pack = None
+        if first is not None:
+            path = layout.pack(self._cluster, self._label, batch.number)
+            pack = put_frames(self._repository, path, Kind.PACK, frames=chain([first], frames))
+        self._progress.advance(sum(map(expected_bytes, batch.pieces)))
+        return _BatchResult(reader.results, pack)
+
+    def _accept(self, result: _BatchResult) -> None:
+        self.batch_count += 1
+        pack_number = len(self._packs)
+        if result.pack is not None:
+            self._packs.append(result.pack)
+        for piece in result.pieces:
+            if piece.piece.is_first:
+                self._merging = _Merging(piece.piece.entry)
+            assert self._merging is not None
+            self._merging.add(piece, pack_number)
+            if piece.piece.is_last:
+                self._emit(self._merging)
+                self._merging = None
+
+    def _emit(self, merged: _Merging) -> None:
+        if merged.is_vanished:
+            if merged.entry.path in ESSENTIAL:
+                raise SourceUnreadable(f"file {merged.entry.path!r} vanished, and no cluster is without it")
+            return
+        self._bad_count += len(merged.bad_blocks)
+        name = merged.entry.path.decode(errors="replace")
+        room = PAGE_ERRORS_KEPT - len(self._bad_pages)
+        self._bad_pages += [f"{name} block {block}" for block in merged.bad_blocks[:room]]
+        self._lists.add(merged.record(), merged.block_entries)
+
+
+class _Merging:
+    """Joins the pieces of one entry, in order."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.is_vanished = False
+        self.bad_blocks: list[int] = []
+        self.block_entries = bytearray()
+        self._extents: list[Extent] = []
+        self._length = 0
+        self._crc = 0
+        self._has_hole = False
+
+    def add(self, result: PieceResult, pack_number: int) -> None:
+        """Add the next piece. What a truncated file lost between two pieces is zeros, as PostgreSQL reads it."""
+        if result.is_vanished:
+            self.is_vanished = True
+            return
+        if result.length and result.piece.offset > self._length:
+            self._append_zeros(result.piece.offset - self._length)
+        for extent in result.extents:
+            self._extents.append(extent if extent.pack is None else replace(extent, pack=pack_number))
+        self._crc = combine_crc32c(self._crc, result.crc32c, result.length) if self._length else result.crc32c
+        self._length += result.length
+        if not self._has_hole:
+            self.block_entries += result.block_entries
+        self.bad_blocks += result.bad_blocks
+
+    def _append_zeros(self, length: int) -> None:
+        self._has_hole = True  # blocks no longer stand where a map says: such a file gets none
+        crc = crc32c(bytes(length))
+        self._extents.append(Extent(self._length, length, None, 0, 0, crc))
+        self._crc = combine_crc32c(self._crc, crc, length) if self._length else crc
+        self._length += length
+        self.block_entries.clear()
+
+    def record(self) -> FileRecord:
+        """Return the entry's record, without a place in the block maps."""
+        entry = self.entry
+        if entry.kind is not EntryKind.FILE:
+            kind = FileKind.DIRECTORY if entry.kind is EntryKind.DIRECTORY else FileKind.SYMLINK
+            return FileRecord(entry.path, kind, entry.mode, entry.mtime_ns, target=entry.target)
+        kind = FileKind.EXTERNAL if entry.path.startswith(b"/") else FileKind.FILE
+        return FileRecord(entry.path, kind, entry.mode, entry.mtime_ns, self._length, self._crc, tuple(self._extents))
+
+
+class _ListWriter:
+    """Writes parts and maps as they fill."""
+
+    def __init__(self, repository: Repository, cluster: str, label: str) -> None:
+        self.total_bytes = 0
+        self.file_count = 0
+        self._repository = repository
+        self._cluster = cluster
+        self._label = label
+        self._parts: list[Stored] = []
+        self._maps: list[Stored] = []
+        self._lines = bytearray()
+        self._entries = bytearray()
+
+    def add(self, record: FileRecord, block_entries: bytearray) -> None:
+        """Add one record, in path order."""
+        if block_entries:
+            record = replace(record, block_map=(len(self._maps), len(self._entries)))
+            self._entries += block_entries
+        if record.kind in (FileKind.FILE, FileKind.EXTERNAL):
+            self.file_count += 1
+            self.total_bytes += record.size
+        self._lines += record.encode()
+        if len(self._entries) >= MAP_BYTES:
+            self._put_map()
+        if len(self._lines) >= PART_BYTES:
+            self._put_part()
+
+    def finish(self) -> tuple[tuple[Stored, ...], tuple[Stored, ...]]:
+        """Write the rest; return (parts, maps)."""
+        if self._entries:
+            self._put_map()
+        if self._lines:
+            self._put_part()
+        return tuple(self._parts), tuple(self._maps)
+
+    def _put_part(self) -> None:
+        path = layout.part(self._cluster, self._label, len(self._parts))
+        self._parts.append(put_plain(self._repository, path, Kind.PART, plain=self._lines))
+        self._lines = bytearray()
+
+    def _put_map(self) -> None:
+        path = layout.block_map(self._cluster, self._label, len(self._maps))
+        self._maps.append(put_plain(self._repository, path, Kind.MAP, plain=self._entries))
+        self._entries = bytearray()

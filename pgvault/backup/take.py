@@ -1,0 +1,239 @@
+"""Take a full physical backup of a cluster on this host.
+
+    prove archiving ─► pg_backup_start ─► list and copy ─► pg_control ─► pg_backup_stop
+                    ─► wait for WAL start..stop in the repository ─► refs ─► root = commit ─► watermark
+
+One session starts and stops the backup and is never replaced; when it is lost, there is no backup (pitfall 15). Until
+the root is put nothing is listed; when anything fails before, an *aborted* record takes the root's place, so that
+this label can never come true behind our back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pgvault import __version__
+from pgvault.backup.batches import make_batches
+from pgvault.backup.copying import Copier, CopyResult
+from pgvault.backup.reading import ReadingRules
+from pgvault.backup.source import (
+    check_directory,
+    check_server,
+    check_started,
+    control_piece,
+    find_owner,
+    list_pieces,
+    postgres_facts,
+)
+from pgvault.errors import ArchiveNotWorking, ObjectCorrupt, ObjectMissing, PgvaultError, ServerUnfit
+from pgvault.instants import Clock
+from pgvault.postgres.backuplabel import BackupLabel
+from pgvault.postgres.control import ControlData
+from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.server import ServerFacts, Session, StoppedBackup
+from pgvault.postgres.walname import segments_between
+from pgvault.progress import Progress
+from pgvault.repository import layout
+from pgvault.repository.blockmap import block_key
+from pgvault.repository.catalog import abort_label, commit_manifest, read_root
+from pgvault.repository.manifest import Manifest
+from pgvault.repository.objects import Stored
+from pgvault.repository.refs import put_refs
+from pgvault.repository.repository import Repository
+from pgvault.repository.systems import System, require_system
+from pgvault.repository.walobjects import read_wal_bytes
+from pgvault.repository.watermark import StoredWatermark, put_watermark
+from pgvault.wal.arrival import ArchivingServer, history_name, prove_archiving, wait_for_segments
+from pgvault.wal.push import push_wal
+
+logger = logging.getLogger(__name__)
+
+PING_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRequest:
+    """What to back up, and how hard to try."""
+
+    cluster: str
+    data_directory: Path | None  # where it lies for us; None: where the server says
+    jobs: int  # worker threads
+    archive_wait: timedelta  # how long WAL may take to arrive
+    is_untested_major_allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One backup under way."""
+
+    label: str
+    server: ArchivingServer
+    data: Path
+    request: BackupRequest
+    progress: Progress
+
+    @property
+    def repository(self) -> Repository:
+        return self.server.repository
+
+    @property
+    def session(self) -> Session:
+        return self.server.session
+
+    @property
+    def facts(self) -> ServerFacts:
+        return self.server.facts
+
+
+def take_backup(
+    repository: Repository, session: Session, request: BackupRequest, *, clock: Clock, progress: Progress
+) -> Manifest:
+    """Take a backup and return its committed root.
+
+    Raises ServerUnfit, MajorUnsupported, OtherCluster, ArchiveNotWorking, SourceUnreadable, or what the store
+    raises; then nothing is listed.
+    """
+    facts = session.facts()
+    check_server(facts, is_untested_major_allowed=request.is_untested_major_allowed)
+    data = request.data_directory or facts.data_directory
+    check_directory(facts, data)
+    require_system(repository, request.cluster, System(facts.system_identifier, facts.major), now=clock.now())
+    server = ArchivingServer(repository, request.cluster, session, facts, request.archive_wait, clock)
+    progress.phase("archiving")
+    prove_archiving(server)
+    run = _Run(layout.make_label(clock.now(), os.urandom(2)), server, data, request, progress)
+    try:
+        manifest = _copy_and_stop(run)
+        _check_stored(repository, manifest)
+        commit_manifest(repository, manifest)
+    except BaseException as error:
+        _abort(run, error)
+        raise
+    if read_root(repository, request.cluster, run.label) != manifest:
+        raise ObjectCorrupt(f"the root of backup {run.label!r} does not read back as it was written")
+    leave_watermark(server, source="backup")
+    logger.info("committed backup %s, %d bytes in %d files", run.label, manifest.total_bytes, manifest.file_count)
+    return manifest
+
+
+def leave_watermark(server: ArchivingServer, *, source: str) -> None:
+    """Note the server's time and WAL position, so that a moment without commits is provable later."""
+    mark = server.session.idle_watermark()
+    system = server.facts.system_identifier
+    stored = StoredWatermark(system, mark.server_at, mark.lsn, mark.timeline, mark.is_idle, source)
+    put_watermark(server.repository, server.cluster, stored)
+
+
+def _copy_and_stop(run: _Run) -> Manifest:
+    facts = run.facts
+    started_at = run.session.clock()
+    start_lsn = run.session.start_backup(f"pgvault {run.label}")
+    control = check_started(run.session, run.data, start_lsn)
+    run.progress.phase("copying")
+    copied = _copy(run, control, start_lsn)
+    stopped = run.session.stop_backup()
+    stopped_at = run.session.clock()
+    positions = BackupLabel.parse(stopped.label_file)
+    run.progress.phase("waiting for WAL")
+    wal = _needed_wal(run, positions, stopped)
+    objects = (*copied.packs, *copied.parts, *copied.maps)
+    refs = put_refs(run.repository, layout.refs(run.request.cluster, run.label), (*objects, *wal))
+    return Manifest(
+        label=run.label,
+        type="full",
+        cluster=run.request.cluster,
+        system_identifier=facts.system_identifier,
+        timeline=positions.timeline,
+        start_lsn=positions.start_lsn,
+        checkpoint_lsn=positions.checkpoint_lsn,
+        stop_lsn=stopped.stop_lsn,
+        started_at=started_at,
+        stopped_at=stopped_at,
+        time_zone=facts.timezone,
+        log_time_zone=facts.log_timezone,
+        postgres=postgres_facts(facts, control),
+        owner=find_owner(run.data),
+        databases=facts.databases,
+        tablespaces={oid: space.location for oid, space in facts.tablespaces.items()},
+        backup_label=stopped.label_file,
+        tablespace_map=stopped.tablespace_map,
+        total_bytes=copied.total_bytes,
+        stored_bytes=sum(stored.length for stored in (*objects, refs)),
+        file_count=copied.file_count,
+        page_errors=copied.page_errors,
+        packs=copied.packs,
+        parts=copied.parts,
+        maps=copied.maps,
+        wal=wal,
+        refs=refs,
+        written_by=f"pgvault {__version__}",
+    )
+
+
+def _copy(run: _Run, control: ControlData, start_lsn: Lsn) -> CopyResult:
+    """Copy everything; pg_control strictly last (pitfall 7)."""
+    repository = run.repository
+    key = block_key(repository.keys.active, repository.id)
+    rules = ReadingRules.of(control, start_lsn=start_lsn, block_key=key)
+    copier = Copier(repository, run.request.cluster, run.label, rules=rules, progress=run.progress)
+    pieces = list_pieces(run.session, run.facts, run.data, control)
+    clock = run.server.clock
+    pinged = clock.monotonic()
+    for _ in copier.copy(make_batches(pieces), jobs=run.request.jobs):
+        if clock.monotonic() - pinged > PING_SECONDS:
+            run.session.ping()
+            pinged = clock.monotonic()
+    last = make_batches([control_piece(run.data, start_lsn)], first=copier.batch_count)
+    for _ in copier.copy(last, jobs=1):
+        pass
+    return copier.finish()
+
+
+def _needed_wal(run: _Run, positions: BackupLabel, stopped: StoppedBackup) -> tuple[Stored, ...]:
+    """Wait for the segments start..stop and see to the history file of their timeline."""
+    if stopped.stop_lsn <= positions.start_lsn:
+        raise ServerUnfit(f"the backup stops at {stopped.stop_lsn}, before its start at {positions.start_lsn}")
+    size = run.facts.wal_segment_size
+    segments = segments_between(positions.timeline, positions.start_lsn, stopped.stop_lsn, size)
+    stored = wait_for_segments(run.server, segments)
+    if positions.timeline == 1:
+        return stored
+    return (*stored, _history(run, positions.timeline))
+
+
+def _history(run: _Run, timeline: int) -> Stored:
+    """Return the archived history file, pushing it when it was written before pgvault archived here."""
+    name = history_name(timeline)
+    system = run.facts.system_identifier
+    try:
+        wal, _ = read_wal_bytes(run.repository, run.request.cluster, system, name)
+    except ObjectMissing:
+        path = run.data / "pg_wal" / name
+        if not path.exists():
+            raise ArchiveNotWorking(f"history file {name} is neither archived nor in pg_wal") from None
+        push_wal(run.repository, run.request.cluster, path, clock=run.server.clock)
+        wal, _ = read_wal_bytes(run.repository, run.request.cluster, system, name)
+    return wal.stored
+
+
+def _check_stored(repository: Repository, manifest: Manifest) -> None:
+    """See every object of the backup in the store, with its length, before the root says so (pitfall 17)."""
+    prefix = layout.backup(manifest.cluster, manifest.label)
+    lengths = {entry.key: entry.size for entry in repository.deciding.store.list(prefix)}
+    for stored in (*manifest.packs, *manifest.parts, *manifest.maps, manifest.refs):
+        if lengths.get(stored.path) != stored.length:
+            raise ObjectCorrupt(
+                f"object {stored.path!r} should have {stored.length} bytes and has {lengths.get(stored.path)}"
+            )
+
+
+def _abort(run: _Run, error: BaseException) -> None:
+    """Make sure that this label is never committed; what hinders that is only logged, the first error counts."""
+    try:
+        abort_label(run.repository, run.request.cluster, run.label, reason=f"{type(error).__name__}: {error}")
+    except PgvaultError as second:
+        logger.warning("backup %s could not be marked as aborted: %s", run.label, second)

@@ -1,0 +1,115 @@
+"""Wait until WAL has really arrived in the repository: read back whole, checked, of the right cluster.
+
+What the server believes about its archive_command proves nothing (`/bin/true` satisfies it, pitfall 18). So a
+backup is only good when *we* can open every segment it needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pgvault.errors import ArchiveNotWorking, ObjectCorrupt, ObjectMissing
+from pgvault.instants import Clock
+from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.server import ServerFacts, Session
+from pgvault.postgres.walheader import check_segment, read_long_header
+from pgvault.postgres.walname import WalSegment, format_timeline, segment_at
+from pgvault.repository import layout
+from pgvault.repository.objects import Stored
+from pgvault.repository.repository import Repository
+from pgvault.repository.walobjects import read_wal_bytes
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivingServer:
+    """A server that should archive into a repository, and the patience we have with it."""
+
+    repository: Repository
+    cluster: str
+    session: Session
+    facts: ServerFacts
+    limit: timedelta  # for WAL to arrive
+    clock: Clock
+
+
+def wait_for_segments(server: ArchivingServer, segments: Iterable[WalSegment]) -> tuple[Stored, ...]:
+    """Wait for each segment, read it back and check it; the server's limit is for all of them together.
+
+    Raises ArchiveNotWorking, with what the archiver says, when one is not there in time.
+    """
+    deadline = server.clock.monotonic() + server.limit.total_seconds()
+    stored = []
+    for segment in segments:
+        path = layout.wal_file(server.cluster, server.facts.system_identifier, segment.name)
+        while not _is_there(server.repository, path):
+            if server.clock.monotonic() > deadline:
+                raise _not_arrived(server, segment)
+            time.sleep(POLL_SECONDS)
+            server.session.ping()
+        stored.append(_read_segment(server, segment))
+    return tuple(stored)
+
+
+def prove_archiving(server: ArchivingServer) -> Stored:
+    """Write a record, switch WAL and wait for that very segment through the server's own archive_command.
+
+    Raises ArchiveNotWorking when the segment does not arrive.
+    """
+    position = server.session.create_restore_point("pgvault check")
+    # The position is the end of the record: exactly at a boundary, the record is in the segment before.
+    segment = segment_at(server.facts.timeline, Lsn(position.value - 1), server.facts.wal_segment_size)
+    server.session.switch_wal()
+    (stored,) = wait_for_segments(server, [segment])
+    logger.info("segment %s went through archive_command into the repository", segment.name)
+    return stored
+
+
+def history_name(timeline: int) -> str:
+    """Name of a timeline's history file."""
+    return f"{format_timeline(timeline)}.history"
+
+
+def _is_there(repository: Repository, path: str) -> bool:
+    try:
+        repository.deciding.store.size(path)
+    except ObjectMissing:
+        return False
+    return True
+
+
+def _read_segment(server: ArchivingServer, segment: WalSegment) -> Stored:
+    """Read one archived segment whole and check that it is what its name says. Raises ObjectCorrupt, OtherCluster."""
+    facts = server.facts
+    wal, content = read_wal_bytes(server.repository, server.cluster, facts.system_identifier, segment.name)
+    if len(content) != segment.size:
+        raise ObjectCorrupt(f"archived segment {segment.name} has {len(content)} bytes, not {segment.size}")
+    header = read_long_header(content)
+    check_segment(header, segment, system_identifier=facts.system_identifier, major=facts.major)
+    return wal.stored
+
+
+def _not_arrived(server: ArchivingServer, segment: WalSegment) -> ArchiveNotWorking:
+    said = server.session.archiver_statistics()
+    archived = said.last_archived_name or "none"
+    if said.last_failed_at is not None and (
+        said.last_archived_at is None or said.last_failed_at > said.last_archived_at
+    ):
+        why = f"the archiver failed {said.failed_count} times, last at {said.last_failed_name}"
+    elif said.last_archived_name is not None and said.last_archived_name >= segment.name:
+        why = f"the server says it archived {archived}: its archive_command stores elsewhere or nowhere"
+    else:
+        why = f"the archiver's last success is {archived}"
+    setting = server.facts.archive_library or server.facts.archive_command
+    return ArchiveNotWorking(
+        f"WAL segment {segment.name} did not arrive in {server.repository.deciding.store.url} "
+        f"within {server.limit.total_seconds():.0f} s; {why}",
+        hint=f"archive_command is {setting!r}; see the server's log, and try: pgvault check.",
+    )
