@@ -176,10 +176,8 @@ class Session(Connection):
             archive_timeout=timedelta(seconds=int(settings["archive_timeout"])),
             shared_preload_libraries=settings["shared_preload_libraries"],
             standby_minima={name: int(settings[name]) for name in STANDBY_MINIMA},
-            tablespaces={
-                read_number(oid): Tablespace(read_text(name), read_path(path)) for oid, name, path in tablespaces
-            },
-            databases={read_number(oid): read_text(name) for oid, name in databases},
+            tablespaces=self._tablespaces(),
+            databases=self._databases(),
             bootstrap_superuser=read_text(superuser),
             role=read_text(role),
         )

@@ -1,0 +1,39 @@
+"""Fixtures that tests of every part share; the servers themselves are in tests/servers.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import MAJORS, ServerFactory
+
+
+@pytest.fixture(scope="session")
+def majors() -> tuple[int, ...]:
+    """Every supported major installed here."""
+    return MAJORS
+
+
+@pytest.fixture(params=MAJORS or [pytest.param(0, marks=pytest.mark.skip(reason="no PostgreSQL is installed"))])
+def major(request: pytest.FixtureRequest) -> int:
+    """Each of them in turn."""
+    found: int = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this worker keeps its freshly made clusters."""
+    return tmp_path_factory.mktemp("clusters")
+
+
+@pytest.fixture
+def server(templates: Path) -> Iterator[ServerFactory]:
+    """Make servers: `server(18)` runs, `server(17, settings={"archive_mode": "on"})`; all are gone after the test."""
+    factory = ServerFactory(templates)
+    try:
+        yield factory
+    finally:
+        factory.clear()
