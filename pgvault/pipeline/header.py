@@ -127,6 +127,12 @@ class ObjectTrailer:
         return trailer
 
 
-def trailer_length(frame_count: int) -> int:
+def frame_count(body: bytes | memoryview) -> int:
+    """Return how many frames an object has whose trailer was checked before."""
+    count: int = TAIL.unpack_from(body, len(body) - DIGEST_BYTES - TAIL.size)[0]
+    return count
+
+
+def trailer_length(count: int) -> int:
     """Bytes of a trailer for that many frames, SHA-256 included."""
-    return 4 * frame_count + TAIL.size + DIGEST_BYTES
+    return 4 * count + TAIL.size + DIGEST_BYTES

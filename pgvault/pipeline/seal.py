@@ -130,11 +130,11 @@ def open_frames(body: Buffer, address: Address, *, keys: Mapping[int, Repository
     """
     view = memoryview(body)
     header = ObjectHeader.decode(view, where=address.path)
+    trailer = ObjectTrailer.decode(view, where=address.path)  # before the key: a flipped bit is no wrong key
     if header.kind != address.kind:
         raise ObjectCorrupt(f"object {address.path!r} is a {header.kind.name}, not a {address.kind.name}")
     if header.key_id not in keys:
         raise WrongKey(f"object {address.path!r} is sealed with key {header.key_id}, which is not at hand")
-    trailer = ObjectTrailer.decode(view, where=address.path)
     sealer = _FrameSealer(header, address, keys[header.key_id])
     offset = HEADER.size
     plain_length = 0

@@ -7,10 +7,11 @@
     {"path": "/etc/postgresql/18/main/pg_hba.conf", "kind": "external", …as file…}
 
 Names are bytes: one that is not UTF-8 is given as "path_hex" (and "target_hex") instead. Path order compares component
-by component; behind it come external files, and `global/pg_control`, which was read last, comes last. An extent is [file offset, length, pack, frame, offset in that frame's plaintext, CRC-32C]: `length`
-bytes that start in frame `frame` of pack number `pack` of the root's table and go on through the following
-frames; pack null means zeros. Extents are in file order and cover 0..size without gap or overlap. CRC-32C values are
-taken from what was read at the source. "map" is [map number, byte offset in its plaintext]: see blockmap.py.
+by component; behind it come external files, and `global/pg_control`, which was read last, comes last.
+An extent is [file offset, length, pack, frame, offset in that frame's plaintext, CRC-32C]: `length` bytes that start
+in frame `frame` of pack number `pack` of the root's table and go on through the following frames; pack null means
+zeros. Extents are in file order and cover 0..size without gap or overlap. CRC-32C values are taken from what was read
+at the source. "map" is [map number, byte offset in its plaintext]: see blockmap.py.
 Fields that are not known are ignored, so that a later minor may add some.
 """
 

@@ -69,14 +69,12 @@ def read_watermarks(
 
 def _decode(document: Mapping[str, Any], *, where: str) -> StoredWatermark:
     try:
-        if not isinstance(document["is_idle"], bool):
-            raise TypeError("is_idle is a truth value")
         return StoredWatermark(
             system_identifier=int(document["system_identifier"]),
             server_at=read_instant(document["server_at"]),
             lsn=Lsn.parse(document["lsn"]),
             timeline=int(document["timeline"]),
-            is_idle=document["is_idle"],
+            is_idle=document["is_idle"] is True,
             source=str(document["source"]),
         )
     except (KeyError, TypeError, UsageError, ValueError) as error:
