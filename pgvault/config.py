@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from pgvault.errors import ConfigInvalid, ConfigUnknownKey, KeyUnusable, PgvaultError, PlainSecret
+from pgvault.errors import ConfigInvalid, ConfigUnknownKey, KeyUnusable, PgvaultError, PlainSecret, UsageError
 from pgvault.instants import parse_duration
 
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
@@ -35,9 +35,14 @@ CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 KEY_BYTES = 32
 
 
-def _duration(value: object) -> object:
-    """Let `15m` stand for a timedelta; anything else is for pydantic to refuse."""
-    return parse_duration(value) if isinstance(value, str) else value
+def _duration(value: object) -> timedelta:
+    """Let `15m` stand for a timedelta. A bare 15 says no unit, so it is refused."""
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return parse_duration(str(value))
+    except UsageError as error:
+        raise ValueError(f"{error}. {error.hint}") from error
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -67,24 +72,38 @@ class Secret(Section):
         return cls(source="file" if source == "file" else "env", name=name)
 
     def read(self) -> bytes:
-        """Return the secret's bytes, less one trailing newline. Raises KeyUnusable."""
-        if self.source == "env":
-            value = os.environ.get(self.name)
-            if value is None:
-                raise KeyUnusable(f"environment variable {self.name!r} is not set")
-            return os.fsencode(value)
+        """Return the secret's bytes, less one trailing newline. Raises KeyUnusable, also for an empty one."""
+        content = self._read_environment() if self.source == "env" else self._read_file()
+        secret = content.removesuffix(b"\n").removesuffix(b"\r")
+        if not secret:
+            raise KeyUnusable(f"secret {str(self)!r} is empty")
+        return secret
+
+    def _read_environment(self) -> bytes:
+        value = os.environ.get(self.name)
+        if value is None:
+            raise KeyUnusable(f"environment variable {self.name!r} is not set")
+        return os.fsencode(value)
+
+    def _read_file(self) -> bytes:
         try:
-            content = Path(self.name).read_bytes()
+            return Path(self.name).read_bytes()
         except OSError as error:
             raise KeyUnusable(f"secret file {self.name!r} can not be read: {error.strerror}") from error
-        return content.removesuffix(b"\n").removesuffix(b"\r")
 
     def __str__(self) -> str:
         return f"{self.source}:{self.name}"
 
 
 def _secret(what: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: Secret.parse(value, what=what) if isinstance(value, str) else value)
+    def read(value: object) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("write file:PATH or env:NAME")  # noqa: TRY004 - pydantic wants ValueError
+        return Secret.parse(value, what=what)
+
+    return BeforeValidator(read)
 
 
 class PassphraseKey(Section):
@@ -194,7 +213,7 @@ class ClusterConfig(Section):
     @field_validator("dsn")
     @classmethod
     def _dsn(cls, value: str) -> str:
-        if re.search(r"(^|[\s?&])password\s*=", value) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", value):
+        if re.search(r"(^|[\s?&])(ssl)?password\s*=", value) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", value):
             raise PlainSecret("dsn holds a password", hint="Use password: file:PATH, or ~/.pgpass.")
         return value
 
@@ -279,10 +298,22 @@ def parse_config(document: object, *, where: str) -> Config:
         raise _explain(error, where) from error
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, where YAML would silently let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a mapping, looking at its keys first."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
 def _load_yaml(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            return yaml.safe_load(file)
+            return yaml.load(file, Loader=_Loader)  # noqa: S506 - a SafeLoader that is stricter still
     except OSError as error:
         raise ConfigInvalid(f"configuration {str(path)!r} can not be read: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -294,7 +325,10 @@ def _explain(error: ValidationError, where: str) -> PgvaultError:
     problems = error.errors(include_url=False, include_input=False)
     unknown = [p for p in problems if p["type"] == "extra_forbidden"]
     first = (unknown or problems)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    # Alternatives (key: Secret or PassphraseKey) show in pydantic's path by names that no operator wrote.
+    parts = [str(part) for part in first["loc"]]
+    place = ".".join(part for part in parts if "[" not in part and part != PassphraseKey.__name__)
     if unknown:
         return ConfigUnknownKey(f"unknown key {place!r} in {where!r}", hint="Is it a typo? Nothing was done.")
-    return ConfigInvalid(f"{place or 'configuration'} in {where!r}: {first['msg'].lower()}")
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigInvalid(f"{place or 'configuration'} in {where!r}: {message[:1].lower()}{message[1:]}")
