@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"repository"}),
     frozenset({"backup", "demo", "drill", "expire", "monitor", "restore", "verify", "wal"}),
     frozenset({"cli"}),
+    frozenset({"__main__"}),
 )
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
 

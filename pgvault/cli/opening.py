@@ -30,6 +30,7 @@ from pgvault.repository.keys import Credential
 from pgvault.repository.repository import Copy, Repository, open_repository
 from pgvault.stores.base import StoreLocation
 from pgvault.stores.open import open_store
+from pgvault.stores.retry import Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +95,15 @@ def make_source(
     return RepositorySource(find_config(config).resolve())
 
 
-def open_from(config: Config) -> Repository:
-    """Open the repository that a configuration describes."""
-    return open_repository(make_copies(config), read_credential(config))
+def open_from(config: Config, *, patience: Patience | None = None) -> Repository:
+    """Open the repository that a configuration describes; `patience` is how long its stores may take to answer."""
+    return open_repository(make_copies(config, patience=patience), read_credential(config))
 
 
-def make_copies(config: Config) -> list[Copy]:
+def make_copies(config: Config, *, patience: Patience | None = None) -> list[Copy]:
     """Return the configured copies, in order; nothing is asked of them yet."""
-    return [Copy(name, open_store(locate(copy))) for name, copy in config.repository.copies.items()]
+    copies = config.repository.copies.items()
+    return [Copy(name, open_store(locate(copy), patience=patience)) for name, copy in copies]
 
 
 def locate(copy: CopyConfig) -> StoreLocation:
@@ -136,13 +138,13 @@ class OpenedCluster:
     time_zone: str
 
 
-def open_cluster(source: RepositorySource, name: str | None) -> OpenedCluster:
+def open_cluster(source: RepositorySource, name: str | None, *, patience: Patience | None = None) -> OpenedCluster:
     """Open the named cluster, or the only one.
 
     A source by URL knows no configuration: there the repository says which clusters exist.
     """
     config = source.load()
-    repository = open_from(config)
+    repository = open_from(config, patience=patience)
     if source.url is None:
         name, cluster = config.cluster(name)
         return OpenedCluster(name, cluster, repository, source, config.timezone)

@@ -1,0 +1,201 @@
+"""`pgvault wal push` and `pgvault wal fetch` as PostgreSQL calls them: quick to start, strict in how they end.
+
+    push     0 archived · 1 to 125 not archived
+    fetch    0 delivered · 77 confirmed absent · any other: not known; the guard in restore_command makes it 255
+
+A server runs one process for every 16 MiB of WAL, so this module is reached before typer is imported, and
+imports what it needs only once it knows what that is. PostgreSQL's archiver does not count a status above 125, nor a
+death by signal, as a failure: signals end us with 1, and so does whatever nobody thought of.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from pgvault.errors import WAL_ABSENT_EXIT, PgvaultError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pgvault.cli.opening import OpenedCluster, RepositorySource
+    from pgvault.repository.repository import Repository
+    from pgvault.stores.retry import Patience
+    from pgvault.wal.fetchplan import FetchPlan
+
+FAILED = 1
+STATUS_MAX = 125
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+GRACE_SECONDS = 2.0  # for removing temporary files after a signal
+GLOBAL_OPTIONS = ("--config", "--cluster")  # each with a value
+STORE_DEADLINE_SECONDS = 60.0  # of one operation on the store; a fetch begins anew until its own budget is used up
+
+
+def is_wal_command(arguments: Sequence[str]) -> bool:
+    """Tell whether `arguments` (without the program) are a `wal push` or `wal fetch` to be run here.
+
+    Global options may stand before it. Questions for help are for typer.
+    """
+    rest = list(arguments)
+    while rest and rest[0].split("=")[0] in GLOBAL_OPTIONS:
+        rest = rest[1 if "=" in rest[0] else 2 :]
+    return rest[:1] == ["wal"] and rest[1:2] in (["push"], ["fetch"]) and "--help" not in rest
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Run one WAL command and end the process, whatever happens, with a status PostgreSQL understands."""
+    _arm_signals()
+    try:
+        status = run(arguments)
+    except SystemExit as stop:  # argparse, or a signal
+        status = stop.code if isinstance(stop.code, int) else FAILED
+    except BaseException:  # noqa: BLE001  a traceback for us, a plain failure for the server
+        import traceback
+
+        with suppress(OSError, ValueError):
+            traceback.print_exc()
+        status = FAILED
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    # Not sys.exit: a stream that can not be flushed or a thread that hangs must not change how we end.
+    os._exit(status if 0 <= status <= STATUS_MAX else FAILED)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one WAL command and return its exit status; errors of ours are said on stderr."""
+    logging.raiseExceptions = False  # a log that can not be written is no reason to fail
+    logging.basicConfig(format="pgvault wal: %(message)s")
+    logging.getLogger("pgvault").setLevel(logging.INFO)
+    try:
+        options = make_parser().parse_args(list(arguments))
+        return push(options) if options.command == "push" else fetch(options)
+    except PgvaultError as error:
+        complain(error)
+        return error.exit_code
+
+
+def push(options: argparse.Namespace) -> int:
+    """Archive one file."""
+    from pgvault.instants import SystemClock
+    from pgvault.wal.push import push_wal
+
+    opened = open_named(options)
+    outcome = push_wal(opened.repository, opened.name, options.path, clock=SystemClock())
+    if options.json:
+        say_json({"name": options.path.name, "outcome": str(outcome)})
+    return 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Deliver one file, as its plan says, or whatever there is now."""
+    from pgvault.wal.fetch import Budget, FetchOutcome, fetch_live, fetch_wal
+    from pgvault.wal.fetchplan import FetchPlan
+
+    budget = Budget() if options.retry_for is None else Budget(options.retry_for)
+    if options.plan is not None:
+        plan = FetchPlan.load(options.plan)
+        outcome = fetch_wal(lambda: open_planned(plan, options), plan, options.name, options.path, budget=budget)
+    else:
+        outcome = fetch_live(lambda: open_live(options), options.name, options.path, budget=budget)
+    if options.json:
+        say_json({"name": options.name, "outcome": str(outcome)})
+    return 0 if outcome is FetchOutcome.DELIVERED else WAL_ABSENT_EXIT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of both commands; cli/wal.py shows the same to people."""
+    import argparse
+
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, default=argparse.SUPPRESS)
+    shared.add_argument("--cluster", default=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(prog="pgvault", parents=[shared], add_help=False, allow_abbrev=False)
+    groups = parser.add_subparsers(required=True)
+    group = groups.add_parser("wal", parents=[shared], add_help=False, allow_abbrev=False)
+    commands = group.add_subparsers(dest="command", required=True)
+    pushing = commands.add_parser("push", parents=[shared], add_help=False, allow_abbrev=False)
+    fetching = commands.add_parser("fetch", parents=[shared], add_help=False, allow_abbrev=False)
+    fetching.add_argument("name")
+    fetching.add_argument("--plan", type=Path)
+    for each in (pushing, fetching):
+        each.add_argument("path", type=Path)
+        each.add_argument("--retry-for", type=_seconds)
+        each.add_argument("--json", action="store_true")
+    return parser
+
+
+def named_source(options: argparse.Namespace) -> RepositorySource:
+    """Return the configuration that the options, or the environment, name."""
+    from pgvault.cli.opening import make_source
+
+    return make_source(getattr(options, "config", None))
+
+
+def open_named(options: argparse.Namespace) -> OpenedCluster:
+    """Open the configured cluster."""
+    from pgvault.cli.opening import open_cluster
+
+    return open_cluster(named_source(options), getattr(options, "cluster", None), patience=patience(options))
+
+
+def open_live(options: argparse.Namespace) -> tuple[Repository, str]:
+    """Open the configured cluster; return its repository and name."""
+    opened = open_named(options)
+    return opened.repository, opened.name
+
+
+def open_planned(plan: FetchPlan, options: argparse.Namespace) -> Repository:
+    """Open the repository of a plan; a --config overrules where the plan looks for it."""
+    from pgvault.cli.opening import RepositorySource, open_from
+
+    source = named_source(options) if hasattr(options, "config") else RepositorySource.from_json(plan.source)
+    return open_from(source.load(), patience=patience(options))
+
+
+def patience(options: argparse.Namespace) -> Patience:
+    """Return how long one store operation may take: never longer than the whole command."""
+    from pgvault.stores.retry import Patience
+
+    wanted = options.retry_for
+    return Patience(deadline_seconds=STORE_DEADLINE_SECONDS if wanted is None else min(wanted, STORE_DEADLINE_SECONDS))
+
+
+def complain(error: PgvaultError) -> None:
+    """Say what went wrong on stderr, if anybody can hear it."""
+    lines = [f"error: {error}\n"]
+    if error.hint is not None:
+        lines.append(f"hint: {error.hint}\n")
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.writelines(lines)
+
+
+def say_json(document: dict[str, str]) -> None:
+    """Print one JSON document."""
+    import json
+
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def _seconds(text: str) -> float:
+    from pgvault.instants import parse_duration
+
+    return parse_duration(text).total_seconds()
+
+
+def _arm_signals() -> None:
+    """End at once, but not by the signal: temporary files are removed on the way, and that may not take long."""
+
+    def leave(_number: int, _frame: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+        raise SystemExit(FAILED)
+
+    signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(FAILED))
+    for each in SIGNALS:
+        signal.signal(each, leave)

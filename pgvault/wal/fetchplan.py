@@ -1,0 +1,140 @@
+"""What a restore may fetch, fixed before it starts and stored beside it as JSON.
+
+    {"pgvault_fetch_plan": 1, "restore_id", "cluster", "system_identifier": "7…", "segment_size": bytes,
+     "segments": [["000000010000000000000002", "00000001000000000000002F"], …],        first and last of each range
+     "histories": ["00000002.history", …], "source": {…}}
+
+What is listed exists and must be delivered; what is not listed is absent, and that is answered without asking
+anybody: so a restore finds its end even where nothing can be reached any more. Histories are all that the
+archive holds, also of timelines that the restore does not follow: the server looks for the highest to choose its
+new timeline's number. `source` says how to open the repository (cli/opening.py) and holds no secret.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgvault.errors import ConfigInvalid, FormatUnsupported, UsageError
+from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
+
+VERSION_FIELD = "pgvault_fetch_plan"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRange:
+    """Segments of one timeline without a gap."""
+
+    first: WalSegment
+    last: WalSegment  # included
+
+    def __post_init__(self) -> None:
+        same = (self.first.timeline, self.first.size) == (self.last.timeline, self.last.size)
+        if not same or self.last.number < self.first.number:
+            raise UsageError(f"{self.first} to {self.last} is no range of WAL segments")
+
+    def holds(self, segment: WalSegment) -> bool:
+        """Tell whether `segment` is one of them."""
+        return segment.timeline == self.first.timeline and self.first.number <= segment.number <= self.last.number
+
+
+def make_ranges(segments: Iterable[WalSegment]) -> tuple[SegmentRange, ...]:
+    """Return the fewest ranges that hold exactly `segments`, in order of timeline and number."""
+    ranges: list[SegmentRange] = []
+    for segment in sorted(set(segments)):
+        if ranges and ranges[-1].last.next() == segment:
+            ranges[-1] = SegmentRange(ranges[-1].first, segment)
+        else:
+            ranges.append(SegmentRange(segment, segment))
+    return tuple(ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlan:
+    """What one restore may fetch, from where."""
+
+    restore_id: str
+    cluster: str
+    system_identifier: int
+    segment_size: int  # bytes
+    segments: tuple[SegmentRange, ...]
+    histories: tuple[str, ...]  # names of every history file in the archive
+    source: Mapping[str, Any]  # how to open the repository; opaque here
+
+    def lists(self, name: str) -> bool:
+        """Tell whether the plan promises the file `name`. Raises UsageError for what is no WAL file's name."""
+        file = parse_wal_name(name)
+        if isinstance(file, SegmentFile):
+            segment = file.segment(self.segment_size)
+            return any(each.holds(segment) for each in self.segments)
+        return isinstance(file, TimelineHistoryFile) and name in self.histories
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            VERSION_FIELD: VERSION,
+            "restore_id": self.restore_id,
+            "cluster": self.cluster,
+            "system_identifier": str(self.system_identifier),
+            "segment_size": self.segment_size,
+            "segments": [[each.first.name, each.last.name] for each in self.segments],
+            "histories": list(self.histories),
+            "source": dict(self.source),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> FetchPlan:
+        """Read the JSON form. Raises FormatUnsupported, or KeyError, TypeError, ValueError, UsageError if malformed."""
+        if document[VERSION_FIELD] != VERSION:
+            raise FormatUnsupported(
+                f"the fetch plan has version {document[VERSION_FIELD]!r}; this pgvault knows {VERSION}",
+                hint="Finish the restore with the pgvault that began it, or a newer one.",
+            )
+        size = int(document["segment_size"])
+        ranges = (SegmentRange(WalSegment.parse(a, size), WalSegment.parse(b, size)) for a, b in document["segments"])
+        return cls(
+            restore_id=str(document["restore_id"]),
+            cluster=str(document["cluster"]),
+            system_identifier=int(document["system_identifier"]),
+            segment_size=size,
+            segments=tuple(ranges),
+            histories=tuple(str(name) for name in document["histories"]),
+            source=dict(document["source"]),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the plan to `path`, whole and durable or not at all, readable by the owner only."""
+        temporary = path.with_name(f"{path.name}.tmp")
+        with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            json.dump(self.to_json(), file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+
+    @classmethod
+    def load(cls, path: Path) -> FetchPlan:
+        """Read the plan at `path`. Raises ConfigInvalid, FormatUnsupported."""
+        try:
+            return cls.from_json(json.loads(path.read_bytes()))
+        except OSError as error:
+            raise ConfigInvalid(f"fetch plan {str(path)!r} can not be read: {error.strerror}") from error
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise ConfigInvalid(
+                f"fetch plan {str(path)!r} is damaged", hint="Restore again: pgvault restore makes a new one."
+            ) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
