@@ -22,7 +22,7 @@ MAJORS = installed_majors()  # 15 from Debian, 17 and 18 from the wheels, or wha
 NEWEST = MAJORS[-1] if MAJORS else 0  # for tests to which the major is all one
 
 START_TIMEOUT_SECONDS = 60
-QUICK = {"fsync": "off", "max_connections": "30", "shared_buffers": "16MB", "autovacuum": "off", "max_wal_size": "1GB"}
+QUICK = {"fsync": "off", "shared_buffers": "16MB", "autovacuum": "off", "max_wal_size": "1GB"}
 
 
 @dataclass(slots=True)

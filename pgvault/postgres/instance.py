@@ -6,8 +6,10 @@ its log in a file; we know it by its process id and by what it writes into postm
     line 1  process id          line 5  socket directory
     line 2  data directory      line 6  listen address
     line 3  start, unix time    line 7  shared memory
-    line 4  port                line 8  starting | standby | ready | stopping       (what pg_ctl waits for, too)
+    line 4  port                line 8  starting | ready | standby | stopping
 
+"ready" says that connections are taken, also by a hot standby in recovery; "standby", that none are (hot_standby =
+off). Only the log tells when recovery is over: "database system is ready to accept connections".
 Nothing here talks SQL; a Session (server.py) takes the `dsn`. Servers that we did not start are left alone.
 """
 
@@ -30,7 +32,9 @@ SUPERUSER = "postgres"
 SERVER_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path that Linux takes
 POLL_SECONDS = 0.05
-FAILURE = re.compile(r" (?:FATAL|PANIC):  (.*)")
+FAILURE = re.compile(r" (?:FATAL|PANIC):  (.*)(?:\n.* DETAIL:  (.*))?")
+CONFIGURATION_ERROR = re.compile(r" LOG:  (.*(?:parameter|syntax error|could not).*)")
+RECOVERY_OVER = "database system is ready to accept connections"  # "… read-only connections" is another line
 PROGRESS = re.compile(r"(redo in progress.*|consistent recovery state reached.*|restored log file.*)")
 
 
@@ -43,10 +47,10 @@ class ShutdownMode(enum.Enum):
 
 
 class ServerState(enum.Enum):
-    """What postmaster.pid says, and whether the process is there."""
+    """What the process, postmaster.pid and the log say together."""
 
     STOPPED = "stopped"
-    STARTING = "starting"
+    STARTING = "starting"  # or in recovery without answering
     STANDBY = "standby"  # in recovery, answers read-only
     READY = "ready"  # recovery is over, answers
     STOPPING = "stopping"
@@ -146,10 +150,13 @@ class Instance:
         lines = _pid_file(self.data)
         if len(lines) < 8 or lines[0].strip() != str(self.pid):
             return ServerState.STARTING  # a file of an earlier life, or not yet written to the end
-        try:
-            return ServerState(lines[7].strip())
-        except ValueError:
-            return ServerState.STARTING
+        match lines[7].strip():
+            case "ready":
+                return ServerState.READY if RECOVERY_OVER in self.log_text() else ServerState.STANDBY
+            case "stopping":
+                return ServerState.STOPPING
+            case _:
+                return ServerState.STARTING
 
     def wait_ready(self, timeout: float, *, accept_standby: bool = False) -> ServerState:
         """Wait until the server answers and recovery is over; with `accept_standby`, until it answers.
@@ -218,7 +225,9 @@ class Instance:
     def failure(self) -> str:
         """Return the FATAL and PANIC messages since the last start as one clause, or the log's last line."""
         text = self.log_text()
-        messages = list(dict.fromkeys(FAILURE.findall(text)))
+        messages = list(dict.fromkeys(": ".join(filter(None, found)) for found in FAILURE.findall(text)))
+        if any("contains errors" in message for message in messages):
+            messages += CONFIGURATION_ERROR.findall(text)  # PostgreSQL says which errors at level LOG
         if not messages:
             messages = [line.strip() for line in text.splitlines() if line.strip()][-1:]
         return "; ".join(messages) or "it logged nothing"

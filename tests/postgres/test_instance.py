@@ -120,6 +120,27 @@ def test_recovery_is_told_from_being_ready(server: ServerFactory, major: int) ->
     assert one.instance.wait_ready(30) is ServerState.READY
 
 
+def test_recovery_without_answers_is_still_starting(server: ServerFactory, major: int) -> None:
+    """With hot_standby = off nobody can connect before recovery is over."""
+    one = server(major, running=False, settings={"hot_standby": "off"})
+    (one.data / "standby.signal").touch()
+    one.instance.start(one.settings)
+
+    with pytest.raises(RecoveryFailed, match=r"is not ready after 1 s, still in recovery"):
+        one.instance.wait_ready(1, accept_standby=True)
+
+    assert one.instance.state() is ServerState.STARTING
+
+
+def test_the_detail_of_a_failure_is_kept(server: ServerFactory, major: int) -> None:
+    """Which setting is too small for recovery stands in the DETAIL, and only there."""
+    one = server(major, running=False, settings={"max_connections": "5"})
+    (one.data / "standby.signal").touch()
+
+    with pytest.raises(RecoveryFailed, match=r"insufficient parameter settings: max_connections = 5 is a lower"):
+        one.start()
+
+
 def test_a_server_that_ends_by_itself_is_waited_for(server: ServerFactory) -> None:
     """recovery_target_action = shutdown ends in an exit status."""
     one = server(NEWEST)
@@ -137,7 +158,7 @@ def test_its_own_configuration_files_are_used(server: ServerFactory, major: int)
     elsewhere = server.directory()
     for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
         (one.data / name).unlink()
-    (elsewhere / "my.conf").write_text("work_mem = '7MB'\nport = 1\nlisten_addresses = '*'\nlc_messages = 'xx'\n")
+    (elsewhere / "my.conf").write_text("work_mem = '7MB'\nport = 1\nlisten_addresses = '*'\n")
     (elsewhere / "hba.conf").write_text("local all all trust\n")
     (elsewhere / "ident.conf").touch()
     one.instance.config_file = elsewhere / "my.conf"
@@ -149,6 +170,15 @@ def test_its_own_configuration_files_are_used(server: ServerFactory, major: int)
     assert one.value("SELECT current_setting('work_mem')") == "7MB"
     assert one.value("SELECT current_setting('hba_file')") == str(elsewhere / "hba.conf")
     assert one.value("SELECT current_setting('listen_addresses')") == ""
+
+
+def test_a_broken_configuration_file_says_where(server: ServerFactory, major: int) -> None:
+    """PostgreSQL's FATAL line only says that there are errors; the error says which."""
+    one = server(major, running=False)
+    (one.data / "postgresql.conf").write_text("no_such_setting = on\n")
+
+    with pytest.raises(RecoveryFailed, match=r'contains errors; .*"no_such_setting" in file .* line 1'):
+        one.start()
 
 
 def test_odd_names_of_directories_are_fine(server: ServerFactory) -> None:
