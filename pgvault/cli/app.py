@@ -11,6 +11,12 @@ from typing import Annotated
 import typer
 
 from pgvault import __version__
+from pgvault.cli import render
+from pgvault.cli.backup import backup
+from pgvault.cli.catalog import list_backups, show
+from pgvault.cli.options import ConfigOption
+from pgvault.cli.setup import check, init
+from pgvault.cli.wal import wal
 
 app = typer.Typer(
     name="pgvault",
@@ -32,5 +38,18 @@ VersionOption = Annotated[
 
 
 @app.callback()
-def pgvault(version: VersionOption = False) -> None:
+def pgvault(
+    config: ConfigOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what is being done.")] = False,
+    version: VersionOption = False,
+) -> None:
     """Back up PostgreSQL, archive its WAL, and prove that any moment can be restored."""
+    render.setup_logging(is_verbose=verbose)
+
+
+app.command()(init)
+app.command()(check)
+app.command()(backup)
+app.command("list")(list_backups)
+app.command()(show)
+app.add_typer(wal)

@@ -1,7 +1,7 @@
 """Watermarks: "at this time of the server's clock, WAL stood here and no transaction was open".
 
     clusters/<cluster>/watermarks/<YYYYMMDDTHHMMSSZ>-<4 hex>
-      = sealed JSON {"system_identifier", "server_at", "lsn", "timeline", "is_idle", "source"}
+      = sealed JSON {"system_identifier", "server_at", "lsn", "timeline", "is_idle", "source", "next_xid"}
 
 What an idle watermark proves: every commit whose time is at or before `server_at` lies before `lsn`. (The clock was
 read first, then a snapshot without any transaction in progress, then the LSN; a transaction that got its number
@@ -35,6 +35,7 @@ class StoredWatermark:
     timeline: int
     is_idle: bool  # only then it proves anything
     source: str  # "backup", "check", …
+    next_xid: int | None = None  # 64-bit; xmax of a snapshot taken then; None where it was not noted
 
 
 def put_watermark(repository: Repository, cluster: str, mark: StoredWatermark) -> None:
@@ -47,6 +48,7 @@ def put_watermark(repository: Repository, cluster: str, mark: StoredWatermark) -
         "timeline": mark.timeline,
         "is_idle": mark.is_idle,
         "source": mark.source,
+        "next_xid": mark.next_xid,
     }
     put_json(repository, f"{layout.watermarks(cluster)}/{name}", Kind.WATERMARK, document=document)
 
@@ -76,6 +78,7 @@ def _decode(document: Mapping[str, Any], *, where: str) -> StoredWatermark:
             timeline=int(document["timeline"]),
             is_idle=document["is_idle"] is True,
             source=str(document["source"]),
+            next_xid=None if document.get("next_xid") is None else int(document["next_xid"]),
         )
     except (KeyError, TypeError, UsageError, ValueError) as error:
         raise ObjectCorrupt(f"watermark {where!r} is malformed") from error

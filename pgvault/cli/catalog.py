@@ -1,0 +1,175 @@
+"""`pgvault list` and `pgvault show`: what there is, from the repository alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from pgvault.cli import render
+from pgvault.cli.documents import backup_document, window_document
+from pgvault.cli.opening import OpenedCluster, open_cluster
+from pgvault.cli.options import (
+    ClusterOption,
+    ConfigOption,
+    EndpointOption,
+    JsonOption,
+    KeyOption,
+    RegionOption,
+    RepositoryOption,
+    source_of,
+)
+from pgvault.errors import VerifyFailed
+from pgvault.repository.catalog import Catalog, read_catalog
+from pgvault.repository.filelist import FileRecord, read_records
+from pgvault.repository.manifest import Manifest
+from pgvault.repository.walindex import read_inventory
+from pgvault.repository.watermark import read_watermarks
+from pgvault.restore.window import WindowRange, recovery_window
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The catalog and what can be reached from it."""
+
+    catalog: Catalog
+    window: tuple[WindowRange, ...]
+
+
+def list_backups(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    repository: RepositoryOption = None,
+    key: KeyOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the backups, and the moments that can be restored.
+
+    Example: pgvault list --repository s3://bucket/prefix --key file:escrow.txt
+    """
+    source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
+    listing = read_listing(open_cluster(source, cluster))
+    if as_json:
+        render.write_json(_listing_document(listing))
+    else:
+        _write_listing(listing)
+    if listing.catalog.unreadable:
+        raise VerifyFailed(
+            f"{len(listing.catalog.unreadable)} backups have a root that does not open: "
+            + ", ".join(f"{entry.label} ({entry.error})" for entry in listing.catalog.unreadable)
+        )
+
+
+def read_listing(opened: OpenedCluster) -> Listing:
+    """Read the catalog and compute the recovery window of each of its systems."""
+    catalog = read_catalog(opened.repository, opened.name)
+    return Listing(catalog, tuple(_windows(opened, catalog)))
+
+
+def _windows(opened: OpenedCluster, catalog: Catalog) -> Iterator[WindowRange]:
+    for system in dict.fromkeys(backup.system_identifier for backup in catalog.backups):
+        backups = [backup for backup in catalog.backups if backup.system_identifier == system]
+        size = backups[0].wal_segment_size
+        inventory = read_inventory(opened.repository, opened.name, system, segment_size=size)
+        since = min(backup.stopped_at for backup in backups)
+        marks = read_watermarks(opened.repository, opened.name, system, since=since)
+        yield from recovery_window(backups, inventory, marks)
+
+
+def _listing_document(listing: Listing) -> dict[str, Any]:
+    catalog = listing.catalog
+    return {
+        "cluster": catalog.cluster,
+        "backups": [backup_document(backup) for backup in catalog.backups],
+        "recovery_window": [window_document(found) for found in listing.window],
+        "unreadable": [{"label": entry.label, "error": str(entry.error)} for entry in catalog.unreadable],
+        "unfinished": list(catalog.unfinished),
+        "aborted": list(catalog.aborted),
+    }
+
+
+def _write_listing(listing: Listing) -> None:
+    catalog = listing.catalog
+    if not catalog.backups:
+        render.write_lines([f"cluster {catalog.cluster} has no backup"])
+    else:
+        columns = ("label", "type", "stopped at", "took", "size", "stored", "timeline", "stop LSN")
+        rows = [
+            (
+                backup.label,
+                backup.type,
+                render.instant(backup.stopped_at),
+                render.duration(backup.stopped_at - backup.started_at),
+                render.size(backup.total_bytes),
+                render.size(backup.stored_bytes),
+                str(backup.timeline),
+                str(backup.stop_lsn),
+            )
+            for backup in catalog.backups
+        ]
+        render.write_table(f"backups of {catalog.cluster}", columns, rows)
+    for found in listing.window:
+        gap = "; then WAL is missing" if found.has_gap_behind else ""
+        times = f"{render.instant(found.starts_at)} to at least {render.instant(found.proven_until)}"
+        render.write_lines([f"restorable: timeline {found.timeline}, {times} (WAL to {found.end_lsn}{gap})"])
+    for label in catalog.unfinished:
+        render.write_lines([f"unfinished: {label} (running, or killed)"])
+
+
+def show(
+    ctx: typer.Context,
+    label: Annotated[str, typer.Argument(help="A backup's label, as `pgvault list` prints it.")],
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    repository: RepositoryOption = None,
+    key: KeyOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one backup: files, sizes, WAL range, page errors.
+
+    Example: pgvault show 20260115T103000Z-f7c2
+    """
+    source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
+    opened = open_cluster(source, cluster)
+    manifest = read_catalog(opened.repository, opened.name).find(label)
+    records = read_records(opened.repository, manifest)
+    if as_json:
+        files = [_file_document(record) for record in records]
+        render.write_json({**_details(manifest), "files": files})
+        return
+    render.write_lines([f"{name.replace('_', ' ')}: {value}" for name, value in _details(manifest).items()])
+    rows = [(_name(record), record.kind.value, render.size(record.size), f"{record.mode:04o}") for record in records]
+    render.write_table("files", ("path", "kind", "size", "mode"), rows)
+
+
+def _details(manifest: Manifest) -> dict[str, Any]:
+    return {
+        **backup_document(manifest),
+        "databases": {str(oid): name for oid, name in manifest.databases.items()},
+        "tablespaces": {str(oid): path for oid, path in manifest.tablespaces.items()},
+        "file_count": manifest.file_count,
+        "pages_with_errors": list(manifest.page_errors.first),
+        "wal": [stored.path.rpartition("/")[2] for stored in manifest.wal],
+        "time_zone": manifest.time_zone,
+        "log_time_zone": manifest.log_time_zone,
+        "server_version": manifest.postgres.settings.get("server_version", str(manifest.postgres.version_num)),
+        "data_checksums": manifest.postgres.data_checksums,
+        "written_by": manifest.written_by,
+    }
+
+
+def _file_document(record: FileRecord) -> dict[str, Any]:
+    return {"path": _name(record), "kind": record.kind.value, "size_bytes": record.size, "mode": f"{record.mode:04o}"}
+
+
+def _name(record: FileRecord) -> str:
+    """A path for people and JSON: bytes that are not UTF-8 are escaped, so that nothing is lost on the way."""
+    return os.fsdecode(record.path).encode("utf-8", "backslashreplace").decode()

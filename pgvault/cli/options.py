@@ -1,0 +1,52 @@
+"""The options that commands share, and how they become an opened cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgvault.cli.opening import OpenedCluster, RepositorySource, make_source, open_cluster
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Else $PGVAULT_CONFIG, ./pgvault.yaml, /etc/pgvault/."),
+]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", help="Which cluster, where the configuration has several.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
+RepositoryOption = Annotated[
+    str | None, typer.Option("--repository", help="URL of a copy, for a machine without configuration.")
+]
+KeyOption = Annotated[str | None, typer.Option("--key", help="With --repository: file:PATH or env:NAME.")]
+RegionOption = Annotated[str | None, typer.Option("--region", help="With --repository: the bucket's region.")]
+EndpointOption = Annotated[
+    str | None, typer.Option("--endpoint-url", help="With --repository: an S3-compatible store's endpoint.")
+]
+
+
+def global_config(ctx: typer.Context) -> Path | None:
+    """Return the --config that was given before the command."""
+    found = ctx.find_root().params.get("config")
+    return None if found is None else Path(found)
+
+
+def source_of(
+    ctx: typer.Context,
+    config: Path | None,
+    *,
+    repository: str | None = None,
+    key: str | None = None,
+    region: str | None = None,
+    endpoint_url: str | None = None,
+) -> RepositorySource:
+    """Return the repository that the options name."""
+    chosen = config or global_config(ctx)
+    return make_source(chosen, url=repository, key=key, region=region, endpoint_url=endpoint_url)
+
+
+def opened(ctx: typer.Context, config: Path | None, cluster: str | None) -> OpenedCluster:
+    """Open the configured cluster that the options name."""
+    return open_cluster(source_of(ctx, config), cluster)

@@ -1,0 +1,86 @@
+"""`pgvault init` and `pgvault check`: make the repository, and see whether a cluster can archive into it now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgvault.cli import render
+from pgvault.cli.opening import make_copies, open_from, read_credential
+from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.cli.sessions import connect
+from pgvault.instants import SystemClock
+from pgvault.monitor.check import check_cluster
+from pgvault.postgres.grants import grants_for
+from pgvault.repository.keyfile import generate_key_file
+from pgvault.repository.repository import init_repository
+from pgvault.stores.probe import probe_put_if_absent
+
+ESCROW = (
+    "Keep a copy of this key outside this machine and outside the bucket, now: without it no backup opens.",
+    "Try it some day: pgvault list --repository URL --key file:COPY",
+)
+
+
+def init(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    generate_key: Annotated[
+        Path | None, typer.Option("--generate-key", help="Make a new key file first (0400, never overwrites).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create the repository in every configured copy; again is a no-op.
+
+    Example: pgvault init --generate-key /etc/pgvault/key
+    """
+    loaded = source_of(ctx, config).load()
+    if generate_key is not None:
+        generate_key_file(generate_key)
+    copies = make_copies(loaded)
+    repository, outcomes = init_repository(copies, read_credential(loaded), now=SystemClock().now())
+    probe_put_if_absent(repository.deciding.store, "probes")
+    if as_json:
+        copies_json = [{"name": c.name, "url": c.store.url, "outcome": outcomes[c.name]} for c in copies]
+        render.write_json({"repository_id": repository.id.hex(), "copies": copies_json})
+        return
+    render.write_lines([f"{copy.name}: {outcomes[copy.name]} ({copy.store.url})" for copy in copies])
+    if generate_key is not None:
+        render.write_lines([f"key: {generate_key}", *ESCROW])
+
+
+def check(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    print_grants: Annotated[
+        str | None, typer.Option("--print-grants", metavar="ROLE", help="Print what the role needs, and do no more.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """See whether this cluster can archive now: settings, grants, and a real segment through the server's own command.
+
+    Example: pgvault check --cluster main
+    """
+    if print_grants is not None:
+        render.write_lines([f"{statement};" for statement in grants_for(print_grants)])
+        return
+    source = source_of(ctx, config)
+    loaded = source.load()
+    name, chosen = loaded.cluster(cluster)
+    findings = check_cluster(
+        name,
+        chosen,
+        open_repository=lambda: open_from(loaded),
+        open_session=lambda: connect(chosen),
+        clock=SystemClock(),
+    )
+    failed = [finding.error for finding in findings if finding.error is not None]
+    if as_json:
+        render.write_json({"cluster": name, "passed": not failed, "checks": [f.to_json() for f in findings]})
+    else:
+        render.write_lines([finding.line() for finding in findings])
+    if failed:
+        raise failed[0]

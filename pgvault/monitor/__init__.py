@@ -1,0 +1,1 @@
+"""Is all well, now? What an operator asks before trouble."""

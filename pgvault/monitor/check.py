@@ -1,0 +1,136 @@
+"""`check`: can this cluster archive now? Every answer comes from trying it, none from a setting alone.
+
+repository opens · store keeps put-if-absent · server answers · grants · settings · directory readable · a real
+segment goes through the server's own archive_command. A finding that could not be looked at is red as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pgvault.backup.source import check_directory, check_server
+from pgvault.backup.take import leave_watermark
+from pgvault.config import ClusterConfig
+from pgvault.errors import PgvaultError, ServerUnfit, StoreUnfit
+from pgvault.instants import Clock
+from pgvault.postgres.server import ServerFacts, Session
+from pgvault.repository.repository import Repository
+from pgvault.repository.systems import System, require_system
+from pgvault.stores.probe import probe_put_if_absent
+from pgvault.wal.arrival import ArchivingServer, prove_archiving
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried."""
+
+    name: str
+    detail: str  # what was seen when it passed
+    error: PgvaultError | None = None
+
+    def line(self) -> str:
+        """Return it for people."""
+        if self.error is None:
+            return f"ok    {self.name}: {self.detail}"
+        hint = f"\n      {self.error.hint}" if self.error.hint else ""
+        return f"FAIL  {self.name}: {self.error}{hint}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        detail = self.detail if self.error is None else str(self.error)
+        hint = None if self.error is None else self.error.hint
+        return {"name": self.name, "passed": self.error is None, "detail": detail, "hint": hint}
+
+
+def check_cluster(
+    name: str,
+    config: ClusterConfig,
+    *,
+    open_repository: Callable[[], Repository],
+    open_session: Callable[[], Session],
+    clock: Clock,
+) -> list[Finding]:
+    """Try everything that archiving needs, in order, and stop at the first thing that the rest depends on."""
+    findings: list[Finding] = []
+    try:
+        repository = open_repository()
+        findings.append(Finding("repository", f"opens ({repository.deciding.store.url})"))
+        findings.append(_tried("put-if-absent", lambda: _probe(repository)))
+        with open_session() as session:
+            facts = session.facts()
+            findings.append(Finding("server", f"PostgreSQL {facts.version_text}, system {facts.system_identifier}"))
+            findings += _server_findings(name, config, repository, session, facts, clock)
+    except PgvaultError as error:
+        findings.append(Finding("repository" if not findings else "server", "", error))
+    return findings
+
+
+def _server_findings(
+    name: str, config: ClusterConfig, repository: Repository, session: Session, facts: ServerFacts, clock: Clock
+) -> Iterator[Finding]:
+    server = ArchivingServer(repository, name, session, facts, config.archive_wait, clock)
+    data = config.data_directory or facts.data_directory
+    yield _tried("grants", lambda: _grants(session))
+    fit = _tried("settings", lambda: _settings(facts))
+    yield fit
+    yield _tried("archive_timeout", lambda: _timeout(facts))
+    yield _tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
+    system = System(facts.system_identifier, facts.major)
+    known = _tried("system", lambda: _system(repository, name, system, clock))
+    yield known
+    if fit.error is None and known.error is None:
+        yield _tried("archiving", lambda: _archiving(server))
+    if len(repository.copies) > 1:
+        names = ", ".join(copy.name for copy in repository.copies[1:])
+        yield Finding(
+            "copies", "", StoreUnfit(f"copies {names} receive nothing yet: this version writes the first only")
+        )
+
+
+def _tried(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, look())
+    except PgvaultError as error:
+        return Finding(name, "", error)
+
+
+def _probe(repository: Repository) -> str:
+    probe_put_if_absent(repository.deciding.store, "probes")
+    return "the store refuses to overwrite"
+
+
+def _grants(session: Session) -> str:
+    missing = session.missing_grants()
+    if missing:
+        raise ServerUnfit(f"the role lacks {len(missing)} grants", hint=f"As a superuser: {'; '.join(missing)};")
+    return "the role may do all that pgvault needs"
+
+
+def _settings(facts: ServerFacts) -> str:
+    check_server(facts, is_untested_major_allowed=False)
+    if facts.wal_level == "minimal":
+        raise ServerUnfit("wal_level is minimal", hint="Set wal_level = replica and restart the server.")
+    return f"archive_mode {facts.archive_mode}, archive_command {facts.archive_command or facts.archive_library!r}"
+
+
+def _timeout(facts: ServerFacts) -> str:
+    if facts.archive_timeout == timedelta(0):
+        raise ServerUnfit(
+            "archive_timeout is 0: a commit may wait for ever to be archived, so the RPO has no bound",
+            hint="Set archive_timeout = 60s, or less than your RPO.",
+        )
+    return f"{facts.archive_timeout.total_seconds():.0f} s"
+
+
+def _system(repository: Repository, name: str, system: System, clock: Clock) -> str:
+    require_system(repository, name, system, now=clock.now())
+    return f"{system.system_identifier} is this cluster's"
+
+
+def _archiving(server: ArchivingServer) -> str:
+    stored = prove_archiving(server)
+    leave_watermark(server, source="check")
+    return f"{stored.path.rpartition('/')[2]} went through the server's archive_command and was read back"
