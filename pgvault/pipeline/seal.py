@@ -40,6 +40,7 @@ from pgvault.pipeline.header import (
 FRAME_HEAD = struct.Struct(">IIBBH")
 FRAME_BYTES = 1 << 20  # most plaintext a frame may hold; 4 MiB frames measured slower (design, section 10)
 TAG_BYTES = 16
+REPOSITORY_ID_BYTES = 16
 CODEC_RAW = 0
 CODEC_ZSTD = 1
 LEVEL = 3
@@ -69,6 +70,11 @@ class Address:
     repository_id: bytes  # 16
     path: str  # its key, relative to the copy
     kind: Kind
+
+    def __post_init__(self) -> None:
+        # Id and path stand side by side in what is authenticated: only a fixed length keeps them apart.
+        if len(self.repository_id) != REPOSITORY_ID_BYTES:
+            raise ValueError(f"a repository id has {REPOSITORY_ID_BYTES} bytes, not {len(self.repository_id)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,20 +190,21 @@ class _FrameSealer:
             raise ObjectCorrupt(
                 f"object {self._path!r}: frame {number} does not open: changed, moved or of another key"
             ) from error
-        plain = _decompress(payload, codec, self._path)
+        plain = payload if codec == CODEC_RAW else _decompress(payload, codec, plain_length, path=self._path)
         if len(plain) != plain_length:
             raise ObjectCorrupt(f"object {self._path!r}: frame {number} has the wrong length")
         return plain
 
 
-def _decompress(payload: bytes, codec: int, path: str) -> bytes:
+def _decompress(payload: bytes, codec: int, plain_length: int, *, path: str) -> bytes:
     """Undo one frame's codec, refusing cut frames and junk behind them (python-zstandard alone does not)."""
-    if codec == CODEC_RAW:
-        return payload
     if codec != CODEC_ZSTD:
         raise ObjectCorrupt(f"object {path!r}: unknown codec {codec}")
     decompressor = _zstd.decompressor.decompressobj()
     try:
+        promised = zstandard.get_frame_parameters(payload)
+        if promised.content_size != plain_length or not promised.has_checksum:
+            raise ObjectCorrupt(f"object {path!r}: a zstd frame without the right length, or without a checksum")
         plain = decompressor.decompress(payload)
     except zstandard.ZstdError as error:
         raise ObjectCorrupt(f"object {path!r}: zstd refuses a frame: {error}") from error

@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, WrongKey
-from pgvault.pipeline.seal import RepositoryKey
+from pgvault.pipeline.seal import REPOSITORY_ID_BYTES, RepositoryKey
 
 SCRYPT = {
     "n": 1 << 17,
@@ -36,7 +36,6 @@ SCRYPT = {
     "p": 1,
 }  # 128 MiB, 0.3 s (2026-11): an interactive price, not one per WAL segment
 SCRYPT_MEMORY_BYTES = 256 << 20
-REPOSITORY_ID_BYTES = 16
 NONCE_BYTES = 12
 KEY_BYTES = 32
 

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing
+from pgvault.pipeline.seal import REPOSITORY_ID_BYTES
 from pgvault.repository import layout
 from pgvault.repository.keys import (
-    REPOSITORY_ID_BYTES,
     Credential,
     Keyring,
     decode_document,
