@@ -1,0 +1,279 @@
+"""Plan a restore: from facts to settings, segments and a forecast, without changing anything.
+
+    facts + request ─► timeline ─► backup ─► covered WAL ─► stop ─► RestorePlan
+
+The plan says everything before a byte of the backup is fetched, and whether it can work is decided here, so that
+PostgreSQL's "recovery ended before configured recovery target was reached" never reaches anyone. The timeline is
+always a number: `latest` would follow whatever branch a stray copy archived. `latest` as a target becomes the LSN
+of the last archived record, since without a target PostgreSQL takes every failure to fetch for the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from pgvault.errors import OtherCluster, PgvaultError, TargetInvalid, TargetTooEarly
+from pgvault.instants import iso, parse_instant
+from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.walname import WalSegment, segments_between
+from pgvault.restore.covered import CoveredWal, RememberingReader
+from pgvault.restore.facts import Backup, Inventory, RestoreFacts, Transaction
+from pgvault.restore.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
+from pgvault.restore.stop import Candidate, Stop, find_stop
+from pgvault.restore.target import ImmediateTarget, NameTarget, Target, TargetOptions, TimeTarget, XidTarget
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """What the operator wants."""
+
+    target: Target
+    options: TargetOptions = field(default_factory=TargetOptions)
+    backup_label: str | None = None  # None: the newest that reaches the target
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRange:
+    """Consecutive segments of one timeline."""
+
+    first: WalSegment
+    last: WalSegment
+
+    def __len__(self) -> int:
+        return self.last.number - self.first.number + 1
+
+    def __contains__(self, segment: WalSegment) -> bool:
+        return self.first.timeline == segment.timeline and self.first.number <= segment.number <= self.last.number
+
+    def __str__(self) -> str:
+        return self.first.name if self.first == self.last else f"{self.first}..{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a time without an offset means in another zone."""
+
+    zone_name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """A restore that can work."""
+
+    backup_label: str
+    system_identifier: int
+    target: Target
+    timeline: int  # recovery_target_timeline
+    settings: Mapping[str, str]  # recovery_target…; restore_command is the caller's
+    segments: tuple[SegmentRange, ...]  # what recovery may fetch, in order, nothing else
+    histories: tuple[int, ...]  # timelines whose history files it may fetch
+    stop: Stop
+    furthest_lsn: Lsn  # where the last covered record starts
+    wal_end_lsn: Lsn  # the first byte that is not covered
+    fetch_bytes: int  # of the backup as stored, and of whole segments
+    disk_bytes: int  # of the backup and the WAL from its start to its stop; recovery itself keeps little
+    other_readings: tuple[Reading, ...]  # of a naive time in the cluster's own zones; ask when there are any
+    notes: tuple[str, ...]
+
+    @property
+    def end_lsn(self) -> Lsn:
+        """Where the server is expected to stand: at the record it stops before, else behind the one it reaches."""
+        return self.stop.before or self.stop.at_least
+
+    @property
+    def last_commit(self) -> Transaction | None:
+        """The last commit that is replayed, where that is known."""
+        return self.stop.last_commit
+
+    @property
+    def next_commit(self) -> Transaction | None:
+        """The commit or abort that is not, where that is known."""
+        return self.stop.next
+
+
+def plan_restore(facts: RestoreFacts, request: RestoreRequest) -> RestorePlan:
+    """Return the plan, or say why there is none.
+
+    Raises TargetTooEarly, TargetTooLate, WalGap, TargetInvalid (also for a target that two timelines answer
+    differently) or OtherCluster.
+    """
+    _require_one_system(facts)
+    if not facts.backups:
+        raise TargetTooEarly("there is no backup to restore", hint="Take one with pgvault backup.")
+    facts = replace(facts, reader=RememberingReader(facts.reader))
+    timelines = _timelines(facts, request)
+    if len(timelines) == 1:
+        return _plan_on(facts, request, timeline=timelines[0])
+    return _undisputed(facts, request, timelines)
+
+
+def _timelines(facts: RestoreFacts, request: RestoreRequest) -> tuple[int, ...]:
+    """Return the timelines to try: one, unless the story goes on with several."""
+    labelled = _labelled(facts, request.backup_label)
+    if isinstance(request.target, ImmediateTarget):
+        backup = labelled or max(facts.backups, key=lambda backup: backup.stopped_at)
+        if request.options.timeline not in {None, backup.timeline}:
+            raise TargetInvalid(
+                f"backup {backup.label!r} ends on timeline {backup.timeline}, not {request.options.timeline}",
+                hint="Leave out --timeline with --immediate.",
+            )
+        return (backup.timeline,)
+    if request.options.timeline is not None:
+        return (request.options.timeline,)
+    return leading_timelines(facts.inventory, [labelled] if labelled else facts.backups)
+
+
+def _undisputed(facts: RestoreFacts, request: RestoreRequest, timelines: Sequence[int]) -> RestorePlan:
+    """Plan on every timeline; the answer counts if it is the same, before they part. Raises TargetInvalid."""
+    plans: dict[int, RestorePlan] = {}
+    for timeline in timelines:
+        try:
+            plans[timeline] = _plan_on(facts, request, timeline=timeline)
+        except PgvaultError:
+            continue  # that timeline has no answer; if none has, the likeliest one's reason is told below
+    if not plans:
+        return _plan_on(facts, request, timeline=timelines[0])
+    # Where they stop before they part, it does not matter which way the story went on.
+    ends = {
+        (plan.end_lsn, plan.stop.at_least, find_path(way, facts.inventory).timeline_of(plan.end_lsn))
+        for way, plan in plans.items()
+    }
+    if len(plans) == len(timelines) and len(ends) == 1:
+        return plans[timelines[0]]
+    said = " and ".join(f"timeline {timeline}" for timeline in sorted(timelines))
+    raise TargetInvalid(
+        f"{request.target} is not one moment: {said} both went on from the same backup",
+        hint="Say which with --timeline; pgvault list shows where they part.",
+    )
+
+
+def _plan_on(facts: RestoreFacts, request: RestoreRequest, *, timeline: int) -> RestorePlan:
+    path = find_path(timeline, facts.inventory)
+    labelled = _labelled(facts, request.backup_label)
+    if labelled:
+        require_holding(path, labelled)
+    backups = [labelled] if labelled else [backup for backup in facts.backups if path.holds(backup)]
+    # Not by name and not by time first: clocks are set back.
+    backups.sort(key=lambda backup: (backup.stop_lsn, backup.stopped_at), reverse=True)
+    for backup in backups:
+        covered = cover(path, backup.start_lsn, archived=facts.inventory.segments)
+        wal = CoveredWal(covered, backup.start_lsn, facts.reader)
+        candidate = Candidate(backup, path, wal, facts.watermarks)
+        stop = find_stop(candidate, request.target, is_inclusive=request.options.is_inclusive)
+        if stop is not None:
+            return _assemble(facts, request, candidate=candidate, stop=stop)
+    raise _not_from(backups, request.target, timeline=timeline)
+
+
+def _assemble(facts: RestoreFacts, request: RestoreRequest, *, candidate: Candidate, stop: Stop) -> RestorePlan:
+    backup, path, wal = candidate.backup, candidate.path, candidate.wal
+    inventory = facts.inventory
+    # One segment more than the end: the record there may go on in the next, and PostgreSQL reads ahead.
+    segments = wal.segments[: wal.index(stop.before or stop.at_least) + 2]
+    readings = _other_readings(request.target, backup)
+    return RestorePlan(
+        backup_label=backup.label,
+        system_identifier=backup.system_identifier,
+        target=request.target,
+        timeline=path.timeline,
+        settings={
+            **stop.settings,
+            "recovery_target_timeline": str(path.timeline),
+            "recovery_target_action": str(request.options.action),
+        },
+        segments=_ranges(segments),
+        # Histories of higher timelines too: promotion takes the first number without one, and must not take
+        # a number that somebody else's WAL has.
+        histories=tuple(
+            timeline
+            for timeline in sorted(inventory.histories)
+            if timeline > path.timeline or path.history.holds_timeline(timeline)
+        ),
+        stop=stop,
+        furthest_lsn=wal.end_of_records() or backup.stop_lsn,
+        wal_end_lsn=wal.coverage.end_lsn,
+        fetch_bytes=backup.stored_bytes + len(segments) * inventory.segment_size,
+        disk_bytes=backup.total_bytes + _required_bytes(backup, inventory),
+        other_readings=readings,
+        notes=(*stop.notes, *_reading_notes(request.target, readings), *_timeline_notes(inventory, path)),
+    )
+
+
+def _not_from(backups: Sequence[Backup], target: Target, *, timeline: int) -> PgvaultError:
+    """Say that no backup is old enough, or that what was looked for is nowhere."""
+    if not backups:
+        return TargetTooEarly(f"no backup lies on the way to timeline {timeline}")
+    oldest = backups[-1]
+    if isinstance(target, XidTarget | NameTarget):
+        return TargetInvalid(
+            f"{target} does not occur in the archived WAL behind backup {oldest.label!r} ({oldest.stop_lsn})",
+            hint="It may be misspelt, older than that backup, or not archived yet.",
+        )
+    return TargetTooEarly(
+        f"{target} lies before the end of the oldest backup that could reach it, {oldest.label!r}: the oldest"
+        f" reachable point is just after {iso(oldest.stopped_at)}, LSN {oldest.stop_lsn}",
+    )
+
+
+def _require_one_system(facts: RestoreFacts) -> None:
+    for backup in facts.backups:
+        if backup.system_identifier != facts.inventory.system_identifier:
+            raise OtherCluster(
+                f"backup {backup.label!r} is of system {backup.system_identifier}, the WAL of system"
+                f" {facts.inventory.system_identifier}"
+            )
+
+
+def _labelled(facts: RestoreFacts, label: str | None) -> Backup | None:
+    if label is None:
+        return None
+    for backup in facts.backups:
+        if backup.label == label:
+            return backup
+    raise TargetInvalid(f"there is no backup {label!r}", hint="pgvault list shows them.")
+
+
+def _ranges(segments: Sequence[WalSegment]) -> tuple[SegmentRange, ...]:
+    ranges: list[SegmentRange] = []
+    for segment in segments:
+        if ranges and ranges[-1].last.next() == segment:
+            ranges[-1] = SegmentRange(ranges[-1].first, segment)
+        else:
+            ranges.append(SegmentRange(segment, segment))
+    return tuple(ranges)
+
+
+def _required_bytes(backup: Backup, inventory: Inventory) -> int:
+    """Bytes of the WAL from start to stop, which lies in pg_wal of the restored directory."""
+    needed = segments_between(backup.timeline, backup.start_lsn, backup.stop_lsn, inventory.segment_size)
+    return sum(segment.size for segment in needed)
+
+
+def _other_readings(target: Target, backup: Backup) -> tuple[Reading, ...]:
+    """What a naive time means in the zones of the cluster, where that is another instant."""
+    if not isinstance(target, TimeTarget) or target.zone_name is None:
+        return ()
+    readings: list[Reading] = []
+    for zone_name in dict.fromkeys((backup.time_zone, backup.log_time_zone)):
+        try:
+            at = parse_instant(target.text, zone=zone_name, now=target.at)
+        except TargetInvalid:
+            continue  # PostgreSQL knows zones that we do not, and there the time may be none or two
+        if at != target.at:
+            readings.append(Reading(zone_name, at))
+    return tuple(readings)
+
+
+def _reading_notes(target: Target, readings: Sequence[Reading]) -> Iterator[str]:
+    if isinstance(target, TimeTarget) and target.zone_name is not None:
+        yield f"{target.text} read in {target.zone_name} is {iso(target.at)}"
+    for reading in readings:
+        yield f"in the cluster's own time zone {reading.zone_name} it would be {iso(reading.at)}"
+
+
+def _timeline_notes(inventory: Inventory, path: RecoveryPath) -> Iterator[str]:
+    for timeline in other_ends(inventory, path):
+        yield f"timeline {timeline} has WAL too, and is not followed; --timeline {timeline} would"

@@ -1,0 +1,135 @@
+"""An archive made up in memory: segments, records at chosen positions, histories, backups, watermarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from pgvault.postgres.history import HistoryEntry, TimelineHistory
+from pgvault.postgres.lsn import MIB, Lsn
+from pgvault.postgres.walname import WalSegment
+from pgvault.restore.covered import CoveredWal, RememberingReader
+from pgvault.restore.facts import RestoreFacts, RestorePoint, Transaction
+from pgvault.restore.path import RecoveryPath, cover
+
+SIZE = 16 * MIB
+START = datetime(2025, 10, 25, 8, 0, tzinfo=UTC)
+SYSTEM = 7400000000000000001
+
+
+def minute(count: float) -> datetime:
+    """So many minutes after START."""
+    return START + timedelta(minutes=count)
+
+
+def lsn_in(number: int, offset: int = 0) -> Lsn:
+    """A position in segment `number`."""
+    return Lsn(number * SIZE + offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A commit or abort record."""
+
+    lsn: Lsn
+    xid: int
+    at: datetime
+    is_commit: bool = True
+    timeline: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FakeBackup:
+    """The fields of a manifest that planning reads."""
+
+    label: str
+    start_lsn: Lsn
+    stop_lsn: Lsn
+    stopped_at: datetime
+    timeline: int = 1
+    system_identifier: int = SYSTEM
+    time_zone: str = "UTC"
+    log_time_zone: str = "UTC"
+    stored_bytes: int = 1000
+    total_bytes: int = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class FakeInventory:
+    """The fields of a WAL inventory."""
+
+    segments: frozenset[WalSegment]
+    histories: Mapping[int, TimelineHistory]
+    segment_size: int = SIZE
+    system_identifier: int = SYSTEM
+
+
+@dataclass(frozen=True, slots=True)
+class FakeWatermark:
+    """The fields of a stored watermark."""
+
+    server_at: datetime
+    lsn: Lsn
+    timeline: int = 1
+    is_idle: bool = True
+    next_xid: int | None = None
+
+
+@dataclass(slots=True)
+class Archive:
+    """Everything that is archived, and a reader of it that counts."""
+
+    segments: set[WalSegment] = field(default_factory=set)
+    all: list[Record] = field(default_factory=list)
+    points: list[RestorePoint] = field(default_factory=list)
+    histories: dict[int, TimelineHistory] = field(default_factory=dict)
+    backups: list[FakeBackup] = field(default_factory=list)
+    watermarks: list[FakeWatermark] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+
+    def add_segment(self, timeline: int, *numbers: int) -> None:
+        self.segments |= {WalSegment(timeline, number, SIZE) for number in numbers}
+
+    def add(self, *records: Record) -> None:
+        self.all += records
+
+    def add_history(self, timeline: int, *entries: tuple[int, Lsn]) -> None:
+        made = tuple(HistoryEntry(parent, switch, "no recovery target specified") for parent, switch in entries)
+        self.histories[timeline] = TimelineHistory(timeline, made)
+
+    @property
+    def facts(self) -> RestoreFacts:
+        inventory = FakeInventory(frozenset(self.segments), self.histories)
+        return RestoreFacts(self.backups, inventory, self.watermarks, self)
+
+    def transactions_in_order(self) -> Sequence[Transaction]:
+        return sorted(self.all, key=lambda record: record.lsn)
+
+    # The reader.
+
+    def transactions(self, segment: WalSegment, following: WalSegment | None) -> Sequence[Transaction]:
+        self.reads.append(segment.name)
+        return self._of(segment)
+
+    def restore_points(self, segment: WalSegment, following: WalSegment | None) -> Sequence[RestorePoint]:
+        self.reads.append(segment.name)
+        return [point for point in self.points if segment.holds(point.lsn)]
+
+    def last_record(self, segments: Sequence[WalSegment]) -> Lsn | None:
+        """Every segment ends with some record that is no transaction's."""
+        return segments[0].end_lsn + -32
+
+    def _of(self, segment: WalSegment) -> list[Record]:
+        # A segment in which a timeline begins holds a copy of what its parent wrote before.
+        lineage = {segment.timeline, *self.histories.get(segment.timeline, TimelineHistory(1)).ancestors}
+        found = [record for record in self.all if segment.holds(record.lsn) and record.timeline in lineage]
+        return sorted(found, key=lambda record: record.lsn)
+
+
+def wal_of(archive: Archive, *, start: Lsn | None = None) -> CoveredWal:
+    """All WAL of timeline 1 from `start`, else from the first segment on."""
+    first = min((segment.start_lsn for segment in archive.segments), default=Lsn(SIZE))
+    begin = start or first
+    path = RecoveryPath(TimelineHistory(1), SIZE)
+    return CoveredWal(cover(path, begin, archived=frozenset(archive.segments)), begin, RememberingReader(archive))
