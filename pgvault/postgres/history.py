@@ -18,9 +18,7 @@ from pgvault.errors import ObjectCorrupt, UsageError
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import check_timeline, format_timeline
 
-HISTORY_LINE = re.compile(
-    rb"\s*([0-9]{1,10})\s+([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})(?:\s+(.*?))?\s*", re.DOTALL
-)
+HISTORY_LINE = re.compile(rb"\s*([0-9]{1,10})\s+([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})(?:\s+(.*?))?\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,9 +115,7 @@ def histories(draw: st.DrawFn) -> TimelineHistory:
 
 
 @given(histories(), st.integers(0, 2**64 - 1))
-def test_every_history_reads_back_and_every_position_has_one_timeline(
-    history: TimelineHistory, position: int
-) -> None:
+def test_every_history_reads_back_and_every_position_has_one_timeline(history: TimelineHistory, position: int) -> None:
     """Printed as PostgreSQL prints it, it parses to itself; a timeline lies between its switches."""
     content = "".join(f"{e.timeline}\t{e.switch_lsn}\t{e.reason}\n" for e in history.entries).encode()
 

@@ -75,9 +75,7 @@ def test_segment_name_reads_back(timeline: int, position: int, size: int) -> Non
     assert segment.start_lsn.value % size == 0
 
 
-@given(
-    timelines, sizes, st.integers(0, 2**62), st.integers(0, 40), st.integers(0, 2**30), st.integers(0, 2**30)
-)
+@given(timelines, sizes, st.integers(0, 2**62), st.integers(0, 40), st.integers(0, 2**30), st.integers(0, 2**30))
 def test_segments_between_cover_the_range_without_gap_or_excess(
     timeline: int, size: int, first: int, count: int, skip: int, rest: int
 ) -> None:
@@ -98,10 +96,7 @@ def test_segments_between_cover_the_range_without_gap_or_excess(
 
 def test_stop_on_a_boundary_does_not_ask_for_the_segment_behind() -> None:
     """[0/2000028, 0/3000000) is one segment: the next one may never be written on an idle server."""
-    names = [
-        segment.name
-        for segment in segments_between(1, Lsn.parse("0/2000028"), Lsn.parse("0/3000000"), 16 * MIB)
-    ]
+    names = [segment.name for segment in segments_between(1, Lsn.parse("0/2000028"), Lsn.parse("0/3000000"), 16 * MIB)]
 
     assert names == ["000000010000000000000002"]
     assert list(segments_between(1, Lsn.parse("0/3"), Lsn.parse("0/2"), 16 * MIB)) == []
