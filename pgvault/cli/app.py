@@ -39,9 +39,9 @@ VersionOption = Annotated[
 
 @app.callback()
 def pgvault(
-    config: ConfigOption = None,
+    config: ConfigOption = None,  # noqa: ARG001  commands read it: see options.global_config
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what is being done.")] = False,
-    version: VersionOption = False,
+    version: VersionOption = False,  # noqa: ARG001  its callback has done the work
 ) -> None:
     """Back up PostgreSQL, archive its WAL, and prove that any moment can be restored."""
     render.setup_logging(is_verbose=verbose)

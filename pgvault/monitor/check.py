@@ -62,32 +62,30 @@ def check_cluster(
         with open_session() as session:
             facts = session.facts()
             findings.append(Finding("server", f"PostgreSQL {facts.version_text}, system {facts.system_identifier}"))
-            findings += _server_findings(name, config, repository, session, facts, clock)
+            server = ArchivingServer(repository, name, session, facts, config.archive_wait, clock)
+            findings += _server_findings(server, config)
     except PgvaultError as error:
         findings.append(Finding("repository" if not findings else "server", "", error))
     return findings
 
 
-def _server_findings(
-    name: str, config: ClusterConfig, repository: Repository, session: Session, facts: ServerFacts, clock: Clock
-) -> Iterator[Finding]:
-    server = ArchivingServer(repository, name, session, facts, config.archive_wait, clock)
+def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator[Finding]:
+    facts, repository = server.facts, server.repository
     data = config.data_directory or facts.data_directory
-    yield _tried("grants", lambda: _grants(session))
+    yield _tried("grants", lambda: _grants(server.session))
     fit = _tried("settings", lambda: _settings(facts))
     yield fit
     yield _tried("archive_timeout", lambda: _timeout(facts))
     yield _tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
     system = System(facts.system_identifier, facts.major)
-    known = _tried("system", lambda: _system(repository, name, system, clock))
+    known = _tried("system", lambda: _system(server, system))
     yield known
     if fit.error is None and known.error is None:
         yield _tried("archiving", lambda: _archiving(server))
     if len(repository.copies) > 1:
         names = ", ".join(copy.name for copy in repository.copies[1:])
-        yield Finding(
-            "copies", "", StoreUnfit(f"copies {names} receive nothing yet: this version writes the first only")
-        )
+        error = StoreUnfit(f"copies {names} receive nothing yet: this version writes the first copy only")
+        yield Finding("copies", "", error)
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:
@@ -125,8 +123,8 @@ def _timeout(facts: ServerFacts) -> str:
     return f"{facts.archive_timeout.total_seconds():.0f} s"
 
 
-def _system(repository: Repository, name: str, system: System, clock: Clock) -> str:
-    require_system(repository, name, system, now=clock.now())
+def _system(server: ArchivingServer, system: System) -> str:
+    require_system(server.repository, server.cluster, system, now=server.clock.now())
     return f"{system.system_identifier} is this cluster's"
 
 
