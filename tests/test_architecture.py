@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"errors"}),
-    frozenset({"config", "instants", "process", "progress"}),
+    frozenset({"config", "instants", "pooling", "process", "progress"}),
     frozenset({"pipeline", "postgres"}),
     frozenset({"stores"}),
     frozenset({"repository"}),

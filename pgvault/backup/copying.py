@@ -12,9 +12,8 @@ store retries puts itself and a file that can not be read is not a backup.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -24,6 +23,7 @@ from pgvault.backup.batches import Batch, expected_bytes
 from pgvault.backup.reading import BatchReader, PieceResult, ReadingRules
 from pgvault.errors import SourceUnreadable
 from pgvault.pipeline.header import Kind
+from pgvault.pooling import map_bounded
 from pgvault.postgres.datadir import Entry, EntryKind
 from pgvault.progress import Progress
 from pgvault.repository import layout
@@ -78,19 +78,12 @@ class Copier:
     def copy(self, batches: Iterable[Batch], *, jobs: int) -> Iterator[None]:
         """Copy all batches; yields after each, so that the caller can look after its session."""
         with ThreadPoolExecutor(jobs, thread_name_prefix="copy") as pool:
-            waiting: deque[Future[_BatchResult]] = deque()
             try:
-                for batch in batches:
-                    waiting.append(pool.submit(self._copy_batch, batch))
-                    if len(waiting) >= jobs * 2:
-                        self._accept(waiting.popleft().result())
-                        yield
-                while waiting:
-                    self._accept(waiting.popleft().result())
+                for result in map_bounded(pool, self._copy_batch, batches, ahead=jobs * 2):
+                    self._accept(result)
                     yield
             except BaseException:
                 self._failed.set()
-                pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
     def finish(self) -> CopyResult:

@@ -16,6 +16,7 @@ from pgvault.cli.backup import backup
 from pgvault.cli.catalog import list_backups, show
 from pgvault.cli.options import ConfigOption
 from pgvault.cli.setup import check, init
+from pgvault.cli.verify import verify
 from pgvault.cli.wal import wal
 
 app = typer.Typer(
@@ -52,4 +53,5 @@ app.command()(check)
 app.command()(backup)
 app.command("list")(list_backups)
 app.command()(show)
+app.command()(verify)
 app.add_typer(wal)
