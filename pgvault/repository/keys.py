@@ -92,7 +92,7 @@ def open_key_document(raw: bytes, credential: Credential, *, where: str) -> tupl
     """Return (repository id, opened ring). Raises WrongKey, ObjectCorrupt, FormatUnsupported."""
     document = decode_document(raw, "pgvault_keys", where=where)
     try:
-        repository_id = bytes.fromhex(document["repository_id"])
+        repository_id = _read_id(document["repository_id"])
         keys = [_open_slots(entry, credential, repository_id) for entry in document["keys"]]
         opened = {key.id: key for key in keys if key is not None}
         active = int(document["active"])
@@ -103,7 +103,7 @@ def open_key_document(raw: bytes, credential: Credential, *, where: str) -> tupl
             f"the key does not open the repository: no slot of {where!r} accepts it",
             hint="Is this the key that pgvault init was given for this repository? See your escrow sheet.",
         )
-    if len(repository_id) != REPOSITORY_ID_BYTES or not is_authentic(document, opened[active], repository_id):
+    if not is_authentic(document, opened[active], repository_id):
         raise ObjectCorrupt(f"key document {where!r} was changed after it was written")
     return repository_id, Keyring(opened[active], opened)
 
@@ -127,6 +127,13 @@ def decode_document(raw: bytes, version_field: str, *, where: str) -> dict[str, 
             hint="Use a newer pgvault.",
         )
     return document
+
+
+def _read_id(text: str) -> bytes:
+    repository_id = bytes.fromhex(text)
+    if len(repository_id) != REPOSITORY_ID_BYTES:
+        raise ValueError(f"a repository id has {REPOSITORY_ID_BYTES} bytes")
+    return repository_id
 
 
 def _aad(repository_id: bytes, key_id: int) -> bytes:

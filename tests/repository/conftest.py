@@ -1,0 +1,47 @@
+"""Repositories to work on: in memory, to be damaged, and in a directory, as they are in use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pgvault.repository.keys import Credential
+from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.stores.file import FileStore
+from tests.fakes import MemoryStore
+
+NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def credential() -> Credential:
+    return Credential("raw", bytes(range(32)))
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def repository(store: MemoryStore, credential: Credential) -> Repository:
+    """A repository in memory; its objects are `store.objects`."""
+    return init_repository([Copy("primary", store)], credential, now=NOW)[0]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def on_disk(directory: Path, credential: Credential) -> Repository:
+    """A repository in `directory`."""
+    return init_repository([Copy("primary", FileStore(directory))], credential, now=NOW)[0]
