@@ -40,12 +40,12 @@ STORE_DEADLINE_SECONDS = 60.0  # of one operation on the store; a fetch begins a
 def is_wal_command(arguments: Sequence[str]) -> bool:
     """Tell whether `arguments` (without the program) are a `wal push` or `wal fetch` to be run here.
 
-    Global options may stand before it. Questions for help are for typer.
+    Global options may stand before either word. Questions for help are for typer.
     """
-    rest = list(arguments)
-    while rest and rest[0].split("=")[0] in GLOBAL_OPTIONS:
-        rest = rest[1 if "=" in rest[0] else 2 :]
-    return rest[:1] == ["wal"] and rest[1:2] in (["push"], ["fetch"]) and "--help" not in rest
+    rest = _skip_options(arguments)
+    if rest[:1] != ["wal"]:
+        return False
+    return _skip_options(rest[1:])[:1] in (["push"], ["fetch"]) and "--help" not in rest
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -181,6 +181,13 @@ def say_json(document: dict[str, str]) -> None:
     import json
 
     sys.stdout.write(json.dumps(document) + "\n")
+
+
+def _skip_options(words: Sequence[str]) -> list[str]:
+    rest = list(words)
+    while rest and rest[0].split("=")[0] in GLOBAL_OPTIONS:
+        rest = rest[1 if "=" in rest[0] else 2 :]
+    return rest
 
 
 def _seconds(text: str) -> float:
