@@ -337,7 +337,7 @@ def _status(path: bytes, *, follow: bool) -> os.stat_result | None:
     """The status of a file, None when it is gone."""
     try:
         return os.stat(path, follow_symlinks=follow)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter: a link through something that is a file by now
         return None
     except OSError as error:
         raise _unreadable(path, error) from error
