@@ -83,24 +83,36 @@ def log_attempt(state: RetryCallState) -> None:
     logger.info("attempt %d: %s; again in %.1f s", state.attempt_number, failure, state.upcoming_sleep)
 
 
-def within(seconds: float, operation: Callable[[], T]) -> T:
+def within(seconds: float, operation: Callable[[], T], *, discard: Callable[[T], object] | None = None) -> T:
     """Return what `operation` returns, or raise what it raises, or Overdue after `seconds`.
 
-    It runs in a thread of its own, which is left behind when overdue: a blocked socket can't be
-    interrupted from outside. Being a daemon, it does not keep the process alive.
+    It runs in a thread of its own, which is left behind when overdue: a blocked socket can't be interrupted from
+    outside. Being a daemon, it does not keep the process alive. What it returns too late goes to `discard`.
     """
     outcome: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(operation())
-        except BaseException as error:  # noqa: BLE001  handed over whole, raised by the waiting thread
-            outcome.set_exception(error)
-
-    Thread(target=work, name="store-request", daemon=True).start()
+    Thread(target=settle, args=(outcome, operation, discard), name="store-request", daemon=True).start()
     try:
         return outcome.result(seconds)
     except TimeoutError:
         if outcome.done():  # the operation's own
             raise
+        if not outcome.cancel():  # it came in after all
+            return outcome.result()
         raise Overdue(f"no answer within {seconds:.0f} s") from None
+
+
+def settle(outcome: Future[T], operation: Callable[[], T], discard: Callable[[T], object] | None) -> None:
+    """Give `outcome` what `operation` returns or raises, unless nobody waits for it any more."""
+    try:
+        result = operation()
+    except BaseException as error:  # noqa: BLE001  handed over whole, raised by the thread that waits
+        if outcome.set_running_or_notify_cancel():
+            outcome.set_exception(error)
+    else:
+        if outcome.set_running_or_notify_cancel():
+            outcome.set_result(result)
+        elif discard is not None:
+            discard(result)
+    finally:
+        # The error's traceback holds this frame: with `outcome` in it, sockets would wait for the cycle collector.
+        del outcome

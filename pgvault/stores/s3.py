@@ -18,7 +18,7 @@ import logging
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import boto3
 from botocore.config import Config
@@ -29,6 +29,9 @@ from pgvault.stores.base import Names, ObjectEntry, StoreLocation
 from pgvault.stores.keys import check_key, is_component, is_key
 from pgvault.stores.retry import Overdue, Patience, Transient, within
 from pgvault.stores.s3errors import FOREIGN, classify, status_of
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
 
 logger = logging.getLogger(__name__)
 
@@ -233,8 +236,11 @@ class S3Store:
 
     def _ask(self, key: str, **arguments: object) -> Response:
         """Begin a GET; the body is still to be received."""
-        limit = self._patience.limit_seconds(0)
-        return within(limit, lambda: self._client.get_object(**self._where(key), **arguments))
+        return within(
+            self._patience.limit_seconds(0),
+            lambda: self._client.get_object(**self._where(key), **arguments),
+            discard=lambda answer: answer["Body"].close(),
+        )
 
     def _receive(self, key: str, answer: Response) -> bytes:
         """Return the body of a GET, of exactly the length it was announced with."""
@@ -242,13 +248,7 @@ class S3Store:
         if not answer.get("ETag") or length is None:
             stream.close()
             raise Transient(StoreUnreachable(f"store {self.url} gave no proper answer for {key!r}"))
-        try:
-            body: bytes = within(self._patience.limit_seconds(length), stream.read)
-        except Overdue:
-            raise  # the thread left behind still reads; to close would wait for it
-        except BaseException:
-            stream.close()
-            raise
+        body = within(self._patience.limit_seconds(length), lambda: drain(stream))
         if len(body) != length:
             raise Transient(StoreUnreachable(f"store {self.url} sent {len(body)} of {length} bytes of {key!r}"))
         return body
@@ -286,3 +286,12 @@ class S3Store:
                 raise Transient(StoreUnreachable(f"could not {doing} in {self.url}: {error}")) from error
 
         return self._patience.persist(attempt)
+
+
+def drain(stream: StreamingBody) -> bytes:
+    """Read a body to its end; a connection that failed is closed, not used again."""
+    try:
+        return stream.read()
+    except BaseException:
+        stream.close()
+        raise

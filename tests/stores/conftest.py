@@ -1,0 +1,131 @@
+"""Stores of every kind, and an S3 server on the loopback for the one that needs it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pgvault.stores.base import ObjectStore, StoreLocation
+from pgvault.stores.file import FileStore
+from pgvault.stores.retry import Patience
+from pgvault.stores.s3 import Client, S3Store, open_s3
+from tests.fakes import MemoryStore
+from tests.stores.faults import FaultyServer
+
+# For what must come right: notices silence soon, but a loaded machine has time for many attempts.
+STEADY = Patience(
+    deadline_seconds=30.0, connect_seconds=1.0, read_seconds=0.5, first_wait_seconds=0.02, longest_wait_seconds=0.1
+)
+# For what must fail: two attempts or a few.
+HURRIED = replace(STEADY, deadline_seconds=0.3, answer_seconds=0.8, least_bytes_per_second=8 * 1024 * 1024)
+
+
+@pytest.fixture(scope="session")
+def moto_address() -> Iterator[tuple[str, int]]:
+    """Where moto's S3 listens."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def bucket(moto_address: tuple[str, int]) -> str:
+    """An empty bucket, made by its owner."""
+    import boto3
+
+    name = "pgvault-tests"
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{moto_address[0]}:{moto_address[1]}",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
+    return name
+
+
+def s3_location(endpoint_url: str, bucket: str, prefix: str) -> StoreLocation:
+    """A location with everything given, so that no environment matters."""
+    return StoreLocation(
+        f"s3://{bucket}/{prefix}",
+        region="us-east-1",
+        endpoint_url=endpoint_url,
+        credentials=("test", "test"),
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_client(moto_address: tuple[str, int], bucket: str) -> Client:
+    """A client as `open_s3` makes it, once: reading the SDK's description of S3 takes a while."""
+    host, port = moto_address
+    return open_s3(s3_location(f"http://{host}:{port}", bucket, "any"), patience=Patience())._client
+
+
+@pytest.fixture
+def s3_store(s3_client: Client, bucket: str) -> S3Store:
+    """A fresh prefix in the bucket."""
+    return S3Store(s3_client, bucket, f"copies/{secrets.token_hex(4)}", patience=Patience())
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> FileStore:
+    """A fresh directory."""
+    store = FileStore(tmp_path / "srv" / "copy")
+    store.create_root()
+    return store
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    """Every kind of store in turn."""
+    if request.param == "memory":
+        return MemoryStore()
+    opened: ObjectStore = request.getfixturevalue(f"{request.param}_store")
+    return opened
+
+
+@pytest.fixture(scope="session")
+def proxy(moto_address: tuple[str, int]) -> Iterator[FaultyServer]:
+    """A proxy before moto."""
+    with FaultyServer(moto_address) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def faulty_client(proxy: FaultyServer, bucket: str) -> Client:
+    """A client that asks the proxy."""
+    return open_s3(s3_location(proxy.url, bucket, "any"), patience=STEADY)._client
+
+
+@pytest.fixture
+def faulty_server(proxy: FaultyServer) -> Iterator[FaultyServer]:
+    """The proxy, misbehaving as told for the time of one test."""
+    proxy.reset()
+    yield proxy
+    proxy.reset()
+
+
+@pytest.fixture
+def faulty_prefix() -> str:
+    """A fresh prefix."""
+    return f"faulty/{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def faulty_store(faulty_client: Client, bucket: str, faulty_prefix: str) -> S3Store:
+    """A store behind the proxy that gets over passing faults."""
+    return S3Store(faulty_client, bucket, faulty_prefix, patience=STEADY)
+
+
+@pytest.fixture
+def hurried_store(faulty_client: Client, bucket: str, faulty_prefix: str) -> S3Store:
+    """The same store, soon giving up."""
+    return S3Store(faulty_client, bucket, faulty_prefix, patience=HURRIED)
