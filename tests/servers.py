@@ -51,7 +51,7 @@ class Server:
     def sql(self, text: str, *, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement, or several without results, as the superuser; each commits by itself."""
         with psycopg.connect(self.dsn_of("postgres", database), autocommit=True) as connection:
-            cursor = connection.execute(text.encode())
+            cursor = connection.execute(text.encode(connection.info.encoding))
             return cursor.fetchall() if cursor.description else []
 
     def value(self, text: str, *, database: str = "postgres") -> object:

@@ -153,8 +153,9 @@ def _connect(dsn: str, password: str | None) -> psycopg.Connection[tuple[object,
     try:
         return psycopg.connect(conninfo.make_conninfo("", **parameters), autocommit=True)
     except psycopg.OperationalError as error:
-        said = str(error).strip().splitlines() or ["no answer"]
-        raise ServerUnreachable(f"PostgreSQL can not be reached: {said[-1].strip()}") from error
+        lines = [line.strip() for line in str(error).removeprefix("connection failed: ").splitlines()]
+        said = "; ".join(line for line in lines if line and not line.startswith("Is the server running"))
+        raise ServerUnreachable(f"PostgreSQL can not be reached: {said}") from error
 
 
 def read_bytes(value: object) -> bytes:
