@@ -1,0 +1,1 @@
+"""The proof: restore into a scratch instance, recover, look, measure, report."""

@@ -1,0 +1,107 @@
+"""Integrity queries: run one, measure what it returns, compare with its threshold.
+
+    one row with one number     the number is the measure
+    one row with one NULL       failed, unless the check says `null: pass`
+    anything else               the number of rows is the measure (rows are what should not be there)
+
+`measure: value` or `rows` overrules. A check passes when its measure is at most its threshold. A query that does not run
+(a table that is gone) fails: in a restored database that is a finding, not an excuse. Sessions are read-only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+
+from pgvault.config import CheckConfig
+from pgvault.errors import PgvaultError
+
+SAMPLE_ROWS = 20
+FETCH_ROWS = 1000
+STATEMENT_TIMEOUT_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check found."""
+
+    name: str
+    passed: bool
+    measured: float | None  # None: nothing could be measured
+    threshold: float
+    severity: str
+    detail: str  # one sentence for people
+    seconds: float
+    database: str | None = None
+    sample: tuple[str, ...] = ()  # the first offending rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "measured": self.measured,
+            "threshold": self.threshold,
+            "severity": self.severity,
+            "detail": self.detail,
+            "seconds": round(self.seconds, 3),
+            "database": self.database,
+            "sample": list(self.sample),
+        }
+
+
+def run_check(dsn: str, check: CheckConfig, *, database: str) -> CheckResult:
+    """Run one check in one database; never raises for what the query or the server says."""
+    began = time.monotonic()
+    try:
+        with psycopg.connect(dsn, dbname=database, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = on")
+            connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'".encode())
+            measured, sample, detail = _measure(connection, check)
+    except psycopg.Error as error:
+        measured, sample = None, ()
+        detail = f"the query failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    is_null_passed = measured is None and detail == "NULL" and check.null == "pass"
+    return CheckResult(
+        name=check.name,
+        passed=is_null_passed or (measured is not None and measured <= check.threshold),
+        measured=measured,
+        threshold=check.threshold,
+        severity=check.severity,
+        detail=detail,
+        seconds=time.monotonic() - began,
+        database=database,
+        sample=sample,
+    )
+
+
+def finding(name: str, error: PgvaultError | None, *, seconds: float, severity: str = "critical") -> CheckResult:
+    """Turn a built-in look, which either passed or raised, into a result: 0 or 1 problems, none allowed."""
+    detail = "passed" if error is None else str(error)
+    return CheckResult(name, error is None, 0 if error is None else 1, 0, severity, detail, seconds)
+
+
+def _measure(connection: psycopg.Connection[Any], check: CheckConfig) -> tuple[float | None, tuple[str, ...], str]:
+    cursor = connection.execute(check.query.encode())
+    if cursor.description is None:
+        return None, (), "the query returned nothing that could be measured"
+    rows: Sequence[Any] = cursor.fetchmany(FETCH_ROWS)
+    is_single = len(rows) == 1 and len(rows[0]) == 1
+    value = rows[0][0] if is_single else None
+    is_number = isinstance(value, int | float | Decimal)
+    if check.measure == "value" or (check.measure == "auto" and is_single and (is_number or value is None)):
+        if value is None:
+            return None, (), "NULL"
+        if not is_number:
+            return None, (), f"the query returned {type(value).__name__}, not a number"
+        return float(value), (), f"returned {value}"
+    sample = tuple(str(row)[:500] for row in rows[:SAMPLE_ROWS])
+    count = len(rows)
+    while more := cursor.fetchmany(FETCH_ROWS):
+        count += len(more)
+    return float(count), sample, f"returned {count} rows"

@@ -1,0 +1,68 @@
+"""RPO: how much would be lost, measured on what the copy holds, and by which clock.
+
+    moment of failure ─────────────► when recovery was decided on: the server's clock while it answers, else ours
+    proven until ──────────────────► the latest instant up to which everything committed is in the copy:
+                                     the last replayed commit, an idle watermark inside the WAL, the backup's stop
+    RPO = moment of failure - proven until           at least 0
+
+Between two beacons nobody knows whether anything was committed, so the figure is an upper bound and says so. A past target
+has no RPO: nothing failed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pgvault.instants import iso
+from pgvault.postgres.lsn import Lsn
+from pgvault.restore.facts import Watermark
+
+
+@dataclass(frozen=True, slots=True)
+class FailureMoment:
+    """When the simulated failure happened."""
+
+    at: datetime
+    is_server_clock: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rpo:
+    """A measured recovery point."""
+
+    seconds: float
+    proven_until: datetime
+    failure: FailureMoment
+    source: str  # what proves it: "last commit", "idle watermark", "backup"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for machines, with how it was measured."""
+        clock = "the server's clock" if self.failure.is_server_clock else "this host's clock"
+        return {
+            "seconds": round(self.seconds, 3),
+            "is_upper_bound": True,
+            "proven_until": iso(self.proven_until),
+            "proven_by": self.source,
+            "failure_at": iso(self.failure.at),
+            "method": f"moment of the drill by {clock}, less the latest instant the copy proves to hold everything of",
+        }
+
+
+def measure_rpo(
+    failure: FailureMoment,
+    *,
+    backup_stopped_at: datetime,
+    last_commit_at: datetime | None,
+    watermarks: Sequence[Watermark],
+    wal_end_lsn: Lsn,
+) -> Rpo:
+    """Return the RPO of a copy whose WAL reaches to `wal_end_lsn`."""
+    proofs = [(backup_stopped_at, "backup")]
+    if last_commit_at is not None:
+        proofs.append((last_commit_at, "last commit"))
+    proofs += [(mark.server_at, "idle watermark") for mark in watermarks if mark.is_idle and mark.lsn <= wal_end_lsn]
+    proven_until, source = max(proofs)
+    return Rpo(max(0.0, (failure.at - proven_until).total_seconds()), proven_until, failure, source)

@@ -1,0 +1,120 @@
+"""Serve WAL to a scratch instance over a socket, from outside of it.
+
+    scratch server ── restore_command ── walclient.py ──(unix socket: NAME\n)──► WalService ──► repository
+                   ◄── rename ────────── spool/NAME ◄──(ok PATH\n | absent\n | error …\n)──┘
+
+The service obeys the restore's plan: what it lists is delivered whole and checked, or recovery stops; what lies
+beyond is absent. Before a segment is served it is searched for CREATE TABLESPACE: replaying one would work at its
+absolute path, on this very host (tried: a replayed DROP deleted a production file).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+
+from pgvault.errors import DrillNotRun, ObjectMissing, PgvaultError
+from pgvault.postgres.owner import hand_over
+from pgvault.postgres.programs import Programs
+from pgvault.postgres.waldump import tablespace_paths
+from pgvault.postgres.walname import SegmentFile, WalSegment, parse_wal_name
+from pgvault.repository.repository import Repository
+from pgvault.wal.fetch import Budget, FetchOutcome, fetch_wal
+from pgvault.wal.fetchplan import FetchPlan
+
+logger = logging.getLogger(__name__)
+
+NAME_BYTES = 128
+REQUEST_SECONDS = 30
+
+
+class WalService:
+    """Answers one scratch instance; use as a context manager."""
+
+    def __init__(self, repository: Repository, plan: FetchPlan, directory: Path, *, programs: Programs) -> None:
+        """`directory` is private, exists, and has a short path: socket and spool go there."""
+        self.socket_path = directory / "wal"
+        self.failure: PgvaultError | None = None  # the first thing that made it refuse
+        self.served_bytes = 0
+        self._repository = repository
+        self._plan = plan
+        self._programs = programs
+        self._spool = directory / "spool"
+        self._scan = directory / "scan"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._thread = threading.Thread(target=self._serve, name="wal-service", daemon=True)
+
+    def __enter__(self) -> WalService:
+        for path in (self._spool, self._scan):
+            path.mkdir(mode=0o700)
+        self._listener.bind(os.fspath(self.socket_path))
+        self._listener.listen()
+        hand_over(self._spool)
+        hand_over(self.socket_path)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return  # closed: the drill is over
+            with connection:
+                connection.settimeout(REQUEST_SECONDS)
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            request = b""
+            while not request.endswith(b"\n") and len(request) < NAME_BYTES:
+                request += connection.recv(NAME_BYTES) or b"\n"
+            connection.sendall(self._deliver(request.strip().decode("ascii", "replace")) + b"\n")
+        except OSError as error:
+            logger.debug("a request for WAL was cut: %s", error)
+
+    def _deliver(self, name: str) -> bytes:
+        """Return the answer to a request; an error is remembered, since the scratch only learns that there was one."""
+        path = self._spool / name
+        try:
+            file = parse_wal_name(name)
+            outcome = fetch_wal(lambda: self._repository, self._plan, name, path, budget=Budget())
+            if outcome is not FetchOutcome.DELIVERED:
+                return b"absent"
+            if isinstance(file, SegmentFile):
+                self._refuse_tablespaces(file.segment(self._plan.segment_size), path)
+        except PgvaultError as error:
+            self.failure = self.failure or error
+            return b"error"
+        self.served_bytes += path.stat().st_size
+        hand_over(path)
+        return b"ok " + os.fsencode(path)
+
+    def _refuse_tablespaces(self, segment: WalSegment, path: Path) -> None:
+        """Look at a segment together with the next one: a record may begin here and end there."""
+        names = [segment.name]
+        os.link(path, self._scan / segment.name)
+        following = segment.next()
+        try:
+            if self._plan.lists(following.name):
+                fetch_wal(lambda: self._repository, self._plan, following.name, self._scan / following.name)
+                names.append(following.name)
+            found = tablespace_paths(self._programs, self._scan, names)
+        except ObjectMissing:
+            found = tablespace_paths(self._programs, self._scan, names[:1])
+        finally:
+            for name in names:
+                (self._scan / name).unlink(missing_ok=True)
+        if found:
+            raise DrillNotRun(
+                f"segment {segment.name} creates a tablespace at {found[0]!r}: replaying it here would write there",
+                hint="Drill this backup on another host, or to a target before that.",
+            )
