@@ -25,6 +25,7 @@ from typing import Any
 
 from pgvault.errors import ObjectCorrupt
 from pgvault.pipeline.header import Kind
+from pgvault.repository.fields import read_count
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import read_frames
 from pgvault.repository.repository import Repository
@@ -92,12 +93,12 @@ class FileRecord:
             record = cls(
                 path=_read_name(document, "path") or b"",
                 kind=kind,
-                mode=_count(document["mode"]),
+                mode=read_count(document["mode"]),
                 mtime_ns=int(document["mtime_ns"]),
-                size=_count(document.get("size", 0)),
+                size=read_count(document.get("size", 0)),
                 crc32c=int(document.get("crc32c", "0"), 16),
                 extents=extents,
-                block_map=None if block_map is None else (_count(block_map[0]), _count(block_map[1])),
+                block_map=None if block_map is None else (read_count(block_map[0]), read_count(block_map[1])),
                 target=_read_name(document, "target"),
             )
         except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -142,20 +143,13 @@ def _lines(frames: Iterable[bytes]) -> Iterator[bytes]:
 def _read_extent(fields: Sequence[Any]) -> Extent:
     file_offset, length, pack, frame, frame_offset, crc = fields
     return Extent(
-        _count(file_offset),
-        _count(length),
-        None if pack is None else _count(pack),
-        _count(frame),
-        _count(frame_offset),
+        read_count(file_offset),
+        read_count(length),
+        None if pack is None else read_count(pack),
+        read_count(frame),
+        read_count(frame_offset),
         int(crc, 16),
     )
-
-
-def _count(value: object) -> int:
-    """A whole number that is not negative; anything else, 1.0 and true among it, is malformed."""
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is not a count")
-    return value
 
 
 def _name(field: str, value: bytes) -> dict[str, str]:

@@ -13,8 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
+from pgvault.instants import iso
 from pgvault.postgres.lsn import Lsn
-from pgvault.repository.objects import Stored, read_instant
+from pgvault.repository.fields import read_count, read_decimal, read_instant, read_text
+from pgvault.repository.objects import Stored
 
 MANIFEST_VERSION = 1
 
@@ -108,8 +110,8 @@ class Manifest:
             "start_lsn": str(self.start_lsn),
             "checkpoint_lsn": str(self.checkpoint_lsn),
             "stop_lsn": str(self.stop_lsn),
-            "started_at": self.started_at.isoformat(),
-            "stopped_at": self.stopped_at.isoformat(),
+            "started_at": iso(self.started_at),
+            "stopped_at": iso(self.stopped_at),
             "time_zone": self.time_zone,
             "log_time_zone": self.log_time_zone,
             "postgres": asdict(self.postgres),
@@ -140,43 +142,40 @@ class Manifest:
             )
         try:
             return cls(
-                label=_text(document["label"]),
-                type=_text(document["type"]),
-                cluster=_text(document["cluster"]),
-                system_identifier=int(document["system_identifier"]),
-                timeline=int(document["timeline"]),
-                start_lsn=Lsn.parse(document["start_lsn"]),
-                checkpoint_lsn=Lsn.parse(document["checkpoint_lsn"]),
-                stop_lsn=Lsn.parse(document["stop_lsn"]),
+                label=read_text(document["label"]),
+                type=read_text(document["type"]),
+                cluster=read_text(document["cluster"]),
+                system_identifier=read_decimal(document["system_identifier"]),
+                timeline=read_count(document["timeline"]),
+                start_lsn=Lsn.parse(read_text(document["start_lsn"])),
+                checkpoint_lsn=Lsn.parse(read_text(document["checkpoint_lsn"])),
+                stop_lsn=Lsn.parse(read_text(document["stop_lsn"])),
                 started_at=read_instant(document["started_at"]),
                 stopped_at=read_instant(document["stopped_at"]),
-                time_zone=_text(document["time_zone"]),
-                log_time_zone=_text(document["log_time_zone"]),
+                time_zone=read_text(document["time_zone"]),
+                log_time_zone=read_text(document["log_time_zone"]),
                 postgres=_known(PostgresFacts, document["postgres"]),
                 owner=_known(Owner, document["owner"]),
-                databases={int(oid): _text(name) for oid, name in document["databases"].items()},
-                tablespaces={int(oid): _text(path) for oid, path in document["tablespaces"].items()},
+                databases={int(oid): read_text(name) for oid, name in document["databases"].items()},
+                tablespaces={int(oid): read_text(path) for oid, path in document["tablespaces"].items()},
                 backup_label=bytes.fromhex(document["backup_label"]),
                 tablespace_map=bytes.fromhex(document["tablespace_map"]),
-                total_bytes=int(document["total_bytes"]),
-                stored_bytes=int(document["stored_bytes"]),
-                file_count=int(document["file_count"]),
-                page_errors=PageErrors(int(document["page_errors"]["count"]), tuple(document["page_errors"]["first"])),
+                total_bytes=read_count(document["total_bytes"]),
+                stored_bytes=read_count(document["stored_bytes"]),
+                file_count=read_count(document["file_count"]),
+                page_errors=PageErrors(
+                    read_count(document["page_errors"]["count"]),
+                    tuple(map(read_text, document["page_errors"]["first"])),
+                ),
                 packs=tuple(map(Stored.from_json, document["packs"])),
                 parts=tuple(map(Stored.from_json, document["parts"])),
                 maps=tuple(map(Stored.from_json, document["maps"])),
                 wal=tuple(map(Stored.from_json, document["wal"])),
                 refs=Stored.from_json(document["refs"]),
-                written_by=_text(document["written_by"]),
+                written_by=read_text(document["written_by"]),
             )
         except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
             raise ObjectCorrupt(f"manifest {where!r} is malformed: {error}") from error
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
 
 
 def _known(cls: type[Any], document: Mapping[str, Any]) -> Any:

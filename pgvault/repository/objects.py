@@ -10,12 +10,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from pgvault.errors import ObjectCorrupt
 from pgvault.pipeline.header import NO_CONTENT_HMAC, Kind
 from pgvault.pipeline.seal import Address, Buffer, open_frames, seal, split
+from pgvault.repository.fields import read_count, read_digest, read_text
 from pgvault.repository.repository import Repository
 from pgvault.stores.commit import put_object
 
@@ -40,21 +40,13 @@ class Stored:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Stored:
-        """Read the JSON form."""
+        """Read the JSON form. Raises KeyError, TypeError, ValueError."""
         return cls(
-            str(document["path"]),
-            int(document["length"]),
-            bytes.fromhex(document["sha256"]),
-            int(document["frames"]),
+            read_text(document["path"]),
+            read_count(document["length"]),
+            read_digest(document["sha256"]),
+            read_count(document["frames"]),
         )
-
-
-def read_instant(text: str) -> datetime:
-    """Read an instant of a document, as aware UTC. Raises ValueError for one that does not name its zone."""
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(f"{text!r} does not say its zone")
-    return instant.astimezone(UTC)
 
 
 def address(repository: Repository, path: str, kind: Kind) -> Address:

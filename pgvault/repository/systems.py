@@ -14,12 +14,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pgvault.errors import ObjectCorrupt, ObjectExists, OtherCluster
+from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
 from pgvault.repository import layout
+from pgvault.repository.fields import read_decimal
 from pgvault.repository.objects import put_json, read_json
 from pgvault.repository.repository import Repository
 
@@ -78,8 +80,8 @@ def _claim_first(repository: Repository, cluster: str, system: System, *, now: d
     except ObjectExists:
         document = read_json(repository, path, Kind.SYSTEM)
         try:
-            return int(document["system_identifier"])
-        except (KeyError, TypeError, ValueError) as error:
+            return read_decimal(document["system_identifier"])
+        except (KeyError, ValueError) as error:
             raise ObjectCorrupt(f"system record {path!r} is malformed") from error
     return system.system_identifier
 
@@ -89,5 +91,5 @@ def _document(system: System, *, follows: int | None, now: datetime) -> Mapping[
         "system_identifier": str(system.system_identifier),
         "major": system.major,
         "follows": None if follows is None else str(follows),
-        "recorded_at": now.astimezone(UTC).isoformat(),
+        "recorded_at": iso(now),
     }

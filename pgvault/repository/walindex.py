@@ -5,14 +5,18 @@ A listing says what should be there, not that it opens; whoever needs a segment 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pgvault.errors import UsageError
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
 from pgvault.repository import layout
 from pgvault.repository.repository import Repository
 from pgvault.repository.walobjects import read_wal_bytes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +30,22 @@ class WalInventory:
 
 
 def read_inventory(repository: Repository, cluster: str, system_identifier: int, *, segment_size: int) -> WalInventory:
-    """List a system's segments and read its history files. Raises ObjectCorrupt for a name none of ours."""
-    prefix = layout.wal(cluster, system_identifier)
+    """List a system's segments and read its history files. Raises ObjectCorrupt for a history that is none.
+
+    Names that are none of ours are passed over with a warning: a stray file must not stand in the way of a restore.
+    """
     segments: set[WalSegment] = set()
     histories: dict[int, TimelineHistory] = {}
-    for entry in repository.deciding.store.list(prefix):
-        file = parse_wal_name(entry.key.rpartition("/")[2])
-        if isinstance(file, SegmentFile):
-            segments.add(file.segment(segment_size))
-        elif isinstance(file, TimelineHistoryFile):
-            _, content = read_wal_bytes(repository, cluster, system_identifier, entry.key.rpartition("/")[2])
+    for entry in repository.deciding.store.list(layout.wal(cluster, system_identifier)):
+        name = entry.key.rpartition("/")[2]
+        try:
+            file = parse_wal_name(name)
+            if isinstance(file, SegmentFile):
+                segments.add(file.segment(segment_size))
+        except UsageError as error:
+            logger.warning("passed over %s: %s", entry.key, error)
+            continue
+        if isinstance(file, TimelineHistoryFile):
+            _, content = read_wal_bytes(repository, cluster, system_identifier, name)
             histories[file.timeline] = TimelineHistory.parse(content, file.timeline)
     return WalInventory(system_identifier, segment_size, frozenset(segments), histories)

@@ -22,11 +22,13 @@ from enum import StrEnum
 from typing import Any
 
 from pgvault.errors import ObjectCorrupt, ObjectExists, UsageError, WalMismatch, WrongKey
+from pgvault.instants import iso
 from pgvault.pipeline.header import HEADER, Kind, ObjectHeader, frame_count
 from pgvault.pipeline.seal import Buffer, content_hmac, open_frames, seal, split
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
-from pgvault.repository.objects import Stored, address, read_instant
+from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_text
+from pgvault.repository.objects import Stored, address
 from pgvault.repository.repository import Repository
 from pgvault.stores.commit import put_object
 
@@ -56,8 +58,8 @@ class WalInfo:
             "system_identifier": str(self.system_identifier),
             "timeline": self.timeline,
             "start_lsn": None if self.start_lsn is None else str(self.start_lsn),
-            "last_write_at": self.last_write_at.isoformat(),
-            "pushed_at": self.pushed_at.isoformat(),
+            "last_write_at": iso(self.last_write_at),
+            "pushed_at": iso(self.pushed_at),
         }
         return json.dumps(document, sort_keys=True).encode()
 
@@ -68,12 +70,12 @@ class WalInfo:
             document: Mapping[str, Any] = json.loads(frame)
             start = document["start_lsn"]
             return cls(
-                name=document["name"],
-                length=int(document["length"]),
-                sha256=bytes.fromhex(document["sha256"]),
-                system_identifier=int(document["system_identifier"]),
-                timeline=int(document["timeline"]),
-                start_lsn=None if start is None else Lsn.parse(start),
+                name=read_text(document["name"]),
+                length=read_count(document["length"]),
+                sha256=read_digest(document["sha256"]),
+                system_identifier=read_decimal(document["system_identifier"]),
+                timeline=read_count(document["timeline"]),
+                start_lsn=None if start is None else Lsn.parse(read_text(start)),
                 last_write_at=read_instant(document["last_write_at"]),
                 pushed_at=read_instant(document["pushed_at"]),
             )

@@ -18,10 +18,12 @@ from datetime import datetime
 from typing import Any
 
 from pgvault.errors import ObjectCorrupt, UsageError
+from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
-from pgvault.repository.objects import put_json, read_instant, read_json
+from pgvault.repository.fields import read_count, read_decimal, read_instant, read_text
+from pgvault.repository.objects import put_json, read_json
 from pgvault.repository.repository import Repository
 
 
@@ -43,7 +45,7 @@ def put_watermark(repository: Repository, cluster: str, mark: StoredWatermark) -
     name = layout.make_label(mark.server_at, os.urandom(2))
     document = {
         "system_identifier": str(mark.system_identifier),
-        "server_at": mark.server_at.isoformat(),
+        "server_at": iso(mark.server_at),
         "lsn": str(mark.lsn),
         "timeline": mark.timeline,
         "is_idle": mark.is_idle,
@@ -72,12 +74,12 @@ def read_watermarks(
 def _decode(document: Mapping[str, Any], *, where: str) -> StoredWatermark:
     try:
         return StoredWatermark(
-            system_identifier=int(document["system_identifier"]),
+            system_identifier=read_decimal(document["system_identifier"]),
             server_at=read_instant(document["server_at"]),
-            lsn=Lsn.parse(document["lsn"]),
-            timeline=int(document["timeline"]),
+            lsn=Lsn.parse(read_text(document["lsn"])),
+            timeline=read_count(document["timeline"]),
             is_idle=document["is_idle"] is True,
-            source=str(document["source"]),
+            source=read_text(document["source"]),
             next_xid=None if document.get("next_xid") is None else int(document["next_xid"]),
         )
     except (KeyError, TypeError, UsageError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,3 +46,13 @@ def directory(tmp_path: Path) -> Path:
 def on_disk(directory: Path, credential: Credential) -> Repository:
     """A repository in `directory`."""
     return init_repository([Copy("primary", FileStore(directory))], credential, now=NOW)[0]
+
+
+@pytest.fixture(scope="session")
+def repository_factory() -> Callable[[], Repository]:
+    """Makes an empty repository in memory for every example of a property test."""
+
+    def make() -> Repository:
+        return init_repository([Copy("primary", MemoryStore())], Credential("raw", bytes(32)), now=NOW)[0]
+
+    return make
