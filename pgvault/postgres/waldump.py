@@ -20,6 +20,8 @@ from pathlib import Path
 from pgvault.errors import ObjectCorrupt, UsageError
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import Programs
+from pgvault.postgres.walheader import HEADER_BYTES, read_long_header
+from pgvault.postgres.walname import WalSegment
 from pgvault.process import attempt
 
 ENVIRONMENT = {"TZ": "UTC", "LC_ALL": "C"}  # times are printed in the zone of the process
@@ -31,14 +33,12 @@ END_OF_TRANSACTION = re.compile(
     r"desc: (?P<what>COMMIT|ABORT)(?:_PREPARED (?P<xid>\d+):)? (?P<at>\d+-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}) UTC"
 )
 CREATE_TABLESPACE = re.compile(r'desc: CREATE \d+ "(?P<path>.*)"')
+RESTORE_POINT = re.compile(r"desc: RESTORE_POINT (?P<name>.*)")
 ZEROS = re.compile(r"invalid record length at .*, got 0\b|invalid magic number 0000 ")
 NOTHING_BEGINS = re.compile(r"could not find a valid record after ")
 
-PAGE_HEADER = struct.Struct("<HHIQI")  # magic, info, timeline, address, bytes left of the record from before
-CONTINUES = 0x0001  # in info
-LONG_HEADER_BYTES = 40
-HEADER_BYTES = 24
-BLOCK_SIZE_OFFSET = 36  # in the long header
+CONTINUES = 0x0001  # in a page header's info: the page begins with the rest of a record
+PAGE_HEADER_BYTES = 24  # of every page but a segment's first
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,28 @@ def last_record(programs: Programs, segment: Path) -> Lsn | None:
     return None
 
 
+def record_starts(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[Lsn]:
+    """Return where the records begin that lie whole in a run of segments, in LSN order.
+
+    Raises ObjectCorrupt when WAL in it can not be decoded.
+    """
+    lines = _dump(programs, wal_dir, names)
+    return [Lsn.parse(record["lsn"]) for line in lines if (record := RECORD.match(line))]
+
+
+def restore_points(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[tuple[Lsn, str]]:
+    """Return the restore points of a run of segments, (where the record begins, name), in LSN order.
+
+    Names are as the server wrote them; bytes that are no UTF-8 are surrogate escapes. Raises ObjectCorrupt.
+    """
+    found = []
+    for line in _dump(programs, wal_dir, names, rmgr="XLOG"):
+        record, point = RECORD.match(line), RESTORE_POINT.search(line)
+        if record is not None and point is not None:
+            found.append((Lsn.parse(record["lsn"]), point["name"]))
+    return found
+
+
 def tablespace_paths(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[str]:
     """Return the paths at which replaying a run of segments makes tablespaces, each once, in LSN order.
 
@@ -106,21 +128,39 @@ def _dump(programs: Programs, wal_dir: Path, names: Sequence[str], *, rmgr: str 
 
 def _is_plain_end(said: str, wal_dir: Path, names: Sequence[str]) -> bool:
     """Whether pg_waldump stopped where WAL may stop."""
-    return bool(ZEROS.search(said)) or bool(NOTHING_BEGINS.search(said) and _is_middle_of_record(wal_dir, names))
+    return bool(ZEROS.search(said)) or bool(NOTHING_BEGINS.search(said) and _holds_no_whole_record(wal_dir, names))
 
 
-def _is_middle_of_record(wal_dir: Path, names: Sequence[str]) -> bool:
-    """Whether a record from before fills the run to its end: a commit or message of more than a segment."""
+def _holds_no_whole_record(wal_dir: Path, names: Sequence[str]) -> bool:
+    """Whether a run has no record from begin to end, as its pages tell: pg_waldump takes that for an error.
+
+    A message or a commit can be longer than a segment. So what the first page says is left of the record before
+    fills the run, or the first record that begins is longer than what follows, or is not there yet (zeros).
+    """
     first = wal_dir / names[0]
-    with first.open("rb") as file:
-        header = file.read(LONG_HEADER_BYTES)
-    if len(header) < LONG_HEADER_BYTES:
-        return False
-    _, info, _, _, left_bytes = PAGE_HEADER.unpack_from(header)
-    (block_size,) = struct.unpack_from("<I", header, BLOCK_SIZE_OFFSET)
-    if not info & CONTINUES or block_size < LONG_HEADER_BYTES:
-        return False
     segment_size = first.stat().st_size
-    pages = segment_size // block_size
-    room = len(names) * (segment_size - LONG_HEADER_BYTES - (pages - 1) * HEADER_BYTES)
-    return bool((left_bytes + 7) & ~7 >= room)  # records begin at multiples of 8
+    with first.open("rb") as file:
+        try:
+            header = read_long_header(file.read(HEADER_BYTES))
+        except ObjectCorrupt:
+            return False
+        if header.page_lsn != WalSegment.parse(names[0], segment_size).start_lsn:
+            return False  # a recycled segment, not written yet
+        left_bytes = (header.remaining_bytes + 7) & ~7 if header.info & CONTINUES else 0  # records are aligned
+        room = segment_size * (len(names) - 1) - (len(names) - 1) * _overhead(segment_size, header.block_size)
+        for page in range(0, segment_size, header.block_size):
+            begin = page + (HEADER_BYTES if page == 0 else PAGE_HEADER_BYTES)
+            page_room = page + header.block_size - begin
+            if left_bytes < page_room:
+                file.seek(begin + left_bytes)
+                (record_bytes,) = struct.unpack("<I", file.read(4))
+                rest_of_pages = (segment_size - page) // header.block_size - 1
+                room += page_room - left_bytes + rest_of_pages * (header.block_size - PAGE_HEADER_BYTES)
+                return bool(record_bytes == 0 or record_bytes > room)
+            left_bytes -= page_room
+    return bool(left_bytes >= room)
+
+
+def _overhead(segment_size: int, block_size: int) -> int:
+    """Bytes of page headers in a segment."""
+    return HEADER_BYTES + (segment_size // block_size - 1) * PAGE_HEADER_BYTES

@@ -14,7 +14,7 @@ tablespace below its own directory. The only links made are those of tablespaces
 """
 
 # Paths are bytes, which pathlib does not take.
-# ruff: noqa: PTH101, PTH102, PTH116, PTH118, PTH211
+# ruff: noqa: PTH101, PTH102, PTH118, PTH211
 
 from __future__ import annotations
 
@@ -70,6 +70,15 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """How a restore works."""
+
+    jobs: int  # worker threads
+    progress: Progress
+    is_durable: bool = True  # what is thrown away after a drill need not survive a power cut
+
+
+@dataclass(frozen=True, slots=True)
 class HeldFile:
     """A file that was read and checked, and not written."""
 
@@ -91,8 +100,7 @@ def restore_files(
     manifest: Manifest,
     destination: Destination,
     *,
-    jobs: int,
-    progress: Progress,
+    effort: Effort,
     restored: Callable[[FileRecord], None] = lambda _: None,
 ) -> RestoredFiles:
     """Restore every file of a backup. `restored` is called for each file inside the data directory that is written.
@@ -100,13 +108,13 @@ def restore_files(
     It is called before the file's bytes are there; they are when this returns. Raises ObjectCorrupt, ObjectMissing,
     DiskFull, and what the store raises; what was written till then stays.
     """
-    restoring = _Restoring(repository, manifest, destination, progress, restored)
-    with ThreadPoolExecutor(jobs, thread_name_prefix="restore") as pool:
+    restoring = _Restoring(repository, manifest, destination, effort.progress, restored)
+    with ThreadPoolExecutor(effort.jobs, thread_name_prefix="restore") as pool:
         running: deque[Future[None]] = deque()
         try:
             for pack, writes in restoring.groups():
                 running.append(pool.submit(restoring.write_pack, pack, writes))
-                while len(running) > jobs:
+                while len(running) > effort.jobs:
                     running.popleft().result()
             while running:
                 running.popleft().result()
@@ -216,7 +224,7 @@ class _HeldTarget(_Target):
     def open(self) -> int:
         return NO_DESCRIPTOR
 
-    def write(self, descriptor: int, piece: memoryview, offset: int) -> None:
+    def write(self, descriptor: int, piece: memoryview, offset: int) -> None:  # noqa: ARG002
         self.content[offset : offset + len(piece)] = piece
 
     def close(self, descriptor: int, length: int) -> None:

@@ -1,0 +1,171 @@
+"""Gather what planning needs to know: roots, names of WAL files, watermarks, and a reader of archived WAL.
+
+Only one system of a cluster can be planned for at a time: that of the wanted backup, else that of the newest one.
+The reader fetches segments into a private directory, checks them as `wal fetch` does, and asks pg_waldump of the
+backup's own major. Where that program is missing, only targets that need no look into WAL can be planned
+(`--immediate`): nothing is guessed, and the error says so.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pgvault.errors import ObjectCorrupt, ObjectMissing, ProgramMissing, TargetTooEarly
+from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.programs import Programs, find_programs
+from pgvault.postgres.waldump import TransactionRecord, record_starts, restore_points, transactions
+from pgvault.postgres.walname import WalSegment
+from pgvault.repository.catalog import read_catalog
+from pgvault.repository.manifest import Manifest
+from pgvault.repository.repository import Repository
+from pgvault.repository.walindex import read_inventory
+from pgvault.repository.watermark import read_watermarks
+from pgvault.restore.facts import RestoreFacts, RestorePoint
+from pgvault.wal.fetch import read_checked
+
+SEGMENTS_KEPT = 4  # on disk; planning mostly goes back and forth between neighbours
+CLOCK_SLACK = timedelta(days=1)  # watermarks are named by a clock that may have been set back
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The facts, and the roots they were taken from."""
+
+    facts: RestoreFacts
+    manifests: Mapping[str, Manifest]  # by label; of the same system
+    notes: tuple[str, ...]  # what could not be read, for people
+
+    def manifest(self, label: str) -> Manifest:
+        """Return the root of a backup that was planned with."""
+        return self.manifests[label]
+
+
+@contextmanager
+def gathering(
+    repository: Repository, cluster: str, label: str | None, *, scratch: Path | None = None
+) -> Iterator[Gathered]:
+    """Gather the facts about a cluster; the reader in them works until this context ends.
+
+    `scratch` is the directory for the private one; None: the system's own for temporary files. Raises
+    TargetTooEarly without any backup, ObjectMissing for an unknown `label`, and what the store raises.
+    """
+    catalog = read_catalog(repository, cluster)
+    chosen = None if label is None else catalog.find(label)
+    if not catalog.backups:
+        broken = f"; {len(catalog.unreadable)} can not be read" if catalog.unreadable else ""
+        raise TargetTooEarly(f"cluster {cluster!r} has no backup{broken}", hint="See: pgvault list")
+    newest = chosen or max(catalog.backups, key=lambda backup: backup.stopped_at)
+    backups = [backup for backup in catalog.backups if backup.system_identifier == newest.system_identifier]
+    system = newest.system_identifier
+    inventory = read_inventory(repository, cluster, system, segment_size=newest.wal_segment_size)
+    since = min(backup.started_at for backup in backups) - CLOCK_SLACK
+    watermarks = read_watermarks(repository, cluster, system, since=since)
+    notes = [f"backup {entry.label} can not be read: {entry.error}" for entry in catalog.unreadable]
+    if len(backups) < len(catalog.backups):
+        notes.append(f"cluster {cluster!r} has had several systems; this is about {system}")
+    with tempfile.TemporaryDirectory(prefix="pgvault-", dir=scratch) as directory:
+        reader = ArchivedWal(repository, cluster, newest, Path(directory))
+        facts = RestoreFacts(backups, inventory, watermarks, reader)
+        yield Gathered(facts, {backup.label: backup for backup in backups}, tuple(notes))
+
+
+class ArchivedWal:
+    """Reads records out of archived segments; a WalReader."""
+
+    def __init__(self, repository: Repository, cluster: str, backup: Manifest, directory: Path) -> None:
+        self._repository = repository
+        self._cluster = cluster
+        self._system = backup.system_identifier
+        self._major = backup.postgres_major
+        self._directory = directory
+        self._kept: dict[WalSegment, Path] = {}  # the one used last is last
+        self._runs = 0
+
+    def transactions(self, segment: WalSegment, following: WalSegment | None) -> Sequence[TransactionRecord]:
+        """See WalReader."""
+        programs = self._programs()
+        directory, names = self._run(_pair(segment, following))
+        return [record for record in transactions(programs, directory, names) if segment.holds(record.lsn)]
+
+    def restore_points(self, segment: WalSegment, following: WalSegment | None) -> Sequence[RestorePoint]:
+        """See WalReader."""
+        programs = self._programs()
+        directory, names = self._run(_pair(segment, following))
+        found = restore_points(programs, directory, names)
+        return [RestorePoint(lsn, name) for lsn, name in found if segment.holds(lsn)]
+
+    def last_record(self, segments: Sequence[WalSegment]) -> Lsn | None:
+        """See WalReader. A record may be longer than a segment: look on until one begins in a later segment."""
+        programs = self._programs()
+        count = 1
+        while True:
+            count = min(count * 2, len(segments))
+            starts = record_starts(programs, *self._run(segments[:count]))
+            here = [lsn for lsn in starts if segments[0].holds(lsn)]
+            if count == len(segments) or len(here) < len(starts):
+                return max(here, default=None)
+
+    def _programs(self) -> Programs:
+        try:
+            programs = find_programs(self._major)
+            programs.path("pg_waldump")
+        except ProgramMissing as error:
+            raise ProgramMissing(
+                f"planning needs pg_waldump of PostgreSQL {self._major}, and it is not on this machine: without it "
+                "nobody knows whether the target can be reached",
+                hint=f"{error.hint} Without it, --immediate restores a backup as it is.",
+            ) from error
+        return programs
+
+    def _run(self, segments: Sequence[WalSegment]) -> tuple[Path, list[str]]:
+        """Lay segments side by side as a run of one timeline, as pg_waldump wants it; return directory and names.
+
+        Where the way leads into a newer timeline, its segment begins with a copy of what the older one wrote: under
+        the older one's name it continues the run.
+        """
+        self._runs += 1
+        directory = self._directory / f"run-{self._runs}"
+        directory.mkdir(mode=0o700)
+        names = []
+        for segment in segments:
+            alias = WalSegment(segments[0].timeline, segment.number, segment.size).name
+            os.link(self._fetch(segment), directory / alias)
+            names.append(alias)
+        if self._runs > 1:
+            _remove(self._directory / f"run-{self._runs - 1}")
+        return directory, names
+
+    def _fetch(self, segment: WalSegment) -> Path:
+        path = self._kept.pop(segment, None)
+        if path is None:
+            while len(self._kept) >= SEGMENTS_KEPT:
+                self._kept.pop(next(iter(self._kept))).unlink()
+            path = self._directory / segment.name
+            path.write_bytes(self._read(segment))
+        self._kept[segment] = path
+        return path
+
+    def _read(self, segment: WalSegment) -> bytes:
+        try:
+            return read_checked(
+                self._repository, self._cluster, self._system, name=segment.name, segment_size=segment.size
+            )
+        except ObjectMissing as error:  # it was listed a moment ago
+            raise ObjectCorrupt(f"WAL segment {segment.name!r} was listed and is not there") from error
+
+
+def _pair(segment: WalSegment, following: WalSegment | None) -> list[WalSegment]:
+    return [segment] if following is None else [segment, following]
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory of links that we made."""
+    for path in directory.iterdir():
+        path.unlink()
+    directory.rmdir()
