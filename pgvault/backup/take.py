@@ -124,7 +124,7 @@ def leave_watermark(server: ArchivingServer, *, source: str) -> None:
     """Note the server's time and WAL position, so that a moment without commits is provable later."""
     mark = server.session.idle_watermark()
     system = server.facts.system_identifier
-    stored = StoredWatermark(system, mark.server_at, mark.lsn, mark.timeline, mark.is_idle, source)
+    stored = StoredWatermark(system, mark.server_at, mark.lsn, mark.timeline, mark.is_idle, source, mark.next_xid)
     put_watermark(server.repository, server.cluster, stored)
 
 

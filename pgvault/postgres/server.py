@@ -125,6 +125,7 @@ class Watermark:
     lsn: Lsn
     timeline: int
     is_idle: bool
+    next_xid: int | None = None  # 64-bit; two idle marks with the same one: no transaction ended in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,10 +287,12 @@ class Session(Connection):
         (open_count,) = self.row(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted"
         )
+        # Before the end of WAL: whatever has used up a number until here has its record before that end.
+        (next_xid,) = self.row("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
         (text,) = self.row("SELECT pg_current_wal_insert_lsn()::text")
         pages = self.settings(("wal_segment_size", "wal_block_size"))
         lsn = _before_page_header(read_lsn(text), int(pages["wal_segment_size"]), int(pages["wal_block_size"]))
-        return Watermark(server_at, lsn, self._timeline(), is_idle=open_count == 0)
+        return Watermark(server_at, lsn, self._timeline(), is_idle=open_count == 0, next_xid=read_number(next_xid))
 
     def _identity(self) -> tuple[object, ...]:
         (identifier,) = self.row("SELECT system_identifier FROM pg_control_system()")

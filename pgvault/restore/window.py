@@ -2,8 +2,8 @@
 
 A run begins at the stop of a backup (before that nothing is consistent) and ends where the first segment is missing
 on the way to its timeline. Times come from facts alone: `starts_at` is a backup's stop by the server's clock,
-`proven_until` the latest instant that a backup's stop or an idle watermark inside the run proves. Commits behind
-it may be restorable too; a listing does not open WAL to find out.
+`proven_until` the latest instant that an idle watermark proves. Later commits may well be restorable too; a listing
+does not open WAL to find out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import datetime
 
 from pgvault.postgres.lsn import Lsn
 from pgvault.restore.facts import Backup, Inventory, Watermark
+from pgvault.restore.idleness import proven_until
 from pgvault.restore.path import RecoveryPath, cover, find_path
 
 
@@ -52,13 +53,7 @@ def _run(
     end = coverage.end_lsn
     if end < backup.stop_lsn:
         return None
-    proofs = [
-        mark.server_at
-        for mark in watermarks
-        if mark.is_idle and backup.stop_lsn <= mark.lsn <= end and path.history.holds_timeline(mark.timeline)
-        if path.timeline_of(mark.lsn) == mark.timeline
-    ]
-    proven = max([backup.stopped_at, *proofs])
+    proven = max(backup.stopped_at, proven_until(path, end, watermarks=watermarks) or backup.stopped_at)
     return WindowRange(
         path.timeline, backup.stop_lsn, end, backup.stopped_at, proven, (backup.label,), coverage.has_more
     )
