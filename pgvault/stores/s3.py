@@ -13,7 +13,6 @@ only if a LIST of that very key says so. An ETag is never taken for a checksum.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import re
 from base64 import b64encode
@@ -118,11 +117,9 @@ class S3Store:
         checksum = b64encode(hashlib.sha256(body).digest()).decode()
 
         def put() -> None:
-            # A file-like body is sent in small writes, each with the socket's timeout. `bytes` would go out in one
-            # sendall, whose timeout counts for all of it. BytesIO shares the buffer, it does not copy.
             answer = self._client.put_object(
                 **where,
-                Body=io.BytesIO(body),
+                Body=body,
                 ContentLength=len(body),
                 ChecksumSHA256=checksum,
                 IfNoneMatch="*",
@@ -260,9 +257,12 @@ class S3Store:
         except (StoreDenied, StoreUnreachable) as error:
             # Without the right to list, S3 answers 403 for a key that is absent; and 404 is also what any
             # web server says, or a bucket that is gone. Only a listing tells.
-            if status_of(error.__cause__) not in (403, 404) or self._is_listed(key):
+            if status_of(error.__cause__) not in (403, 404):
                 raise
-            raise ObjectMissing(f"object {key!r} is absent in {self.url}") from error
+            if not self._is_listed(key):
+                raise ObjectMissing(f"object {key!r} is absent in {self.url}") from error
+        # Listed, so it was put since we asked (somebody waits for it); or it may really not be read.
+        return self._persist(f"read {key!r}", operation)
 
     def _is_listed(self, key: str) -> bool:
         full = self._where(key)["Key"]
