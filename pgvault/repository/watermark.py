@@ -80,7 +80,7 @@ def _decode(document: Mapping[str, Any], *, where: str) -> StoredWatermark:
             timeline=read_count(document["timeline"]),
             is_idle=document["is_idle"] is True,
             source=read_text(document["source"]),
-            next_xid=None if document.get("next_xid") is None else int(document["next_xid"]),
+            next_xid=None if document.get("next_xid") is None else read_count(document["next_xid"]),
         )
     except (KeyError, TypeError, UsageError, ValueError) as error:
         raise ObjectCorrupt(f"watermark {where!r} is malformed") from error
