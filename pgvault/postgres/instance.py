@@ -226,7 +226,7 @@ class Instance:
         """Return the FATAL and PANIC messages since the last start as one clause, or the log's last line."""
         text = self.log_text()
         messages = list(dict.fromkeys(": ".join(filter(None, found)) for found in FAILURE.findall(text)))
-        if any("contains errors" in message for message in messages):
+        if any("contains errors" in message or "could not load" in message for message in messages):
             messages += CONFIGURATION_ERROR.findall(text)  # PostgreSQL says which errors at level LOG
         if not messages:
             messages = [line.strip() for line in text.splitlines() if line.strip()][-1:]

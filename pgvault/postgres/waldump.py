@@ -67,36 +67,20 @@ def transactions(programs: Programs, wal_dir: Path, names: Sequence[str]) -> lis
 
 
 def last_record(programs: Programs, segment: Path) -> Lsn | None:
-    """Return where the last record begins that lies whole in a segment; None when none does.
+    """Return where the last record begins that lies whole in one segment; None when none does.
 
-    Raises ObjectCorrupt when the segment can not be decoded.
+    A record that came over the border from the segment before may be later: see `last_record_of`. Raises
+    ObjectCorrupt when the segment can not be decoded.
     """
-    for line in reversed(_dump(programs, segment.parent, [segment.name])):
+    return last_record_of(programs, segment.parent, [segment.name])
+
+
+def last_record_of(programs: Programs, wal_dir: Path, names: Sequence[str]) -> Lsn | None:
+    """Return where the last record begins that lies whole in a run of segments; None when none does."""
+    for line in reversed(_dump(programs, wal_dir, names)):
         if record := RECORD.match(line):
             return Lsn.parse(record["lsn"])
     return None
-
-
-def record_starts(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[Lsn]:
-    """Return where the records begin that lie whole in a run of segments, in LSN order.
-
-    Raises ObjectCorrupt when WAL in it can not be decoded.
-    """
-    lines = _dump(programs, wal_dir, names)
-    return [Lsn.parse(record["lsn"]) for line in lines if (record := RECORD.match(line))]
-
-
-def restore_points(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[tuple[Lsn, str]]:
-    """Return the restore points of a run of segments, (where the record begins, name), in LSN order.
-
-    Names are as the server wrote them; bytes that are no UTF-8 are surrogate escapes. Raises ObjectCorrupt.
-    """
-    found = []
-    for line in _dump(programs, wal_dir, names, rmgr="XLOG"):
-        record, point = RECORD.match(line), RESTORE_POINT.search(line)
-        if record is not None and point is not None:
-            found.append((Lsn.parse(record["lsn"]), point["name"]))
-    return found
 
 
 def tablespace_paths(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[str]:
