@@ -10,22 +10,31 @@ from __future__ import annotations
 from pgvault.config import CheckConfig
 
 SCHEMA = """
-CREATE TABLE customers (id bigint PRIMARY KEY, email text NOT NULL UNIQUE, created_at timestamptz NOT NULL DEFAULT now());
-CREATE TABLE products (id bigint PRIMARY KEY, name text NOT NULL, unit_price numeric(10,2) NOT NULL CHECK (unit_price > 0),
+CREATE TABLE customers (
+    id bigint PRIMARY KEY, email text NOT NULL UNIQUE, created_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE products (
+    id bigint PRIMARY KEY, name text NOT NULL, unit_price numeric(10,2) NOT NULL CHECK (unit_price > 0),
     stock_quantity bigint NOT NULL);
-CREATE TABLE inventory (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, product_id bigint NOT NULL REFERENCES products,
+CREATE TABLE inventory (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, product_id bigint NOT NULL REFERENCES products,
     quantity bigint NOT NULL);
-CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer_id bigint NOT NULL, total_amount
-    numeric(10,2) NOT NULL, currency text NOT NULL DEFAULT 'EUR', status text NOT NULL CHECK (status IN ('pending',
-    'confirmed', 'shipped', 'delivered', 'cancelled')), ordered_at timestamptz NOT NULL DEFAULT now(),
-    shipped_at timestamptz, deleted_at timestamptz);
-CREATE TABLE order_items (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id bigint NOT NULL, product_id bigint
-    NOT NULL REFERENCES products, quantity integer NOT NULL CHECK (quantity > 0), unit_price numeric(10,2) NOT NULL);
-CREATE TABLE payments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id bigint NOT NULL, amount numeric(10,2)
-    NOT NULL, status text NOT NULL, idempotency_key text NOT NULL UNIQUE, paid_at timestamptz NOT NULL DEFAULT now());
-CREATE TABLE accounts (id bigint PRIMARY KEY, customer_id bigint NOT NULL REFERENCES customers, account_type text NOT NULL,
+CREATE TABLE orders (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer_id bigint NOT NULL,
+    total_amount numeric(10,2) NOT NULL, currency text NOT NULL DEFAULT 'EUR',
+    status text NOT NULL CHECK (status IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled')),
+    ordered_at timestamptz NOT NULL DEFAULT now(), shipped_at timestamptz, deleted_at timestamptz);
+CREATE TABLE order_items (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id bigint NOT NULL,
+    product_id bigint NOT NULL REFERENCES products, quantity integer NOT NULL CHECK (quantity > 0),
+    unit_price numeric(10,2) NOT NULL);
+CREATE TABLE payments (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id bigint NOT NULL, amount numeric(10,2) NOT NULL,
+    status text NOT NULL, idempotency_key text NOT NULL UNIQUE, paid_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE accounts (
+    id bigint PRIMARY KEY, customer_id bigint NOT NULL REFERENCES customers, account_type text NOT NULL,
     balance numeric(12,2) NOT NULL);
-CREATE TABLE transactions (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id bigint NOT NULL REFERENCES accounts,
+CREATE TABLE transactions (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id bigint NOT NULL REFERENCES accounts,
     amount numeric(12,2) NOT NULL, idempotency_key text NOT NULL, date timestamptz NOT NULL DEFAULT now());
 CREATE INDEX ON orders (customer_id);
 CREATE INDEX ON order_items (order_id);
@@ -72,53 +81,37 @@ WITH new_orders AS (
 UPDATE products SET stock_quantity = stock_quantity + taken.quantity FROM taken WHERE products.id = taken.product_id;
 """
 
-CHECKS: tuple[CheckConfig, ...] = tuple(
-    CheckConfig(name=name, query=query, severity=severity)
-    for name, severity, query in (
-        (
-            "orphaned_orders",
-            "critical",
-            "SELECT count(*) FROM orders o LEFT JOIN customers c ON c.id = o.customer_id"
-            " WHERE c.id IS NULL AND o.deleted_at IS NULL",
-        ),
-        (
-            "order_totals",
-            "critical",
-            "SELECT o.id FROM orders o LEFT JOIN order_items i ON i.order_id = o.id GROUP BY o.id"
-            " HAVING o.total_amount <> coalesce(sum(i.quantity * i.unit_price), 0)",
-        ),
-        (
-            "unpaid_orders",
-            "critical",
-            "SELECT count(*) FROM orders o LEFT JOIN payments p ON p.order_id = o.id WHERE o.status = 'delivered'"
-            " AND (p.id IS NULL OR p.status <> 'completed' OR p.amount <> o.total_amount)",
-        ),
-        (
-            "stock_matches_inventory",
-            "high",
-            "SELECT p.id FROM products p LEFT JOIN inventory i ON i.product_id = p.id GROUP BY p.id"
-            " HAVING p.stock_quantity <> coalesce(sum(i.quantity), 0)",
-        ),
-        (
-            "negative_savings",
-            "critical",
-            "SELECT count(*) FROM accounts WHERE account_type = 'savings' AND balance < 0",
-        ),
-        (
-            "balances_match_transactions",
-            "critical",
-            "SELECT a.id FROM accounts a LEFT JOIN transactions t ON t.account_id = a.id GROUP BY a.id"
-            " HAVING a.balance <> coalesce(sum(t.amount), 0)",
-        ),
-        (
-            "duplicate_emails",
-            "high",
-            "SELECT lower(email), count(*) FROM customers GROUP BY lower(email) HAVING count(*) > 1",
-        ),
-        (
-            "orders_exist",
-            "critical",
-            "SELECT CASE WHEN count(*) > 0 THEN 0 ELSE 1 END FROM orders",
-        ),
-    )
+ORPHANED_ORDERS = """
+SELECT count(*) FROM orders o LEFT JOIN customers c ON c.id = o.customer_id WHERE c.id IS NULL AND o.deleted_at IS NULL
+"""
+ORDER_TOTALS = """
+SELECT o.id FROM orders o LEFT JOIN order_items i ON i.order_id = o.id GROUP BY o.id
+HAVING o.total_amount <> coalesce(sum(i.quantity * i.unit_price), 0)
+"""
+UNPAID_ORDERS = """
+SELECT count(*) FROM orders o LEFT JOIN payments p ON p.order_id = o.id
+WHERE o.status = 'delivered' AND (p.id IS NULL OR p.status <> 'completed' OR p.amount <> o.total_amount)
+"""
+STOCK_MATCHES_INVENTORY = """
+SELECT p.id FROM products p LEFT JOIN inventory i ON i.product_id = p.id GROUP BY p.id
+HAVING p.stock_quantity <> coalesce(sum(i.quantity), 0)
+"""
+NEGATIVE_SAVINGS = "SELECT count(*) FROM accounts WHERE account_type = 'savings' AND balance < 0"
+BALANCES_MATCH_TRANSACTIONS = """
+SELECT a.id FROM accounts a LEFT JOIN transactions t ON t.account_id = a.id GROUP BY a.id
+HAVING a.balance <> coalesce(sum(t.amount), 0)
+"""
+DUPLICATE_EMAILS = "SELECT lower(email), count(*) FROM customers GROUP BY lower(email) HAVING count(*) > 1"
+# Checks that count what is wrong pass over an empty table; this one does not.
+ORDERS_EXIST = "SELECT CASE WHEN count(*) > 0 THEN 0 ELSE 1 END FROM orders"
+
+CHECKS = (
+    CheckConfig(name="orphaned_orders", query=ORPHANED_ORDERS),
+    CheckConfig(name="order_totals", query=ORDER_TOTALS),
+    CheckConfig(name="unpaid_orders", query=UNPAID_ORDERS),
+    CheckConfig(name="stock_matches_inventory", query=STOCK_MATCHES_INVENTORY, severity="high"),
+    CheckConfig(name="negative_savings", query=NEGATIVE_SAVINGS),
+    CheckConfig(name="balances_match_transactions", query=BALANCES_MATCH_TRANSACTIONS),
+    CheckConfig(name="duplicate_emails", query=DUPLICATE_EMAILS, severity="high"),
+    CheckConfig(name="orders_exist", query=ORDERS_EXIST),
 )

@@ -4,8 +4,9 @@
     one row with one NULL       failed, unless the check says `null: pass`
     anything else               the number of rows is the measure (rows are what should not be there)
 
-`measure: value` or `rows` overrules. A check passes when its measure is at most its threshold. A query that does not run
-(a table that is gone) fails: in a restored database that is a finding, not an excuse. Sessions are read-only.
+`measure: value` or `rows` overrules. A check passes when its measure is at most its threshold. A query that does
+not run (a table that is gone) fails: in a restored database that is a finding, not an excuse. Sessions are
+read-only.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
                                      the last replayed commit, an idle watermark inside the WAL, the backup's stop
     RPO = moment of failure - proven until           at least 0
 
-Between two beacons nobody knows whether anything was committed, so the figure is an upper bound and says so. A past target
-has no RPO: nothing failed then.
+Between two proofs nobody knows whether anything was committed, so the figure is an upper bound and says so. A past
+target has no RPO: nothing failed then.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ TIMEOUT_SECONDS = 900
 
 
 def main(arguments: list[str]) -> int:
+    """Fetch one file; return the exit status."""
     path, name, destination = arguments
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT_SECONDS)
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
         return 77
     if verdict != b"ok":
         return 1
-    os.rename(rest, os.fsencode(destination))
+    os.rename(rest, destination)  # noqa: PTH104  pathlib takes twice the time to start
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Serve WAL to a scratch instance over a socket, from outside of it.
+r"""Serve WAL to a scratch instance over a socket, from outside of it.
 
     scratch server ── restore_command ── walclient.py ──(unix socket: NAME\n)──► WalService ──► repository
                    ◄── rename ────────── spool/NAME ◄──(ok PATH\n | absent\n | error …\n)──┘
@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 from pathlib import Path
+from typing import Self
 
 from pgvault.errors import DrillNotRun, ObjectMissing, PgvaultError
 from pgvault.postgres.owner import hand_over
@@ -47,7 +48,7 @@ class WalService:
         self._listener = socket.socket(socket.AF_UNIX)
         self._thread = threading.Thread(target=self._serve, name="wal-service", daemon=True)
 
-    def __enter__(self) -> WalService:
+    def __enter__(self) -> Self:
         for path in (self._spool, self._scan):
             path.mkdir(mode=0o700)
         self._listener.bind(os.fspath(self.socket_path))
