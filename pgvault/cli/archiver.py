@@ -95,10 +95,13 @@ def push(options: argparse.Namespace) -> int:
 
 def fetch(options: argparse.Namespace) -> int:
     """Deliver one file, as its plan says, or whatever there is now."""
-    from pgvault.wal.fetch import Budget, FetchOutcome, fetch_live, fetch_wal
+    from pgvault.wal.fetch import LIVE_BUDGET, Budget, FetchOutcome, fetch_live, fetch_wal
     from pgvault.wal.fetchplan import FetchPlan
 
-    budget = Budget() if options.retry_for is None else Budget(options.retry_for)
+    budget = LIVE_BUDGET if options.plan is None else Budget()
+    if options.retry_for is not None:
+        budget = Budget(options.retry_for)
+    options.retry_for = budget.seconds
     if options.plan is not None:
         plan = FetchPlan.load(options.plan)
         outcome = fetch_wal(lambda: open_planned(plan, options), plan, options.name, options.path, budget=budget)

@@ -69,6 +69,9 @@ class Budget:
     longest_wait_seconds: float = 15.0  # between two attempts
 
 
+# A standby can not be promoted while its restore_command runs, and asks again by itself after a failure.
+LIVE_BUDGET = Budget(seconds=10.0, longest_wait_seconds=2.0)
+
 OpenRepository = Callable[[], tuple[Repository, str]]  # with the cluster's name; opening it is part of an attempt
 
 
@@ -117,7 +120,7 @@ def fetch_live(
         except ObjectMissing:
             return None
 
-    content = persist(attempt, name, budget or Budget())
+    content = persist(attempt, name, budget or LIVE_BUDGET)
     if content is None:
         return FetchOutcome.ABSENT
     place(content, destination)
@@ -156,7 +159,16 @@ def only_system(repository: Repository, cluster: str) -> int:
 
 def persist(attempt: Callable[[], T], name: str, budget: Budget) -> T:
     """Call `attempt` until it succeeds, fails for good, or the budget is used up."""
-    import tenacity
+    try:
+        return attempt()
+    except (*TRANSIENT, *DOUBTFUL) as error:
+        failures = [error]
+    import tenacity  # 40 ms that a server need not wait for with every segment
+
+    def again() -> T:
+        if failures:
+            raise failures.pop()
+        return attempt()
 
     seen: list[type[BaseException]] = []
 
@@ -185,7 +197,7 @@ def persist(attempt: Callable[[], T], name: str, budget: Budget) -> T:
         before_sleep=say,
         reraise=True,
     )
-    return retrying(attempt)
+    return retrying(again)
 
 
 def place(content: bytes, destination: Path) -> None:

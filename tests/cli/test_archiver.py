@@ -16,8 +16,8 @@ from pgvault.cli.wal import wal
 from pgvault.errors import WAL_ABSENT_EXIT
 from pgvault.postgres.lsn import MIB
 from pgvault.process import Process, run, start
-from tests.archive import KEY, ROOT, SYSTEM, Archive, make_segment, pgvault, program, small, write_config
-
+from pgvault.repository.systems import System, record_system
+from tests.archive import AT, KEY, ROOT, SYSTEM, Archive, make_segment, pgvault, program, small, write_config
 
 HEAVY = {"awscrt", "boto3", "botocore", "click", "numpy", "psycopg", "rich", "typer"}
 
@@ -228,6 +228,34 @@ def test_a_store_that_never_answers_is_given_up(archive: Archive, segment: Path,
 
     assert finished.status == 30
     assert "Traceback" not in finished.errors
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "stored"),
+    [("pgvault.wal.push", "put_wal", True), ("os", "link", True), ("os", "fsync", False)],
+)
+def test_a_killed_push_is_repeated_with_success(
+    archive: Archive, segment: Path, tmp_path: Path, module: str, function: str, stored: bool
+) -> None:
+    """SIGKILL after the segment was put, linked or only written: what is left of the first try blocks no second."""
+    code = (
+        f"import os, signal, sys, {module} as module\n"
+        f"work = module.{function}\n"
+        "def die(*arguments, **named):\n"
+        "    work(*arguments, **named)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"module.{function} = die\n"
+        "from pgvault.cli import archiver\n"
+        f"archiver.main(['--config', {str(archive.config)!r}, 'wal', 'push', {str(segment)!r}])"
+    )
+    record_system(archive.repository, "main", System(SYSTEM, 18), follows=None, now=AT)
+    child = start([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, log=tmp_path / "log")
+    assert child.wait(30) == -signal.SIGKILL
+    assert archive.names(SYSTEM) == ([segment.name] if stored else [])
+
+    assert pgvault("--config", archive.config, "wal", "push", segment).status == 0
+
+    assert archive.names(SYSTEM) == [segment.name]
 
 
 def test_help_lists_both_commands() -> None:

@@ -71,7 +71,9 @@ def test_the_same_content_again_is_success(archive: Archive, tmp_path: Path, mon
     """PostgreSQL repeats itself after a crash; another compression level, so other stored bytes, changes nothing."""
     push_segment(archive, tmp_path, small(5))
     before = archive.object_path(small(5).name, SYSTEM).read_bytes()
-    monkeypatch.setattr(seal._zstd, "compressor", zstandard.ZstdCompressor(level=19, write_content_size=True, write_checksum=True))
+    monkeypatch.setattr(
+        seal._zstd, "compressor", zstandard.ZstdCompressor(level=19, write_content_size=True, write_checksum=True)
+    )
 
     assert push_segment(archive, tmp_path, small(5)) is WalOutcome.ALREADY
 
