@@ -17,6 +17,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from pgvault.stores.base import ObjectStore
+
+BODY = bytes(range(256)) * 4096  # 1 MiB: the one object that the verbs below use
 HOP = {"connection", "content-length", "date", "host", "server", "transfer-encoding", "expect"}
 
 
@@ -226,3 +229,28 @@ class Handler(BaseHTTPRequestHandler):
             body = body[: change.cut_body_to]
             self.close_connection = True
         self.wfile.write(body)
+
+
+def name_of(fault: object) -> str | None:
+    """What pytest calls a case."""
+    if isinstance(fault, Answer):
+        code = fault.body.decode().partition("<Code>")[2].partition("</Code>")[0]
+        return f"{fault.status}-{code}"
+    return type(fault).__name__ if isinstance(fault, Silence) else None
+
+
+def put(store: ObjectStore) -> None:
+    """Put the one object."""
+    store.put_if_absent("wal/a", BODY)
+
+
+def get(store: ObjectStore) -> None:
+    store.get("wal/a")
+
+
+def size(store: ObjectStore) -> None:
+    store.size("wal/a")
+
+
+def list_all(store: ObjectStore) -> None:
+    list(store.list("wal"))
