@@ -83,6 +83,28 @@ def last_record_of(programs: Programs, wal_dir: Path, names: Sequence[str]) -> L
     return None
 
 
+def record_starts(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[Lsn]:
+    """Return where the records begin that lie whole in a run of segments, in LSN order.
+
+    Raises ObjectCorrupt when WAL in it can not be decoded.
+    """
+    lines = _dump(programs, wal_dir, names)
+    return [Lsn.parse(record["lsn"]) for line in lines if (record := RECORD.match(line))]
+
+
+def restore_points(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[tuple[Lsn, str]]:
+    """Return the restore points of a run of segments, (where the record begins, name), in LSN order.
+
+    Names are as the server wrote them; bytes that are no UTF-8 are surrogate escapes. Raises ObjectCorrupt.
+    """
+    found = []
+    for line in _dump(programs, wal_dir, names, rmgr="XLOG"):
+        record, point = RECORD.match(line), RESTORE_POINT.search(line)
+        if record is not None and point is not None:
+            found.append((Lsn.parse(record["lsn"]), point["name"]))
+    return found
+
+
 def tablespace_paths(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[str]:
     """Return the paths at which replaying a run of segments makes tablespaces, each once, in LSN order.
 
