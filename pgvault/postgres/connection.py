@@ -117,7 +117,8 @@ class Connection:
         return ServerUnfit(f"PostgreSQL refuses: {said}", hint=error.diag.message_hint)
 
     def _denied(self, said: str) -> ServerUnfit:
-        role, database = self._connection.info.user, self._connection.info.dbname
+        # Not Connection.info, which decodes names as ASCII here.
+        role, database = read_text(self._connection.pgconn.user), read_text(self._connection.pgconn.db)
         missing = self.missing_grants()
         if not missing:
             return ServerUnfit(f"role '{role}' lacks rights on this server: {said}")

@@ -77,10 +77,8 @@ def last_record(programs: Programs, segment: Path) -> Lsn | None:
 
 def last_record_of(programs: Programs, wal_dir: Path, names: Sequence[str]) -> Lsn | None:
     """Return where the last record begins that lies whole in a run of segments; None when none does."""
-    for line in reversed(_dump(programs, wal_dir, names)):
-        if record := RECORD.match(line):
-            return Lsn.parse(record["lsn"])
-    return None
+    starts = record_starts(programs, wal_dir, names)
+    return starts[-1] if starts else None
 
 
 def record_starts(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[Lsn]:

@@ -163,13 +163,15 @@ def test_each_grant_is_needed(server: ServerFactory, major: int) -> None:
 def test_no_grants_at_all_are_one_sentence(server: ServerFactory) -> None:
     """A fresh role is told everything at once, and PUBLIC rights are enough for the rest."""
     one = server(NEWEST)
-    one.sql("CREATE ROLE backup LOGIN")
+    quoted = ROLE.replace('"', '""')
+    one.sql(f'CREATE ROLE "{quoted}" LOGIN')
 
-    refusals = refused_deeds(one.dsn_of("backup"))
+    refusals = refused_deeds(psycopg.conninfo.make_conninfo(one.dsn, user=ROLE))
 
     assert {error.hint for error in refusals} == {
-        f"As a superuser, in database 'postgres': {'; '.join(grants_for('backup'))};"
+        f"As a superuser, in database 'postgres': {'; '.join(grants_for(ROLE))};"
     }
+    assert all(str(error).startswith(f"role '{ROLE}' lacks 5 of the 5 grants") for error in refusals)
 
 
 def test_a_backup_starts_and_stops(server: ServerFactory, major: int) -> None:

@@ -10,7 +10,14 @@ import pytest
 from pgvault.errors import ObjectCorrupt, UsageError
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.programs import find_programs
-from pgvault.postgres.waldump import last_record, last_record_of, tablespace_paths, transactions
+from pgvault.postgres.waldump import (
+    last_record,
+    last_record_of,
+    record_starts,
+    restore_points,
+    tablespace_paths,
+    transactions,
+)
 from pgvault.postgres.walname import WalSegment
 from tests.servers import MAJORS, NEWEST, Server, ServerFactory
 
@@ -222,6 +229,20 @@ def test_paths_of_tablespaces_are_found(server: ServerFactory, major: int) -> No
 
     assert tablespace_paths(one.programs, wal(one), [name]) == [f'{place}/odd "é" name']
     assert tablespace_paths(one.programs, wal(one), []) == []
+
+
+def test_restore_points_are_found(server: ServerFactory, major: int) -> None:
+    """Each with where its record begins; a name may hold blanks and other letters, and need not be unique."""
+    one = server(major, settings=SETTINGS)
+    switch(one)
+    for name in ("before é upgrade", "again", "again"):
+        one.sql(f"SELECT pg_create_restore_point('{name}')")
+    segment = switch(one)
+
+    points = restore_points(one.programs, wal(one), [segment])
+
+    assert [name for _, name in points] == ["before é upgrade", "again", "again"]
+    assert {lsn for lsn, _ in points} <= set(record_starts(one.programs, wal(one), [segment]))
 
 
 def test_a_run_is_of_one_timeline() -> None:
