@@ -144,7 +144,7 @@ def test_closed_streams_change_nothing(archive: Archive, segment: Path) -> None:
     """Neither a full stdout nor missing streams turn a success into a failure, or the other way round."""
     push = " ".join([*program(), "--config", str(archive.config), "wal push"])
 
-    assert run(["sh", "-c", f"{push} {segment} >/dev/full 2>/dev/full; echo $?"], timeout=30) == "0\n"
+    assert run(["sh", "-c", f"{push} --json {segment} >/dev/full 2>/dev/full; echo $?"], timeout=30) == "0\n"
     assert run(["sh", "-c", f"{push} {segment} <&- >&- 2>&-; echo $? >{segment}.status"], timeout=30) == ""
     assert Path(f"{segment}.status").read_text() == "0\n"
     assert run(["sh", "-c", f"{push} {segment}.tmp 2>/dev/full; echo $?"], timeout=30) == "2\n"
