@@ -180,10 +180,11 @@ def complain(error: PgvaultError) -> None:
 
 
 def say_json(document: dict[str, str]) -> None:
-    """Print one JSON document."""
+    """Print one JSON document. What was done is done, and stays a success where nobody can read of it."""
     import json
 
-    sys.stdout.write(json.dumps(document) + "\n")
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.write(json.dumps(document) + "\n")
 
 
 def _skip_options(words: Sequence[str]) -> list[str]:
