@@ -1,0 +1,114 @@
+"""FORMAT.md against the code: what the page shows opens, and what the code stores is on the page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import pgvault.repository
+from pgvault.pipeline.header import HEADER, TAIL, Kind
+from pgvault.pipeline.seal import FRAME_BYTES, FRAME_HEAD, Address, RepositoryKey, content_hmac, open_frames
+from pgvault.postgres.lsn import Lsn
+from pgvault.repository import layout
+from pgvault.repository.filelist import Extent, FileKind, FileRecord
+from pgvault.repository.keys import Credential, document_hmac, make_key_document
+from pgvault.repository.objects import read_json
+from pgvault.repository.repository import Repository
+from pgvault.repository.systems import System, require_system
+from pgvault.repository.watermark import StoredWatermark, put_watermark
+from tests.fakes import MemoryStore
+from tests.repository.samples import SAMPLE
+from tests.repository.test_walobjects import describe
+
+PAGE = (Path(pgvault.repository.__file__).parent / "FORMAT.md").read_text()
+KEY = RepositoryKey(1, bytes(range(32)))
+ID = b"repository id 16"
+
+
+def section(number: int) -> str:
+    return re.split(r"^## ", PAGE, flags=re.M)[number]
+
+
+def test_test_object_opens() -> None:
+    """The object on the page is what a reader of ten years later will try first."""
+    digits = "".join(re.findall(r"^    ([0-9a-f]{40,100})$", section(15), re.M))
+    body = bytes.fromhex(digits)
+    place = Address(ID, "clusters/main/systems/first", Kind.SYSTEM)
+
+    assert list(open_frames(body, place, keys={1: KEY})) == [b"what was written in 2026", b"opens in 2036"]
+    for value in (KEY.secret, ID, content_hmac(KEY, ID, hashlib.sha256(b"segment").digest())):
+        assert value.hex() in section(15)
+
+
+def test_sizes_are_those_of_the_page() -> None:
+    """Numbers that the page gives."""
+    assert (HEADER.size, FRAME_HEAD.size, TAIL.size + 32, FRAME_BYTES) == (128, 12, 60, 1_048_576)
+    assert "header[128]" in section(3)
+    assert "trailer[4·F + 60]" in section(3)
+    assert "1,048,576" in section(3)
+    assert ", ".join(f"{kind.value} {kind.name.lower()}" for kind in Kind) in section(3)
+
+
+def test_every_stored_field_is_on_the_page(repository: Repository, store: MemoryStore) -> None:
+    """No field is stored that the page does not explain, section by section."""
+    root = SAMPLE.to_json()
+    record = json.loads(FileRecord(b"x", FileKind.FILE, 0, 0, 1, 0, (Extent(0, 1, 0, 0, 0, 0),), (0, 0)).encode())
+    entry = json.loads(make_key_document(ID, Credential("passphrase", b"words"))[0])["keys"][0]
+    slot = entry["slots"][0]
+    require_system(repository, "main", System(7, 18), now=SAMPLE.started_at)
+    put_watermark(repository, "main", StoredWatermark(7, SAMPLE.started_at, Lsn(7), 1, is_idle=True, source="check"))
+    (mark,) = (path for path in store.objects if "/watermarks/" in path)
+    fields = {
+        5: [*json.loads(store.objects["keys/00000001"]), *entry, *slot, *slot["scrypt"]],
+        6: list(json.loads(store.objects["pgvault.json"])),
+        7: [*root, *root["postgres"], *root["owner"], *root["page_errors"], *root["refs"]],
+        8: [*record, "path_hex", "target", "target_hex"],
+        12: [
+            *read_json(repository, mark, Kind.WATERMARK),
+            *read_json(repository, layout.first_system("main"), Kind.SYSTEM),
+        ],
+        11: list(json.loads(describe(b"x").encode())),
+    }
+
+    for number, names in fields.items():
+        assert [name for name in names if f'"{name}"' not in section(number)] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        layout.IDENTITY,
+        layout.system("<cluster>", 0).replace("/0", "/<system identifier>"),
+        layout.first_system("<cluster>"),
+        f"{layout.watermarks('<cluster>')}/<label>",
+        layout.manifest("<cluster>", "<label>"),
+        layout.refs("<cluster>", "<label>"),
+        layout.part("<cluster>", "<label>", 0).replace("00000000", "<n>"),
+        layout.block_map("<cluster>", "<label>", 0).replace("00000000", "<n>"),
+        layout.pack("<cluster>", "<label>", 0).replace("00000000", "<n>"),
+        layout.key_document(0).replace("00000000", "<n>"),
+        f"{layout.drills('<cluster>')}/<label>",
+    ],
+)
+def test_every_name_is_on_the_page(name: str) -> None:
+    """Names are computed in layout.py and explained on the page."""
+    assert re.search(rf"^    {re.escape(name)} ", section(2), re.M)
+
+
+def test_canonical_json_is_as_the_page_says() -> None:
+    """The text under a document's HMAC can be made without Python."""
+    document = {"b": [1, None, True], "a": 'ü🧀"\\\n\x01/', "hmac": "left out", "ä": {}}
+    text = rb'{"a":"\u00fc\ud83e\uddc0\"\\\n\u0001/","b":[1,null,true],"\u00e4":{}}'
+    secret = KEY.derive("pgvault 1 documents", salt=ID)
+
+    assert document_hmac(document, KEY, ID) == hmac.digest(secret, text, "sha256").hex()
+
+
+def test_page_is_readable_in_a_terminal() -> None:
+    """Lines end within 120 characters."""
+    assert max(map(len, PAGE.splitlines())) <= 120
