@@ -1,0 +1,146 @@
+"""Take a restored cluster into service: from now on it archives, and its history is the cluster's.
+
+A restored server does not archive, since two futures of one cluster in one archive lead `latest` astray. Adopting says
+which one goes on: its timeline's history file is pushed (an archived history is never judged again), a new system
+identifier (pg_upgrade, initdb) is recorded behind the one it follows, and the archive settings come back. WAL of the
+other future stays where it is. Until a backup of the new timeline exists nothing protects it: `awaits_backup`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgvault.errors import ObjectMissing, OtherCluster, Refused
+from pgvault.instants import Clock
+from pgvault.postgres.control import CONTROL_PATH, ClusterState, ControlData, read_control
+from pgvault.postgres.history import TimelineHistory
+from pgvault.postgres.instance import postmaster_pid
+from pgvault.postgres.walname import TimelineHistoryFile, parse_wal_name
+from pgvault.repository.catalog import Catalog, read_catalog
+from pgvault.repository.repository import Repository
+from pgvault.repository.systems import ADOPT_HINT, System, known_systems, record_system
+from pgvault.repository.walindex import WalInventory, read_inventory
+from pgvault.restore.archiving import replace_auto_conf, with_archiving
+from pgvault.restore.finish import remove_marks
+from pgvault.restore.place import marks_directory
+from pgvault.wal.push import push_wal
+
+SIGNALS = ("recovery.signal", "standby.signal")
+SETTLED = (ClusterState.SHUT_DOWN, ClusterState.IN_PRODUCTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What is the cluster's own now."""
+
+    system_identifier: int
+    timeline: int
+    is_new_system: bool
+    history: TimelineHistory | None  # None on timeline 1
+    needs_restart: bool  # a server runs on it with the old settings
+    notes: tuple[str, ...]
+
+
+def adopt(
+    repository: Repository, cluster: str, data: Path, *, clock: Clock, accepts_new_system: bool = False
+) -> Adopted:
+    """Adopt the promoted cluster in `data`. Doing it again is fine.
+
+    Raises Refused while it recovers, OtherCluster for another system unless `accepts_new_system`, WalMismatch when
+    somebody else archived another history under its timeline.
+    """
+    control = read_control(data / CONTROL_PATH)
+    if any((data / name).exists() for name in SIGNALS) or control.state not in SETTLED:
+        raise Refused(
+            f"the server on '{data}' has not ended its recovery",
+            hint="Start it and let it promote, or restore with --finish.",
+        )
+    is_new = _accept_system(repository, cluster, control, clock=clock, accepts_new_system=accepts_new_system)
+    timeline = find_timeline(data, control)
+    history = _push_history(repository, cluster, data, timeline, clock=clock)
+    notes = _restore_archiving(data)
+    remove_marks(marks_directory(data))
+    running = postmaster_pid(data) is not None
+    return Adopted(control.system_identifier, timeline, is_new, history, running, tuple(notes))
+
+
+def find_timeline(data: Path, control: ControlData) -> int:
+    """Return the timeline that a promoted server is on.
+
+    Right after a promotion pg_control may still name the old one; the history file is written before it ends.
+    """
+    files = (parse_wal_name(path.name) for path in (data / "pg_wal").glob("*.history"))
+    histories = [file.timeline for file in files if isinstance(file, TimelineHistoryFile)]
+    return max([control.checkpoint_timeline, *histories])
+
+
+def awaits_backup(repository: Repository, cluster: str) -> str | None:
+    """Say why the cluster as it goes on is not protected by any backup; None when it is, or there is none at all."""
+    catalog = read_catalog(repository, cluster)
+    if not catalog.backups:
+        return None
+    unbacked = known_systems(repository, cluster) - {backup.system_identifier for backup in catalog.backups}
+    if unbacked:
+        return f"system {max(unbacked)} has no backup yet"
+    newest = max(catalog.backups, key=lambda backup: backup.stopped_at)
+    inventory = read_inventory(repository, cluster, newest.system_identifier, segment_size=newest.wal_segment_size)
+    return _unbacked_timeline(catalog, inventory)
+
+
+def _unbacked_timeline(catalog: Catalog, inventory: WalInventory) -> str | None:
+    """A timeline that left the way to every backup before its end needs one of its own."""
+    if not inventory.histories:
+        return None
+    latest = inventory.histories[max(inventory.histories)]
+    for backup in catalog.backups:
+        is_here = backup.system_identifier == inventory.system_identifier
+        if is_here and backup.timeline == latest.timeline:
+            return None
+    return f"timeline {latest.timeline} has no backup yet"
+
+
+def _accept_system(
+    repository: Repository, cluster: str, control: ControlData, *, clock: Clock, accepts_new_system: bool
+) -> bool:
+    known = known_systems(repository, cluster)
+    if control.system_identifier in known:
+        return False
+    if not accepts_new_system and known:
+        raise OtherCluster(
+            f"system identifier {control.system_identifier} is not one of cluster {cluster!r} "
+            f"(known: {', '.join(map(str, sorted(known)))})",
+            hint=ADOPT_HINT,
+        )
+    backups = read_catalog(repository, cluster).backups
+    newest = max(backups, key=lambda backup: backup.stopped_at, default=None)
+    follows = newest.system_identifier if newest is not None else max(known, default=None)
+    system = System(control.system_identifier, control.major)
+    record_system(repository, cluster, system, follows=follows, now=clock.now())
+    return True
+
+
+def _push_history(
+    repository: Repository, cluster: str, data: Path, timeline: int, *, clock: Clock
+) -> TimelineHistory | None:
+    if timeline == 1:
+        return None
+    name = TimelineHistoryFile(timeline).name
+    path = data / "pg_wal" / name
+    if not path.exists():
+        raise ObjectMissing(f"'{path}' is missing: nobody knows where timeline {timeline} comes from")
+    push_wal(repository, cluster, path, clock=clock, is_adopted=True)
+    return TimelineHistory.parse(path.read_bytes(), timeline)
+
+
+def _restore_archiving(data: Path) -> list[str]:
+    path = data / "postgresql.auto.conf"
+    if not path.exists():
+        return []
+    before = path.read_bytes()
+    after = with_archiving(before)
+    if after != before:
+        replace_auto_conf(data, after)
+    if b"\nsynchronous_standby_names = ''" in after:
+        return ["synchronous_standby_names stays empty in postgresql.auto.conf until its standbys are made anew"]
+    return []
