@@ -14,6 +14,7 @@ from pgvault import __version__
 from pgvault.cli import render
 from pgvault.cli.backup import backup
 from pgvault.cli.catalog import list_backups, show
+from pgvault.cli.drill import drill
 from pgvault.cli.options import ConfigOption
 from pgvault.cli.setup import check, init
 from pgvault.cli.verify import verify
@@ -54,4 +55,5 @@ app.command()(backup)
 app.command("list")(list_backups)
 app.command()(show)
 app.command()(verify)
+app.command()(drill)
 app.add_typer(wal)

@@ -35,7 +35,8 @@ def write_lines(lines: Sequence[str]) -> None:
 
 def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write a table to stdout; the first column is never cut."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    write_lines([title])
+    table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0, overflow="fold")
     for row in rows:

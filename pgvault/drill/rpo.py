@@ -11,14 +11,11 @@ target has no RPO: nothing failed then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pgvault.instants import iso
-from pgvault.postgres.lsn import Lsn
-from pgvault.restore.facts import Watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class Rpo:
     seconds: float
     proven_until: datetime
     failure: FailureMoment
-    source: str  # what proves it: "last commit", "idle watermark", "backup"
+    source: str  # what proves it, for people
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines, with how it was measured."""
@@ -56,13 +53,13 @@ def measure_rpo(
     *,
     backup_stopped_at: datetime,
     last_commit_at: datetime | None,
-    watermarks: Sequence[Watermark],
-    wal_end_lsn: Lsn,
+    idle_until: datetime | None,
 ) -> Rpo:
-    """Return the RPO of a copy whose WAL reaches to `wal_end_lsn`."""
-    proofs = [(backup_stopped_at, "backup")]
+    """Return the RPO of a copy out of what is proven: the last commit that was replayed, and idle time behind it."""
+    proofs = [(backup_stopped_at, "the backup's stop")]
     if last_commit_at is not None:
-        proofs.append((last_commit_at, "last commit"))
-    proofs += [(mark.server_at, "idle watermark") for mark in watermarks if mark.is_idle and mark.lsn <= wal_end_lsn]
+        proofs.append((last_commit_at, "the last replayed commit"))
+    if idle_until is not None:
+        proofs.append((idle_until, "an idle watermark"))
     proven_until, source = max(proofs)
     return Rpo(max(0.0, (failure.at - proven_until).total_seconds()), proven_until, failure, source)

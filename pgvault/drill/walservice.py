@@ -17,8 +17,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from pgvault.drill.scratch import Scratch
 from pgvault.errors import DrillNotRun, ObjectMissing, PgvaultError
-from pgvault.postgres.owner import hand_over
 from pgvault.postgres.programs import Programs
 from pgvault.postgres.waldump import tablespace_paths
 from pgvault.postgres.walname import SegmentFile, WalSegment, parse_wal_name
@@ -35,14 +35,16 @@ REQUEST_SECONDS = 30
 class WalService:
     """Answers one scratch instance; use as a context manager."""
 
-    def __init__(self, repository: Repository, plan: FetchPlan, directory: Path, *, programs: Programs) -> None:
-        """`directory` is private, exists, and has a short path: socket and spool go there."""
+    def __init__(self, repository: Repository, plan: FetchPlan, scratch: Scratch, *, programs: Programs) -> None:
+        """Nothing is made before the context is entered."""
+        directory = scratch.sockets
         self.socket_path = directory / "wal"
         self.failure: PgvaultError | None = None  # the first thing that made it refuse
         self.served_bytes = 0
         self._repository = repository
         self._plan = plan
         self._programs = programs
+        self._scratch = scratch
         self._spool = directory / "spool"
         self._scan = directory / "scan"
         self._listener = socket.socket(socket.AF_UNIX)
@@ -53,8 +55,8 @@ class WalService:
             path.mkdir(mode=0o700)
         self._listener.bind(os.fspath(self.socket_path))
         self._listener.listen()
-        hand_over(self._spool)
-        hand_over(self.socket_path)
+        for path in (self._spool, self.socket_path):
+            self._scratch.give(path)
         self._thread.start()
         return self
 
@@ -96,7 +98,7 @@ class WalService:
             self.failure = self.failure or error
             return b"error"
         self.served_bytes += path.stat().st_size
-        hand_over(path)
+        self._scratch.give(path)
         return b"ok " + os.fsencode(path)
 
     def _refuse_tablespaces(self, segment: WalSegment, path: Path) -> None:

@@ -1,0 +1,126 @@
+"""The result of a drill: a value, the sealed JSON document it becomes, and what it does not claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pgvault.config import Objectives
+from pgvault.drill.checks import CheckResult
+from pgvault.drill.rpo import Rpo
+from pgvault.instants import iso
+from pgvault.pipeline.header import Kind
+from pgvault.repository import layout
+from pgvault.repository.objects import put_json
+from pgvault.repository.repository import Repository
+
+NOT_TESTED = (
+    "page checksums of files that no query read (pg_checksums)",
+    "libraries of extensions that the cluster preloads",
+    "the cluster's own postgresql.conf and pg_hba.conf: a drill starts with generated ones",
+    "roles' passwords and access from clients",
+    "logical replication, foreign servers and scheduled jobs inside the database",
+    "copies of the repository other than the one that was read",
+)
+
+
+@dataclass(slots=True)
+class DrillReport:
+    """What a drill found; filled as it goes on, so that a failed one tells how far it came."""
+
+    id: str
+    cluster: str
+    started_at: datetime
+    objectives: Objectives
+    target: str = ""
+    backup: str | None = None
+    timeline: int | None = None
+    reached: Mapping[str, Any] | None = None
+    isolation: str | None = None
+    phases: dict[str, float] = field(default_factory=dict)  # seconds, in order
+    checks: list[CheckResult] = field(default_factory=list)
+    rpo: Rpo | None = None
+    rpo_method: str = "not measured: only a drill to the end of the WAL simulates a failure"
+    not_tested: list[str] = field(default_factory=lambda: list(NOT_TESTED))
+    error: str | None = None  # why it failed, or could not run
+    could_run: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rto_seconds(self) -> float | None:
+        """From the decision to restore until the last check had passed; None when it did not get there."""
+        return sum(self.phases.values()) if "check" in self.phases and self.error is None else None
+
+    @property
+    def missed(self) -> list[str]:
+        """The objectives that this drill broke."""
+        missed = []
+        rto, rpo = self.objectives.rto, self.objectives.rpo
+        if rto is not None and self.rto_seconds is not None and self.rto_seconds > rto.total_seconds():
+            missed.append("rto")
+        if rpo is not None and self.rpo is not None and self.rpo.seconds > rpo.total_seconds():
+            missed.append("rpo")
+        return missed
+
+    @property
+    def passed(self) -> bool:
+        """Everything was looked at and everything was right; a drill without any check never passes."""
+        return (
+            self.error is None
+            and self.reached is not None
+            and bool(self.checks)
+            and all(check.passed for check in self.checks)
+            and not self.missed
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why it did not pass, in one clause."""
+        if self.error is not None:
+            return self.error
+        failed = [check for check in self.checks if not check.passed]
+        if failed:
+            return f"check {failed[0].name!r}: {failed[0].detail}" + (
+                f" (and {len(failed) - 1} more)" * (len(failed) > 1)
+            )
+        if self.missed:
+            return f"objective {self.missed[0]} missed"
+        return "nothing was checked"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that is printed and stored."""
+        rto, rpo = self.objectives.rto, self.objectives.rpo
+        return {
+            "drill": 1,
+            "id": self.id,
+            "cluster": self.cluster,
+            "passed": self.passed,
+            "could_run": self.could_run,
+            "error": None if self.passed else self.reason,
+            "started_at": iso(self.started_at),
+            "target": self.target,
+            "backup": self.backup,
+            "timeline": self.timeline,
+            "reached": self.reached,
+            "rto_seconds": None if self.rto_seconds is None else round(self.rto_seconds, 3),
+            "rpo_seconds": None if self.rpo is None else round(self.rpo.seconds, 3),
+            "rpo": {"seconds": None, "method": self.rpo_method} if self.rpo is None else self.rpo.to_json(),
+            "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
+            "objectives": {
+                "rto_seconds": None if rto is None else rto.total_seconds(),
+                "rpo_seconds": None if rpo is None else rpo.total_seconds(),
+                "missed": self.missed,
+            },
+            "checks": [check.to_json() for check in self.checks],
+            "isolation": self.isolation,
+            "not_tested": self.not_tested,
+            "notes": self.notes,
+        }
+
+
+def store_report(repository: Repository, report: DrillReport) -> None:
+    """Seal the report into the repository."""
+    path = f"{layout.drills(report.cluster)}/{report.id}"
+    put_json(repository, path, Kind.DRILL, document=report.to_json())
