@@ -16,6 +16,7 @@ from pgvault.cli.backup import backup
 from pgvault.cli.catalog import list_backups, show
 from pgvault.cli.drill import drill
 from pgvault.cli.options import ConfigOption
+from pgvault.cli.restore import adopt, restore
 from pgvault.cli.setup import check, init
 from pgvault.cli.verify import verify
 from pgvault.cli.wal import wal
@@ -54,6 +55,8 @@ app.command()(check)
 app.command()(backup)
 app.command("list")(list_backups)
 app.command()(show)
+app.command()(restore)
+app.command()(adopt)
 app.command()(verify)
 app.command()(drill)
 app.add_typer(wal)
