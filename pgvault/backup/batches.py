@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pgvault.postgres.datadir import Entry, EntryKind
 
 BATCH_BYTES = 32 << 20  # of plaintext; four workers then hold about 150 MB (2026-11)
+PIECES_MAX = 4096  # a million empty tables hold no bytes, and would be one batch else
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,14 @@ class Batch:
 def make_batches(pieces: Iterable[Piece], *, limit: int = BATCH_BYTES, first: int = 0) -> Iterator[Batch]:
     """Group pieces, in order, so that each batch holds at most `limit` bytes, as far as sizes are known.
 
-    Batches are numbered from `first` on.
+    A batch has at most PIECES_MAX pieces. Batches are numbered from `first` on.
     """
     number = first
     group: list[Piece] = []
     held = 0
     for piece in pieces:
         size = expected_bytes(piece)
-        if group and held + size > limit:
+        if group and (held + size > limit or len(group) == PIECES_MAX):
             yield Batch(number, tuple(group))
             number, group, held = number + 1, [], 0
         group.append(piece)

@@ -36,6 +36,7 @@ PART_BYTES = 8 << 20  # of lines; a part is held whole while it is made
 MAP_BYTES = 4 << 20
 PAGE_ERRORS_KEPT = 100
 ESSENTIAL = frozenset({b"PG_VERSION", b"global/pg_control", b"global/pg_filenode.map"})
+ZEROS = bytes(1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,11 @@ class Copier:
 
     def _emit(self, merged: _Merging) -> None:
         if merged.is_vanished:
-            if merged.entry.path in ESSENTIAL:
-                raise SourceUnreadable(f"file {merged.entry.path!r} vanished, and no cluster is without it")
+            if merged.entry.path in ESSENTIAL or merged.entry.path.startswith(b"/"):
+                raise SourceUnreadable(f"file {_text(merged.entry.path)!r} vanished, and no WAL brings it back")
             return
         self._bad_count += len(merged.bad_blocks)
-        name = merged.entry.path.decode(errors="replace")
+        name = _text(merged.entry.path)
         room = PAGE_ERRORS_KEPT - len(self._bad_pages)
         self._bad_pages += [f"{name} block {block}" for block in merged.bad_blocks[:room]]
         self._lists.add(merged.record(), merged.block_entries)
@@ -149,12 +150,14 @@ class _Merging:
         self._length = 0
         self._crc = 0
         self._has_hole = False
+        self._identity: tuple[int, int] | None = None  # of the file the first piece was read of
 
     def add(self, result: PieceResult, pack_number: int) -> None:
         """Add the next piece. What a truncated file lost between two pieces is zeros, as PostgreSQL reads it."""
         if result.is_vanished:
             self.is_vanished = True
             return
+        self._require_same_file(result)
         if result.length and result.piece.offset > self._length:
             self._append_zeros(result.piece.offset - self._length)
         for extent in result.extents:
@@ -165,9 +168,18 @@ class _Merging:
             self.block_entries += result.block_entries
         self.bad_blocks += result.bad_blocks
 
+    def _require_same_file(self, result: PieceResult) -> None:
+        """A relation's ranges may be of two files, since WAL makes it right; those of any other file may not."""
+        self._identity = self._identity or result.identity
+        if result.identity != self._identity and not self.entry.is_relation:
+            raise SourceUnreadable(
+                f"file {_text(self.entry.path)!r} was replaced while it was read",
+                hint="Take the backup again; logs had better lie outside the data directory.",
+            )
+
     def _append_zeros(self, length: int) -> None:
         self._has_hole = True  # blocks no longer stand where a map says: such a file gets none
-        crc = crc32c(bytes(length))
+        crc = zeros_crc32c(length)
         self._extents.append(Extent(self._length, length, None, 0, 0, crc))
         self._crc = combine_crc32c(self._crc, crc, length) if self._length else crc
         self._length += length
@@ -228,3 +240,17 @@ class _ListWriter:
         path = layout.block_map(self._cluster, self._label, len(self._maps))
         self._maps.append(put_plain(self._repository, path, Kind.MAP, plain=self._entries))
         self._entries = bytearray()
+
+
+def zeros_crc32c(length: int) -> int:
+    """Return the CRC-32C of that many zeros, which may be more than memory holds."""
+    crc = 0
+    while length:
+        taken = min(length, len(ZEROS))
+        crc = crc32c(ZEROS[:taken] if taken < len(ZEROS) else ZEROS, crc)
+        length -= taken
+    return crc
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")

@@ -61,6 +61,7 @@ class PieceResult:
     extents: list[Extent] = field(default_factory=list)  # pack is the batch's own: 0, or None for zeros
     block_entries: bytearray = field(default_factory=bytearray)
     bad_blocks: list[int] = field(default_factory=list)  # block numbers in the relation
+    identity: tuple[int, int] | None = None  # device and inode of the file that was read
 
 
 class BatchReader:
@@ -71,6 +72,7 @@ class BatchReader:
         self._batch = batch
         self._rules = rules
         self._buffers = (bytearray(FRAME_BYTES), bytearray(FRAME_BYTES))
+        self._input = bytearray(READ_BYTES)
         self._position = 0  # in the pack's plaintext
 
     def __iter__(self) -> Iterator[memoryview]:
@@ -101,11 +103,13 @@ class BatchReader:
 
     def _read_file(self, result: PieceResult, descriptor: int) -> Iterator[memoryview]:
         piece = result.piece
-        if not piece.entry.is_relation and piece.offset == 0 and piece.entry.size <= READ_BYTES:
+        status = os.fstat(descriptor)
+        result.identity = status.st_dev, status.st_ino
+        is_whole = piece.is_first and piece.is_last
+        if is_whole and not piece.entry.is_relation and status.st_size <= READ_BYTES:
             yield from self._take(result, memoryview(read_stable(descriptor)))
             return
-        buffer = bytearray(READ_BYTES)
-        view = memoryview(buffer)
+        view = memoryview(self._input)
         end = None if piece.length is None else piece.offset + piece.length
         offset = piece.offset
         while end is None or offset < end:
@@ -119,29 +123,25 @@ class BatchReader:
                 return
 
     def _check_pages(self, result: PieceResult, descriptor: int, view: memoryview, offset: int) -> None:
-        """Check whole pages; a bad one is read again, and what was read last is what is stored."""
-        whole = len(view) - len(view) % PAGE_BYTES
-        segment_first = result.piece.entry.segment_number * self._rules.relseg_size
-        first = segment_first + offset // PAGE_BYTES
-        if not whole:
-            return
-        for block in check_pages(view[:whole], first_block=first, start_lsn=self._rules.start_lsn.value):
-            at = (block - first) * PAGE_BYTES
-            page = view[at : at + PAGE_BYTES]
-            if not self._reread(descriptor, page, offset + at, block):
-                result.bad_blocks.append(block)
+        """Check whole pages; bad ones are read again, and what was read last is what is stored.
 
-    def _reread(self, descriptor: int, page: memoryview, file_offset: int, block: int) -> bool:
-        """Tell whether the page turns good: it was being written while we read it."""
+        A page that was being written turns good. All bad pages wait together: a broken disk may have a million.
+        """
+        pages = view[: len(view) - len(view) % PAGE_BYTES]
+        first = result.piece.entry.segment_number * self._rules.relseg_size + offset // PAGE_BYTES
+        bad = self._bad_blocks(pages, first)
         for attempt in range(PAGE_RETRIES):
+            if not bad:
+                return
             time.sleep(0.01 * (attempt + 1))
-            fresh = os.pread(descriptor, PAGE_BYTES, file_offset)
-            if len(fresh) < PAGE_BYTES:
-                return True  # truncated meanwhile: WAL removes it
-            page[:] = fresh
-            if not check_pages(page, first_block=block, start_lsn=self._rules.start_lsn.value):
-                return True
-        return False
+            for block in bad:
+                at = (block - first) * PAGE_BYTES
+                read_page(descriptor, pages[at : at + PAGE_BYTES], offset + at)
+            bad = self._bad_blocks(pages, first)
+        result.bad_blocks += bad
+
+    def _bad_blocks(self, pages: memoryview, first: int) -> list[int]:
+        return check_pages(pages, first_block=first, start_lsn=self._rules.start_lsn.value) if pages else []
 
     def _take(self, result: PieceResult, content: memoryview) -> Iterator[memoryview]:
         """Add bytes to the pack and to the result, block by block."""
@@ -190,7 +190,8 @@ def open_source(path: bytes) -> int | None:
     """Open a file for reading; None when it is gone, confirmed by a second look. Raises SourceUnreadable."""
     for _ in range(2):
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # Without O_NONBLOCK a pipe in the place of a file would keep us waiting for its writer.
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             try:
                 os.lstat(path)
@@ -212,6 +213,12 @@ def read_fully(descriptor: int, view: memoryview, offset: int) -> int:
             break
         filled += got
     return filled
+
+
+def read_page(descriptor: int, page: memoryview, offset: int) -> None:
+    """Read one page again. One that was truncated away meanwhile becomes zeros: WAL removes it."""
+    fresh = os.pread(descriptor, PAGE_BYTES, offset)
+    page[:] = fresh if len(fresh) == PAGE_BYTES else bytes(PAGE_BYTES)
 
 
 def read_stable(descriptor: int) -> bytes:

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -28,9 +29,7 @@ def check_server(facts: ServerFacts, *, is_untested_major_allowed: bool) -> None
             hint="--untested-major tries all the same.",
         )
     if facts.in_recovery:
-        raise ServerUnfit(
-            "the server is a standby", hint="Back up its primary: no standby as a source yet."
-        )
+        raise ServerUnfit("the server is a standby", hint="Back up its primary: no standby as a source yet.")
     if facts.archive_mode == "off" or not (facts.archive_command or facts.archive_library):
         raise ServerUnfit(
             f"the server does not archive WAL: archive_mode is {facts.archive_mode!r}, archive_command is "
@@ -51,30 +50,48 @@ def check_directory(facts: ServerFacts, data: Path) -> ControlData:
 
 
 def check_started(session: Session, data: Path, start_lsn: Lsn) -> ControlData:
-    """See the backup's own checkpoint arrive in the directory that will be copied; return its pg_control."""
+    """See the backup's own checkpoint arrive in the directory that will be copied; return its pg_control.
+
+    A copy of the cluster has its system identifier too, and may have gone on further than the server: so what is on
+    disk must be what the server has there, or what it wrote while we looked. Raises OtherCluster.
+    """
+    before = session.checkpoint_lsn()
     control = read_control(data / os.fsdecode(CONTROL_FILE))
-    if control.checkpoint_lsn < start_lsn or control.checkpoint_lsn < session.checkpoint_lsn():
+    if control.checkpoint_lsn < start_lsn or not before <= control.checkpoint_lsn <= session.checkpoint_lsn():
         raise OtherCluster(f"the checkpoint of the backup does not show in {data}: is it the server's directory?")
     return control
 
 
 def list_pieces(session: Session, facts: ServerFacts, data: Path, control: ControlData) -> Iterator[Piece]:
-    """Yield every entry of the data directory in path order, then the configuration files outside it."""
+    """Yield every entry of the data directory in path order, then the configuration files outside it.
+
+    `facts` are from after the start of the backup: of tablespaces made since then the WAL knows.
+    """
     locations = {oid: Path(space.location) for oid, space in facts.tablespaces.items()}
     check_tablespaces(data, locations)
     inside = scan_cluster(data, tablespaces=locations, version_dir=control.version_directory)
-    outside = (_external_entry(file.path) for file in session.configuration_files())
-    for entry in chain(inside, outside):
+    for entry in chain(inside, _external_entries(session)):
         yield from cut(entry)
 
 
-def _external_entry(path: Path) -> Entry:
+def _external_entries(session: Session) -> Iterator[Entry]:
+    paths = (plain_path(file.path) for file in session.configuration_files())
+    return (_file_entry(path, os.fsencode(path)) for path in dict.fromkeys(paths))
+
+
+def plain_path(path: Path) -> Path:
+    """Return a path without '..', which `include '../shared.conf'` brings and no record may have."""
+    return path.parent.resolve() / path.name if ".." in path.parts else path
+
+
+def _file_entry(path: Path, name: bytes) -> Entry:
+    """Return a single file as the scan would list it. Raises SourceUnreadable."""
     try:
         status = path.stat()
     except OSError as error:
-        raise SourceUnreadable(f"configuration file {str(path)!r} can not be read: {error.strerror}") from error
+        raise SourceUnreadable(f"file {str(path)!r} can not be read: {error.strerror}") from error
     return Entry(
-        path=os.fsencode(path),
+        path=name,
         source=os.fsencode(path),
         kind=EntryKind.FILE,
         size=status.st_size,
@@ -91,18 +108,7 @@ def control_piece(data: Path, start_lsn: Lsn) -> Piece:
     image = read_control_image(path)
     if parse_control(image).checkpoint_lsn < start_lsn:
         raise ServerUnfit("pg_control went back behind the start of the backup")
-    status = path.stat()
-    entry = Entry(
-        path=CONTROL_FILE,
-        source=os.fsencode(path),
-        kind=EntryKind.FILE,
-        size=len(image),
-        mode=status.st_mode & 0o7777,
-        mtime_ns=status.st_mtime_ns,
-        uid=status.st_uid,
-        gid=status.st_gid,
-    )
-    return Piece(entry, content=image)
+    return Piece(replace(_file_entry(path, CONTROL_FILE), size=len(image)), content=image)
 
 
 def postgres_facts(facts: ServerFacts, control: ControlData) -> PostgresFacts:

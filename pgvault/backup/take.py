@@ -115,7 +115,7 @@ def take_backup(
         raise
     if read_root(repository, request.cluster, run.label) != manifest:
         raise ObjectCorrupt(f"the root of backup {run.label!r} does not read back as it was written")
-    leave_watermark(server, source="backup")
+    _leave_last_watermark(server)
     logger.info("committed backup %s, %d bytes in %d files", run.label, manifest.total_bytes, manifest.file_count)
     return manifest
 
@@ -128,13 +128,21 @@ def leave_watermark(server: ArchivingServer, *, source: str) -> None:
     put_watermark(server.repository, server.cluster, stored)
 
 
+def _leave_last_watermark(server: ArchivingServer) -> None:
+    """Leave a watermark behind a backup that is committed already: without one it is no less a backup."""
+    try:
+        leave_watermark(server, source="backup")
+    except PgvaultError as error:
+        logger.warning("no watermark was left behind the backup: %s", error)
+
+
 def _copy_and_stop(run: _Run) -> Manifest:
-    facts = run.facts
     started_at = run.session.clock()
     start_lsn = run.session.start_backup(f"pgvault {run.label}")
     control = check_started(run.session, run.data, start_lsn)
+    facts = run.session.facts()  # again: proving that archiving works took its time
     run.progress.phase("copying")
-    copied = _copy(run, control, start_lsn)
+    copied = _copy(run, facts, control, start_lsn)
     stopped = run.session.stop_backup()
     stopped_at = run.session.clock()
     positions = BackupLabel.parse(stopped.label_file)
@@ -174,13 +182,13 @@ def _copy_and_stop(run: _Run) -> Manifest:
     )
 
 
-def _copy(run: _Run, control: ControlData, start_lsn: Lsn) -> CopyResult:
+def _copy(run: _Run, facts: ServerFacts, control: ControlData, start_lsn: Lsn) -> CopyResult:
     """Copy everything; pg_control strictly last (pitfall 7)."""
     repository = run.repository
     key = block_key(repository.keys.active, repository.id)
     rules = ReadingRules.of(control, start_lsn=start_lsn, block_key=key)
     copier = Copier(repository, run.request.cluster, run.label, rules=rules, progress=run.progress)
-    pieces = list_pieces(run.session, run.facts, run.data, control)
+    pieces = list_pieces(run.session, facts, run.data, control)
     clock = run.server.clock
     pinged = clock.monotonic()
     for _ in copier.copy(make_batches(pieces), jobs=run.request.jobs):
