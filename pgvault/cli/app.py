@@ -14,6 +14,7 @@ from pgvault import __version__
 from pgvault.cli import render
 from pgvault.cli.backup import backup
 from pgvault.cli.catalog import list_backups, show
+from pgvault.cli.demo import demo
 from pgvault.cli.drill import drill
 from pgvault.cli.options import ConfigOption
 from pgvault.cli.restore import adopt, restore
@@ -59,4 +60,5 @@ app.command()(restore)
 app.command()(adopt)
 app.command()(verify)
 app.command()(drill)
+app.command()(demo)
 app.add_typer(wal)
