@@ -19,6 +19,7 @@ from pgvault.instants import Clock
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
+from pgvault.restore.adopt import awaits_backup
 from pgvault.stores.probe import probe_put_if_absent
 from pgvault.wal.arrival import ArchivingServer, prove_archiving
 
@@ -82,6 +83,7 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
     yield known
     if fit.error is None and known.error is None:
         yield _tried("archiving", lambda: _archiving(server))
+    yield _tried("adoption", lambda: _adoption(server))
     if len(repository.copies) > 1:
         names = ", ".join(copy.name for copy in repository.copies[1:])
         error = StoreUnfit(f"copies {names} receive nothing yet: this version writes the first copy only")
@@ -126,6 +128,14 @@ def _timeout(facts: ServerFacts) -> str:
 def _system(server: ArchivingServer, system: System) -> str:
     require_system(server.repository, server.cluster, system, now=server.clock.now())
     return f"{system.system_identifier} is this cluster's"
+
+
+def _adoption(server: ArchivingServer) -> str:
+    """After a restore, a failover or pg_upgrade nobody may run unprotected without knowing."""
+    waiting = awaits_backup(server.repository, server.cluster)
+    if waiting is not None:
+        raise ServerUnfit(f"{waiting}: what happens from here on is not protected", hint="Take one: pgvault backup")
+    return "every timeline and system that counts has a backup, or there is none yet"
 
 
 def _archiving(server: ArchivingServer) -> str:
