@@ -2,28 +2,63 @@
 
 Commands parse, open, call one operation and render. Judgement lives in the verbs, and how a result looks
 in the renderers; nothing here catches errors, since `main` is where an error becomes an exit status.
+
+A command's module is imported when it is called: numpy, psycopg and the rest take a second to load together, and
+`pgvault list` needs none of them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pgvault import __version__
-from pgvault.cli import render
-from pgvault.cli.backup import backup
-from pgvault.cli.catalog import list_backups, show
-from pgvault.cli.demo import demo
-from pgvault.cli.drill import drill
+from pgvault.cli.logs import setup_logging
 from pgvault.cli.options import ConfigOption
-from pgvault.cli.restore import adopt, restore
-from pgvault.cli.setup import check, init
-from pgvault.cli.verify import verify
-from pgvault.cli.wal import wal
+
+# In the order of a life: what is set up first comes first in --help.
+COMMANDS = {
+    "init": "pgvault.cli.setup:init",
+    "check": "pgvault.cli.setup:check",
+    "backup": "pgvault.cli.backup:backup",
+    "list": "pgvault.cli.catalog:list_backups",
+    "show": "pgvault.cli.catalog:show",
+    "restore": "pgvault.cli.restore:restore",
+    "adopt": "pgvault.cli.restore:adopt",
+    "verify": "pgvault.cli.verify:verify",
+    "drill": "pgvault.cli.drill:drill",
+    "demo": "pgvault.cli.demo:demo",
+    "wal": "pgvault.cli.wal:wal",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a command when it is asked for it."""
+
+    # typer brings its own click or uses the one that is installed: Any is what both have in common.
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  click's signature
+        """Return the names, in their own order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  click's signature
+        """Import a command; None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(module), name)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            single.command(cmd_name)(found)
+            found = single
+        return typer.main.get_command(found)
+
 
 app = typer.Typer(
     name="pgvault",
+    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a frame's locals may hold a key
 )
@@ -48,17 +83,4 @@ def pgvault(
     version: VersionOption = False,  # noqa: ARG001  its callback has done the work
 ) -> None:
     """Back up PostgreSQL, archive its WAL, and prove that any moment can be restored."""
-    render.setup_logging(is_verbose=verbose)
-
-
-app.command()(init)
-app.command()(check)
-app.command()(backup)
-app.command("list")(list_backups)
-app.command()(show)
-app.command()(restore)
-app.command()(adopt)
-app.command()(verify)
-app.command()(drill)
-app.command()(demo)
-app.add_typer(wal)
+    setup_logging(is_verbose=verbose)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -67,19 +65,6 @@ def duration(value: timedelta | float) -> str:
 def instant(value: datetime) -> str:
     """An instant for people, with its zone."""
     return value.isoformat(sep=" ", timespec="seconds")
-
-
-def setup_logging(*, is_verbose: bool) -> None:
-    """Send the library's log to stderr: warnings always, facts for the curious."""
-    handler: logging.Handler
-    if sys.stderr.isatty():
-        handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, highlighter=None)
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("pgvault")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO if is_verbose else logging.WARNING)
 
 
 @contextmanager
