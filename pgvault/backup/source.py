@@ -65,11 +65,12 @@ def check_started(session: Session, data: Path, start_lsn: Lsn) -> ControlData:
 def list_pieces(session: Session, facts: ServerFacts, data: Path, control: ControlData) -> Iterator[Piece]:
     """Yield every entry of the data directory in path order, then the configuration files outside it.
 
-    `facts` are from after the start of the backup: of tablespaces made since then the WAL knows.
+    `facts` are from right after the start of the backup: of tablespaces made or dropped since then the WAL knows.
     """
-    locations = {oid: Path(space.location) for oid, space in facts.tablespaces.items()}
-    check_tablespaces(data, locations)
-    inside = scan_cluster(data, tablespaces=locations, version_dir=control.version_directory)
+    present = {oid: Path(space.location) for oid, space in session.facts().tablespaces.items()}
+    check_tablespaces(data, present)
+    known = {oid: location for oid, location in present.items() if oid in facts.tablespaces}
+    inside = scan_cluster(data, tablespaces=known, version_dir=control.version_directory)
     for entry in chain(inside, _external_entries(session)):
         yield from cut(entry)
 
