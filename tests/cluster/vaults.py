@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.instants import SystemClock
@@ -69,7 +70,7 @@ class Vault:
         self.server.sql("SELECT pg_switch_wal()")
         wait_archived(self.archive, system_of(self.server.data), name)
 
-    def order(self, target: Target, options: TargetOptions | None = None, **changes: object) -> RestoreOrder:
+    def order(self, target: Target, options: TargetOptions | None = None, **changes: Any) -> RestoreOrder:
         """What is asked of pgvault; a new directory unless `changes` say another."""
         self.restores += 1
         order = RestoreOrder(
@@ -78,16 +79,16 @@ class Vault:
             fetching=Fetching(tuple(program()), {"config": str(self.archive.config)}),
             directory=self.directory / f"restored-{self.restores}",
         )
-        return replace(order, **changes)  # type: ignore[arg-type]  each test names fields of RestoreOrder
+        return replace(order, **changes)
 
-    def restore(self, target: Target, options: TargetOptions | None = None, **changes: object) -> Restored:
+    def restore(self, target: Target, options: TargetOptions | None = None, **changes: Any) -> Restored:
         """Restore without much ado."""
         return self.carry_out(self.order(target, options, **changes))
 
     def carry_out(self, order: RestoreOrder) -> Restored:
         return restore(self.archive.repository, order, effort=QUICK_EFFORT, clock=SystemClock())
 
-    def finished(self, target: Target, options: TargetOptions | None = None, **changes: object) -> Restored:
+    def finished(self, target: Target, options: TargetOptions | None = None, **changes: Any) -> Restored:
         """Restore and recover."""
         return self.restore(target, options, ending=Ending.FINISHED, **changes)
 
