@@ -100,10 +100,14 @@ def is_same_json(raw: bytes, document: dict[str, Any]) -> bool:
         return False
 
 
-def test_slot_of_another_repository_does_not_open(document: dict[str, Any]) -> None:
-    """A slot that was copied into another repository's document is no slot there."""
+@pytest.mark.parametrize("credential", [RAW, WORDS])
+def test_slot_of_another_repository_does_not_open(credential: Credential) -> None:
+    """A slot that was copied into another repository's document is no slot there, of whatever kind it is."""
+    document = json.loads(make_key_document(ID, credential)[0])
+    opened(document, credential)
+
     with pytest.raises(WrongKey):
-        opened(document | {"repository_id": (b"x" * 16).hex()})
+        opened(document | {"repository_id": (b"x" * 16).hex()}, credential)
 
 
 def test_slot_of_another_key_id_does_not_open(document: dict[str, Any]) -> None:

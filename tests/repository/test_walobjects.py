@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, StoreUnreachable, WalMismatch, WrongKey
-from pgvault.pipeline.header import HEADER
+from pgvault.pipeline.header import HEADER, Kind
 from pgvault.pipeline.seal import RepositoryKey
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.repository import layout
 from pgvault.repository.keys import Credential, Keyring
+from pgvault.repository.objects import put_frames
 from pgvault.repository.repository import Copy, Repository, init_repository
 from pgvault.repository.walobjects import WalInfo, WalOutcome, holds_content, put_wal, read_wal, read_wal_bytes
 from pgvault.stores.file import FileStore
@@ -187,15 +188,23 @@ def test_wal_under_another_name_is_refused(repository: Repository, store: Memory
         read_wal_bytes(repository, "main", SYSTEM, NAME[:-1] + "4")
 
 
-def test_wal_that_says_it_is_another_is_refused(repository: Repository) -> None:
-    """Also one that was sealed there, by whatever mistake."""
-    info = replace(describe(CONTENT), system_identifier=SYSTEM + 1)
-    put_wal(repository, "main", info, content=CONTENT)
-    store = repository.deciding.store
-    sealed = store.get(layout.wal_file("main", SYSTEM + 1, NAME))
-    store.put_if_absent(PATH, sealed)
+@pytest.mark.parametrize("lie", [{"system_identifier": SYSTEM + 1}, {"name": NAME[:-1] + "4"}])
+def test_wal_that_says_it_is_another_is_refused(repository: Repository, lie: dict[str, Any]) -> None:
+    """Also one that was sealed under that very name, by whatever mistake."""
+    frames = [replace(describe(CONTENT), **lie).encode(), CONTENT[:MIB], CONTENT[MIB:]]
+    put_frames(repository, PATH, Kind.WAL, frames=frames)
 
-    with pytest.raises(ObjectCorrupt):
+    with pytest.raises(ObjectCorrupt, match="says it is"):
+        read_wal_bytes(repository, "main", SYSTEM, NAME)
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"?", CONTENT.replace(b"record", b"recorf", 1)])
+def test_wal_that_is_not_what_its_info_says_is_refused(repository: Repository, content: bytes) -> None:
+    """The iterator raises at its end, so nobody may use the bytes before."""
+    frames = [describe(CONTENT).encode(), content[:MIB], content[MIB:]]
+    put_frames(repository, PATH, Kind.WAL, frames=frames)
+
+    with pytest.raises(ObjectCorrupt, match="does not hold"):
         read_wal_bytes(repository, "main", SYSTEM, NAME)
 
 
