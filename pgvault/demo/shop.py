@@ -60,6 +60,7 @@ WITH new_orders AS (
     SELECT 1 + (i * 7919) %% %(customers)s, 2 * a.unit_price + 3 * b.unit_price, 'delivered', now()
     FROM generate_series(1, %(orders)s) i
     JOIN products a ON a.id = 1 + i %% 200 JOIN products b ON b.id = 1 + (i * 13) %% 200
+    ORDER BY i  -- ids in this order, whatever plan the joins get: the items are found again by it
     RETURNING id, total_amount
 ), numbered AS (
     SELECT id, total_amount, row_number() OVER (ORDER BY id) AS i FROM new_orders

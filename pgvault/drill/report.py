@@ -20,6 +20,7 @@ NOT_TESTED = (
     "page checksums of files that no query read (pg_checksums)",
     "libraries of extensions that the cluster preloads",
     "the cluster's own postgresql.conf and pg_hba.conf: a drill starts with generated ones",
+    "how long writing to disk takes: a drill does not wait for it (fsync is off)",
     "roles' passwords and access from clients",
     "logical replication, foreign servers and scheduled jobs inside the database",
     "copies of the repository other than the one that was read",
@@ -67,13 +68,7 @@ class DrillReport:
     @property
     def passed(self) -> bool:
         """Everything was looked at and everything was right; a drill without any check never passes."""
-        return (
-            self.error is None
-            and self.reached is not None
-            and bool(self.checks)
-            and all(check.passed for check in self.checks)
-            and not self.missed
-        )
+        return self._is_right and not self.missed
 
     @property
     def reason(self) -> str:
@@ -86,8 +81,25 @@ class DrillReport:
                 f" (and {len(failed) - 1} more)" * (len(failed) > 1)
             )
         if self.missed:
-            return f"objective {self.missed[0]} missed"
+            return " and ".join(self._miss(name) for name in self.missed)
         return "nothing was checked"
+
+    @property
+    def kept_all_but_objectives(self) -> bool:
+        """Everything was right, and only not fast or not recent enough."""
+        return bool(self.missed) and self._is_right
+
+    @property
+    def _is_right(self) -> bool:
+        is_checked = bool(self.checks) and all(check.passed for check in self.checks)
+        return self.error is None and self.reached is not None and is_checked
+
+    def _miss(self, name: str) -> str:
+        seconds = self.rto_seconds if name == "rto" else None if self.rpo is None else self.rpo.seconds
+        promised = self.objectives.rto if name == "rto" else self.objectives.rpo
+        assert seconds is not None
+        assert promised is not None
+        return f"objective {name} missed: {seconds:.3g} s, promised {promised.total_seconds():g} s"
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that is printed and stored."""

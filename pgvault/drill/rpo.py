@@ -2,9 +2,11 @@
 
     moment of failure ─────────────► when recovery was decided on: the server's clock while it answers, else ours
     proven until ──────────────────► the latest instant up to which everything committed is in the copy:
-                                     the last replayed commit, an idle watermark inside the WAL, the backup's stop
+                                     the last replayed commit, an idle watermark inside the WAL, the backup's start
     RPO = moment of failure - proven until           at least 0
 
+The backup's stop proves nothing: a commit may fall between the end of its WAL and the reading of the clock. (A commit
+takes its time microseconds before its place in the WAL, and two may overtake each other: that is the error.)
 Between two proofs nobody knows whether anything was committed, so the figure is an upper bound and says so. A past
 target has no RPO: nothing failed then.
 """
@@ -51,12 +53,12 @@ class Rpo:
 def measure_rpo(
     failure: FailureMoment,
     *,
-    backup_stopped_at: datetime,
+    backup_started_at: datetime,
     last_commit_at: datetime | None,
     idle_until: datetime | None,
 ) -> Rpo:
     """Return the RPO of a copy out of what is proven: the last commit that was replayed, and idle time behind it."""
-    proofs = [(backup_stopped_at, "the backup's stop")]
+    proofs = [(backup_started_at, "the backup's start")]
     if last_commit_at is not None:
         proofs.append((last_commit_at, "the last replayed commit"))
     if idle_until is not None:

@@ -10,6 +10,7 @@ absolute path, on this very host (tried: a replayed DROP deleted a production fi
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from pgvault.drill.scratch import Scratch
-from pgvault.errors import DrillNotRun, ObjectMissing, PgvaultError
+from pgvault.errors import DiskFull, DrillNotRun, ObjectMissing, PgvaultError
 from pgvault.postgres.programs import Programs
 from pgvault.postgres.waldump import tablespace_paths
 from pgvault.postgres.walname import SegmentFile, WalSegment, parse_wal_name
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 NAME_BYTES = 128
 REQUEST_SECONDS = 30
+JOIN_SECONDS = 30  # a fetch under way may go on trying for longer, for a server that is gone
 
 
 class WalService:
@@ -63,7 +65,7 @@ class WalService:
     def __exit__(self, *unused: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)
 
     def _serve(self) -> None:
         while True:
@@ -89,35 +91,51 @@ class WalService:
         path = self._spool / name
         try:
             file = parse_wal_name(name)
-            outcome = fetch_wal(lambda: self._repository, self._plan, name, path, budget=Budget())
-            if outcome is not FetchOutcome.DELIVERED:
+            if not self._fetch(name, path):
                 return b"absent"
             if isinstance(file, SegmentFile):
                 self._refuse_tablespaces(file.segment(self._plan.segment_size), path)
         except PgvaultError as error:
             self.failure = self.failure or error
             return b"error"
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            what = f"'{error.filename or self._spool}' can not be written: {error.strerror}"
+            self.failure = self.failure or (DiskFull(what) if full else DrillNotRun(what))
+            return b"error"
         self.served_bytes += path.stat().st_size
         self._scratch.give(path)
         return b"ok " + os.fsencode(path)
 
+    def _fetch(self, name: str, path: Path) -> bool:
+        """Put a file that the plan lists at `path`, checked; what was looked ahead at is there already."""
+        if not self._plan.lists(name):
+            return False
+        ahead = self._scan / name
+        if ahead.exists():
+            ahead.replace(path)
+            return True
+        outcome = fetch_wal(lambda: self._repository, self._plan, name, path, budget=Budget())
+        return outcome is FetchOutcome.DELIVERED
+
     def _refuse_tablespaces(self, segment: WalSegment, path: Path) -> None:
         """Look at a segment together with the next one: a record may begin here and end there."""
         names = [segment.name]
-        os.link(path, self._scan / segment.name)
-        following = segment.next()
+        following = segment.next().name
+        here = self._scan / segment.name
+        os.link(path, here)
         try:
-            if self._plan.lists(following.name):
-                fetch_wal(lambda: self._repository, self._plan, following.name, self._scan / following.name)
-                names.append(following.name)
-            found = tablespace_paths(self._programs, self._scan, names)
+            if self._fetch(following, self._scan / following):
+                names.append(following)
         except ObjectMissing:
-            found = tablespace_paths(self._programs, self._scan, names[:1])
+            pass  # then nothing that ends there is replayed either
+        try:
+            found = tablespace_paths(self._programs, self._scan, names)
         finally:
-            for name in names:
-                (self._scan / name).unlink(missing_ok=True)
-        if found:
+            here.unlink()
+        # One without a path lies inside the data directory (allow_in_place_tablespaces).
+        if outside := [place for place in found if place]:
             raise DrillNotRun(
-                f"segment {segment.name} creates a tablespace at {found[0]!r}: replaying it here would write there",
+                f"segment {segment.name} creates a tablespace at {outside[0]!r}: replaying it here would write there",
                 hint="Drill this backup on another host, or to a target before that.",
             )
