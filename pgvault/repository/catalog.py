@@ -57,11 +57,8 @@ def read_catalog(repository: Repository, cluster: str) -> Catalog:
             root = read_root(repository, cluster, label)
         except ObjectMissing:
             unfinished.append(label)
-        except (
-            FormatUnsupported,
-            ObjectCorrupt,
-            WrongKey,
-        ) as error:  # a store that does not answer is no root gone bad
+        except (FormatUnsupported, ObjectCorrupt, WrongKey) as error:
+            # A store that does not answer is no root gone bad: that error passes.
             unreadable.append(Unreadable(label, error))
         else:
             if root is None:
