@@ -20,10 +20,11 @@ from pgvault.cli.options import (
     source_of,
 )
 from pgvault.cli.sessions import connect
+from pgvault.cli.signals import leaving_in_order
 from pgvault.drill.report import DrillReport
 from pgvault.drill.rpo import FailureMoment
 from pgvault.drill.run import DrillRequest, require_passed, run_drill
-from pgvault.errors import PgvaultError
+from pgvault.errors import DrillNotRun, PgvaultError
 from pgvault.instants import SystemClock
 from pgvault.restore.plan import RestoreRequest
 from pgvault.restore.target import TargetWords, parse_target
@@ -62,7 +63,7 @@ def drill(
         timeout=opened.config.drill.timeout,
         jobs=opened.config.jobs,
     )
-    with render.showing_progress() as progress:
+    with leaving_in_order(DrillNotRun.exit_code), render.showing_progress() as progress:
         report = run_drill(opened.repository, request, clock=clock, progress=progress)
     if as_json:
         render.write_json(report.to_json())

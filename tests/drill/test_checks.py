@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pgvault.config import CheckConfig
+from pgvault.drill.checks import SAMPLE_ROWS, CheckResult, finding, run_check
+from pgvault.errors import RecoveryFailed
+from tests.servers import NEWEST, Server, ServerFactory
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def shop(templates: Path) -> Iterator[Server]:
+    """A server with one table, `t`, of three numbers."""
+    if not NEWEST:
+        pytest.skip("no PostgreSQL is installed")
+    factory = ServerFactory(templates)
+    try:
+        one = factory(NEWEST)
+        one.sql("CREATE TABLE t AS SELECT generate_series(1, 3) AS a")
+        yield one
+    finally:
+        factory.clear()
+
+
+def look(server: Server, query: str, *, database: str = "postgres", **how: object) -> CheckResult:
+    """Run one check."""
+    return run_check(server.dsn, CheckConfig.model_validate({"name": "c", "query": query, **how}), database=database)
+
+
+@pytest.mark.parametrize(
+    ("query", "how", "measured", "passed"),
+    [
+        ("SELECT count(*) FROM t", {}, 3, False),
+        ("SELECT count(*) FROM t", {"threshold": 3}, 3, True),
+        ("SELECT count(*) FROM t", {"threshold": 2.9}, 3, False),
+        ("SELECT 0", {}, 0, True),
+        ("SELECT 0.5::numeric", {"threshold": 0.5}, 0.5, True),
+        ("SELECT 0.51::numeric", {"threshold": 0.5}, 0.51, False),
+        ("SELECT 0.25::float8", {"threshold": 0.5}, 0.25, True),
+        ("SELECT -1", {}, -1, True),
+        ("SELECT a FROM t", {}, 3, False),
+        ("SELECT a FROM t", {"threshold": 3}, 3, True),
+        ("SELECT a FROM t WHERE a > 9", {}, 0, True),
+        ("SELECT a, a FROM t WHERE a = 1", {}, 1, False),  # a row of two columns is a row, whatever is in it
+        ("SELECT 0, 0", {}, 1, False),
+        ("SELECT 'key-7'", {}, 1, False),  # one offending text
+        ("SELECT 'infinity'::date FROM t", {}, None, False),
+        ("SELECT generate_series(1, 2500)", {"threshold": 2499}, 2500, False),
+        ("SET search_path = pg_catalog; SELECT 1", {}, 1, False),
+        ("SELECT 1;", {}, 1, False),
+    ],
+)
+def test_what_is_measured(
+    shop: Server, query: str, how: dict[str, object], measured: float | None, passed: bool
+) -> None:
+    """One number is the measure, else the number of rows; at most the threshold passes."""
+    result = look(shop, query, **how)
+
+    assert (result.measured, result.passed) == (measured, passed), result.detail
+
+
+@pytest.mark.parametrize(
+    ("query", "how", "measured", "passed"),
+    [
+        ("SELECT a FROM t WHERE a = 3", {"measure": "rows"}, 1, False),
+        ("SELECT 0", {"measure": "rows"}, 1, False),
+        ("SELECT NULL", {"measure": "rows"}, 1, False),
+        ("SELECT NULL", {"measure": "rows", "null": "pass"}, 1, False),
+        ("SELECT a FROM t WHERE a = 3", {"measure": "value", "threshold": 3}, 3, True),
+        ("SELECT a FROM t", {"measure": "value", "threshold": 9}, None, False),
+        ("SELECT a FROM t WHERE a > 9", {"measure": "value"}, None, False),
+        ("SELECT a FROM t", {"measure": "value", "null": "pass"}, None, False),  # three rows are no NULL
+        ("SELECT a FROM t WHERE a > 9", {"measure": "value", "null": "pass"}, None, False),
+        ("SELECT 1, 2", {"measure": "value", "null": "pass"}, None, False),
+        ("SELECT 'text'", {"measure": "value"}, None, False),
+    ],
+)
+def test_the_measure_can_be_said(
+    shop: Server, query: str, how: dict[str, object], measured: float | None, passed: bool
+) -> None:
+    """`rows` counts rows where a number stands; `value` takes one value and nothing else."""
+    result = look(shop, query, **how)
+
+    assert (result.measured, result.passed) == (measured, passed), result.detail
+
+
+@pytest.mark.parametrize("measure", ["auto", "value"])
+def test_null_fails_unless_it_may_pass(shop: Server, measure: str) -> None:
+    """An average of an empty day is NULL; only who says so lets that pass."""
+    query = "SELECT abs(sum(a) - avg(a)) / avg(a) FROM t WHERE a > 9"
+
+    fails, passes = look(shop, query, measure=measure), look(shop, query, measure=measure, null="pass")
+
+    assert (fails.passed, fails.measured, fails.detail) == (False, None, "NULL")
+    assert (passes.passed, passes.measured, passes.detail) == (True, None, "NULL")
+
+
+@pytest.mark.parametrize("measure", ["auto", "value"])
+@pytest.mark.parametrize(
+    "query", ["SELECT false", "SELECT true", "SELECT 'NaN'::float8", "SELECT 'NaN'::numeric", "SELECT '-Infinity'::float8"]
+)
+def test_what_is_no_number_never_passes(shop: Server, query: str, measure: str) -> None:
+    """False would be 0 and minus infinity below every threshold: neither says that anything is right."""
+    result = look(shop, query, measure=measure, null="pass", threshold=1e9)
+
+    assert (result.passed, result.measured) == (False, None)
+    assert result.detail.startswith("the query returned")
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("SELECT count(*) FROM gone", 'relation "gone" does not exist'),
+        ("SELEC 1", "syntax error"),
+        ("SELECT 1/0", "division by zero"),
+        ("", "nothing that could be measured"),
+        ("SET work_mem = '1MB'", "nothing that could be measured"),
+        ("SELECT 0; SELECT 5", "several results"),
+        ("SELECT a FROM t WHERE a > 9; SELECT a FROM t", "several results"),
+        ("DELETE FROM t", "read-only"),
+        ("SELECT 0 FROM t WHERE a = 1; DROP TABLE t", "read-only"),
+    ],
+)
+def test_a_query_that_can_not_be_measured_fails(shop: Server, query: str, why: str) -> None:
+    """It says why, changes nothing, and no threshold makes it pass."""
+    result = look(shop, query, threshold=1e9, null="pass")
+
+    assert (result.passed, result.measured) == (False, None)
+    assert why in result.detail
+    assert shop.value("SELECT count(*) FROM t") == 3
+
+
+def test_the_first_offending_rows_are_shown(shop: Server) -> None:
+    """Enough to find them, not all of them, and none of a number."""
+    rows = look(shop, "SELECT i, repeat('x', 1000) FROM generate_series(1, 100) i")
+
+    assert len(rows.sample) == SAMPLE_ROWS
+    assert rows.sample[0].startswith("(1, 'xxx")
+    assert max(map(len, rows.sample)) == 500
+    assert look(shop, "SELECT 7").sample == ()
+
+
+def test_percent_signs_are_the_authors(shop: Server) -> None:
+    """A pattern is no place for a parameter."""
+    assert look(shop, "SELECT count(*) FROM (VALUES ('50%s')) v(x) WHERE x LIKE '%\\%s'").measured == 1
+
+
+def test_a_query_means_the_same_in_every_encoding(shop: Server) -> None:
+    """A word with an umlaut is found in a LATIN1 database too."""
+    shop.sql("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    shop.sql("CREATE TABLE w AS SELECT convert_from('\\xfc'::bytea, 'LATIN1') AS word", database="latin")
+
+    assert look(shop, "SELECT count(*) FROM w WHERE word = 'ü'", database="latin").measured == 1
+
+
+def test_databases_with_odd_names_are_reached(shop: Server) -> None:
+    """A name is a name, not a connection string."""
+    for name in ("host=nowhere user='x'", "a b\\c"):
+        shop.sql(f"CREATE DATABASE \"{name}\"")
+
+        assert look(shop, "SELECT 0", database=name).passed
+
+
+def test_an_unreachable_database_fails_the_check(shop: Server) -> None:
+    """A database that is gone is a finding."""
+    result = look(shop, "SELECT 0", database="gone")
+
+    assert not result.passed
+    assert 'database "gone" does not exist' in result.detail
+
+
+def test_a_finding_is_0_or_1_of_0_allowed() -> None:
+    """Built-in looks read like checks."""
+    good, bad = finding("x", None, seconds=0), finding("x", RecoveryFailed("it broke"), seconds=0)
+
+    assert (good.passed, good.measured, good.threshold, good.detail) == (True, 0, 0, "passed")
+    assert (bad.passed, bad.measured, bad.threshold, bad.detail) == (False, 1, 0, "it broke")
