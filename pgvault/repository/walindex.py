@@ -6,10 +6,10 @@ A listing says what should be there, not that it opens; whoever needs a segment 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pgvault.errors import UsageError
+from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, UsageError, WrongKey
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
 from pgvault.repository import layout
@@ -29,9 +29,18 @@ class WalInventory:
     histories: Mapping[int, TimelineHistory]  # by the timeline they describe
 
 
-def read_inventory(repository: Repository, cluster: str, system_identifier: int, *, segment_size: int) -> WalInventory:
+def read_inventory(
+    repository: Repository,
+    cluster: str,
+    system_identifier: int,
+    *,
+    segment_size: int,
+    passed_over: Callable[[str, PgvaultError], None] | None = None,
+) -> WalInventory:
     """List a system's segments and read its history files. Raises ObjectCorrupt for a history that is none.
 
+    With `passed_over`, that is called instead with the name and what is wrong with it: whoever looks at everything, or
+    lists what can still be reached, goes on without that timeline.
     Names that are none of ours are passed over with a warning: a stray file must not stand in the way of a restore.
     """
     segments: set[WalSegment] = set()
@@ -46,6 +55,11 @@ def read_inventory(repository: Repository, cluster: str, system_identifier: int,
             logger.warning("passed over %s: %s", entry.key, error)
             continue
         if isinstance(file, TimelineHistoryFile):
-            _, content = read_wal_bytes(repository, cluster, system_identifier, name)
-            histories[file.timeline] = TimelineHistory.parse(content, file.timeline)
+            try:
+                _, content = read_wal_bytes(repository, cluster, system_identifier, name)
+                histories[file.timeline] = TimelineHistory.parse(content, file.timeline)
+            except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
+                if passed_over is None:
+                    raise
+                passed_over(name, error)
     return WalInventory(system_identifier, segment_size, frozenset(segments), histories)

@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from pgvault.errors import ArchiveNotWorking, ObjectCorrupt, ObjectMissing
 from pgvault.instants import Clock
+from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.postgres.walheader import check_segment, read_long_header
@@ -21,7 +22,8 @@ from pgvault.postgres.walname import WalSegment, format_timeline, segment_at
 from pgvault.repository import layout
 from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
-from pgvault.repository.walobjects import read_wal_bytes
+from pgvault.repository.systems import System
+from pgvault.repository.walobjects import StoredWal, read_wal
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ def wait_for_segments(server: ArchivingServer, segments: Iterable[WalSegment]) -
     Raises ArchiveNotWorking, with what the archiver says, when one is not there in time.
     """
     deadline = server.clock.monotonic() + server.limit.total_seconds()
+    system = System(server.facts.system_identifier, server.facts.major)
     stored = []
     for segment in segments:
         path = layout.wal_file(server.cluster, server.facts.system_identifier, segment.name)
@@ -54,7 +57,7 @@ def wait_for_segments(server: ArchivingServer, segments: Iterable[WalSegment]) -
                 raise _not_arrived(server, segment)
             time.sleep(POLL_SECONDS)
             server.session.ping()
-        stored.append(_read_segment(server, segment))
+        stored.append(read_segment(server.repository, server.cluster, segment, system=system).stored)
     return tuple(stored)
 
 
@@ -85,15 +88,21 @@ def _is_there(repository: Repository, path: str) -> bool:
     return True
 
 
-def _read_segment(server: ArchivingServer, segment: WalSegment) -> Stored:
-    """Read one archived segment whole and check that it is what its name says. Raises ObjectCorrupt, OtherCluster."""
-    facts = server.facts
-    wal, content = read_wal_bytes(server.repository, server.cluster, facts.system_identifier, segment.name)
-    if len(content) != segment.size:
-        raise ObjectCorrupt(f"archived segment {segment.name} has {len(content)} bytes, not {segment.size}")
-    header = read_long_header(content)
-    check_segment(header, segment, system_identifier=facts.system_identifier, major=facts.major)
-    return wal.stored
+def read_segment(
+    repository: Repository, cluster: str, segment: WalSegment, *, system: System, history: TimelineHistory | None = None
+) -> StoredWal:
+    """Read one archived segment whole and check that it is what its name says; its content is not kept.
+
+    Raises ObjectMissing, ObjectCorrupt, OtherCluster.
+    """
+    wal, frames = read_wal(repository, cluster, system.system_identifier, segment.name)
+    first = next(frames, b"")
+    length = len(first) + sum(map(len, frames))
+    if length != segment.size:
+        raise ObjectCorrupt(f"archived segment {segment.name} has {length} bytes, not {segment.size}")
+    header = read_long_header(first)
+    check_segment(header, segment, system_identifier=system.system_identifier, major=system.major, history=history)
+    return wal
 
 
 def _not_arrived(server: ArchivingServer, segment: WalSegment) -> ArchiveNotWorking:
