@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+import pgvault
 from pgvault.cli import render
 from pgvault.cli.opening import OpenedCluster, open_cluster
 from pgvault.cli.options import (
@@ -126,8 +127,19 @@ def adopt(
 
 
 def program() -> tuple[str, ...]:
-    """How restore_command calls us: by this very interpreter, whatever a server's PATH is."""
-    return (sys.executable, "-m", "pgvault")
+    """How restore_command calls us: by this very interpreter, whatever a server's PATH is.
+
+    -P, since a server's working directory is its data directory; PYTHONPATH, where we run from a source tree.
+    """
+    source_tree = Path(pgvault.__file__).resolve().parent.parent
+    is_installed = not (source_tree / "pyproject.toml").exists()
+    return (
+        *(() if is_installed else ("/usr/bin/env", f"PYTHONPATH={source_tree}")),
+        sys.executable,
+        "-P",
+        "-m",
+        "pgvault",
+    )
 
 
 def plan_document(prepared: Prepared) -> dict[str, Any]:

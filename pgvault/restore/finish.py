@@ -10,6 +10,7 @@ recovery settings and what lies beside the directory removed; else the directory
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,10 +38,12 @@ PRIVATE_SETTINGS = {
     "max_wal_senders": "0",
     "autovacuum": "off",
     "logging_collector": "off",
+    "recovery_init_sync_method": "syncfs",  # file by file we have done it already
     "ssl": "off",  # its certificates belong to the old host
 }
 REPLAY_LIMIT = timedelta(days=7)  # somebody who has so much WAL will rather start the server himself
 STOP_SECONDS = 3600.0  # the shutdown checkpoint of a large cache on a slow disk
+FETCH_ERROR = re.compile(r"^(?:pgvault wal fetch: )?error: (.*)$", re.MULTILINE)
 # What PostgreSQL says when it ran out of WAL; the plan was made so that it never has to.
 ENDED_EARLY = "recovery ended before configured recovery target was reached"
 
@@ -115,6 +118,8 @@ def _recover(instance: Instance, plan: RestorePlan) -> None:
     try:
         instance.wait_ready(REPLAY_LIMIT.total_seconds())
     except RecoveryFailed as error:
+        if said := FETCH_ERROR.findall(instance.log_text()):
+            raise RecoveryFailed(f"recovery could not get its WAL: {said[-1]}", hint=error.hint) from error
         if ENDED_EARLY not in str(error):
             raise
         raise RecoveryFailed(

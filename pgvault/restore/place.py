@@ -31,7 +31,7 @@ def require_free_place(path: Path, *, forbidden: Mapping[str, Path]) -> None:
 
     `forbidden` names other directories by what they are, for messages.
     """
-    if path.exists() and (pid := postmaster_pid(path)) is not None:
+    if path.is_dir() and (pid := postmaster_pid(path)) is not None:
         raise ClusterRunning(
             f"a server with process id {pid} runs on '{path}'", hint="Stop it, or restore into another directory."
         )

@@ -19,7 +19,7 @@ from pgvault.errors import ObjectCorrupt, Refused, UsageError
 from pgvault.repository.manifest import Manifest
 
 MAPPING = re.compile(r"(?P<old>(?:[^=\\]|\\.)+)=(?P<new>(?:[^=\\]|\\.)+)", re.DOTALL)
-MAP_LINE = re.compile(rb"([0-9]+) ((?:[^\n\r\\]|\\.)+)(?<!\\)\n", re.DOTALL)
+MAP_LINE = re.compile(rb"([0-9]+) ((?:[^\n\r\\]|\\.)+)\n", re.DOTALL)
 
 
 def parse_mapping(texts: Sequence[str]) -> dict[str, Path]:
