@@ -130,7 +130,7 @@ class WalService:
         except ObjectMissing:
             pass  # then nothing that ends there is replayed either
         try:
-            found = tablespace_paths(self._programs, self._scan, names)
+            found = self._made_in(names)
         finally:
             here.unlink()
         # One without a path lies inside the data directory (allow_in_place_tablespaces).
@@ -139,3 +139,12 @@ class WalService:
                 f"segment {segment.name} creates a tablespace at {outside[0]!r}: replaying it here would write there",
                 hint="Drill this backup on another host, or to a target before that.",
             )
+
+    def _made_in(self, names: list[str]) -> list[str]:
+        """Paths at which the first of one or two segments makes tablespaces, wherever the record ends."""
+        found = tablespace_paths(self._programs, self._scan, names)
+        if not found or len(names) == 1:
+            return found
+        # What lies whole in the second is looked at when that is asked for, and may be behind the target.
+        alone, second = (tablespace_paths(self._programs, self._scan, [name]) for name in names)
+        return alone + [path for path in found if path not in {*alone, *second}]

@@ -102,7 +102,8 @@ def test_null_fails_unless_it_may_pass(shop: Server, measure: str) -> None:
 
 @pytest.mark.parametrize("measure", ["auto", "value"])
 @pytest.mark.parametrize(
-    "query", ["SELECT false", "SELECT true", "SELECT 'NaN'::float8", "SELECT 'NaN'::numeric", "SELECT '-Infinity'::float8"]
+    "query",
+    ["SELECT false", "SELECT true", "SELECT 'NaN'::float8", "SELECT 'NaN'::numeric", "SELECT '-Infinity'::float8"],
 )
 def test_what_is_no_number_never_passes(shop: Server, query: str, measure: str) -> None:
     """False would be 0 and minus infinity below every threshold: neither says that anything is right."""
@@ -161,7 +162,7 @@ def test_a_query_means_the_same_in_every_encoding(shop: Server) -> None:
 def test_databases_with_odd_names_are_reached(shop: Server) -> None:
     """A name is a name, not a connection string."""
     for name in ("host=nowhere user='x'", "a b\\c"):
-        shop.sql(f"CREATE DATABASE \"{name}\"")
+        shop.sql(f'CREATE DATABASE "{name}"')
 
         assert look(shop, "SELECT 0", database=name).passed
 

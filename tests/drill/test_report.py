@@ -22,7 +22,9 @@ GOOD = CheckResult("orphans", True, 0, 0, "critical", "returned 0", 0.1)
 BAD = CheckResult("totals", False, 2, 0, "critical", "returned 2 rows", 0.1)
 
 
-def report(*, rto: float | None = None, rpo: float | None = None, checks: tuple[CheckResult, ...] = (GOOD,)) -> DrillReport:
+def report(
+    *, rto: float | None = None, rpo: float | None = None, checks: tuple[CheckResult, ...] = (GOOD,)
+) -> DrillReport:
     """A drill that restored everything in 4 seconds with an RPO of 60."""
     objectives = Objectives(
         rto=None if rto is None else timedelta(seconds=rto), rpo=None if rpo is None else timedelta(seconds=rpo)
