@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers import MAJORS, ServerFactory
+
+# A shell that starts us in the background lets us ignore these, and so would every program that we start: a fetch
+# that kills itself by SIGQUIT would live on, and the test would not have tested anything.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
