@@ -97,6 +97,7 @@ def fetch(options: argparse.Namespace) -> int:
     """Deliver one file, as its plan says, or whatever there is now."""
     from pgvault.wal.fetch import LIVE_BUDGET, Budget, FetchOutcome, fetch_live, fetch_wal
     from pgvault.wal.fetchplan import FetchPlan
+    from pgvault.wal.occupied import refuse_occupied
 
     budget = LIVE_BUDGET if options.plan is None else Budget()
     if options.retry_for is not None:
@@ -105,6 +106,9 @@ def fetch(options: argparse.Namespace) -> int:
     if options.plan is not None:
         plan = FetchPlan.load(options.plan)
         outcome = fetch_wal(lambda: open_planned(plan, options), plan, options.name, options.path, budget=budget)
+        if outcome is FetchOutcome.DELIVERED:
+            # PostgreSQL hands over a path inside its data directory, which is where it runs.
+            refuse_occupied(options.name, options.path, data=options.path.absolute().parent.parent)
     else:
         outcome = fetch_live(lambda: open_live(options), options.name, options.path, budget=budget)
     if options.json:
