@@ -26,7 +26,7 @@ from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.watermark import read_watermarks
-from pgvault.restore.facts import RestoreFacts, RestorePoint
+from pgvault.restore.facts import RestoreFacts, RestorePoint, WalReader
 from pgvault.wal.fetch import read_checked
 
 SEGMENTS_KEPT = 4  # on disk; planning mostly goes back and forth between neighbours
@@ -48,12 +48,18 @@ class Gathered:
 
 @contextmanager
 def gathering(
-    repository: Repository, cluster: str, label: str | None, *, scratch: Path | None = None
+    repository: Repository,
+    cluster: str,
+    label: str | None,
+    *,
+    scratch: Path | None = None,
+    is_wal_optional: bool = False,
 ) -> Iterator[Gathered]:
     """Gather the facts about a cluster; the reader in them works until this context ends.
 
-    `scratch` is the directory for the private one; None: the system's own for temporary files. Raises
-    TargetTooEarly without any backup, ObjectMissing for an unknown `label`, and what the store raises.
+    With `is_wal_optional` (`--immediate`) a missing pg_waldump is a note. `scratch` is the directory for the private
+    one; None: the system's own for temporary files. Raises TargetTooEarly without any backup, ObjectMissing for an
+    unknown `label`, and what the store raises.
     """
     catalog = read_catalog(repository, cluster)
     chosen = None if label is None else catalog.find(label)
@@ -70,9 +76,37 @@ def gathering(
     if len(backups) < len(catalog.backups):
         notes.append(f"cluster {cluster!r} has had several systems; this is about {system}")
     with tempfile.TemporaryDirectory(prefix="pgvault-", dir=scratch) as directory:
-        reader = ArchivedWal(repository, cluster, newest, Path(directory))
+        reader: WalReader = ArchivedWal(repository, cluster, newest, Path(directory))
+        if is_wal_optional and not has_waldump(newest.postgres_major):
+            reader = UnreadWal()
+            notes.append(f"how far the WAL reaches is not known: no pg_waldump of PostgreSQL {newest.postgres_major}")
         facts = RestoreFacts(backups, inventory, watermarks, reader)
         yield Gathered(facts, {backup.label: backup for backup in backups}, tuple(notes))
+
+
+def has_waldump(major: int) -> bool:
+    """Tell whether WAL of that major can be looked into here."""
+    try:
+        find_programs(major).path("pg_waldump")
+    except ProgramMissing:
+        return False
+    return True
+
+
+class UnreadWal:
+    """A WalReader that saw nothing: only for a target that no record decides."""
+
+    def transactions(self, segment: WalSegment, following: WalSegment | None) -> Sequence[TransactionRecord]:  # noqa: ARG002
+        """See WalReader."""
+        return ()
+
+    def restore_points(self, segment: WalSegment, following: WalSegment | None) -> Sequence[RestorePoint]:  # noqa: ARG002
+        """See WalReader."""
+        return ()
+
+    def last_record(self, segments: Sequence[WalSegment]) -> Lsn | None:  # noqa: ARG002
+        """See WalReader."""
+        return None
 
 
 class ArchivedWal:

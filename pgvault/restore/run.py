@@ -26,7 +26,7 @@ from pgvault.restore.gather import gathering
 from pgvault.restore.inplace import Swap, carry_out, plan_swap
 from pgvault.restore.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.restore.tablespaces import place_tablespaces
-from pgvault.restore.target import Action, TimeTarget
+from pgvault.restore.target import Action, ImmediateTarget, TimeTarget
 from pgvault.stores.open import FILE, parse_file_url
 
 
@@ -98,7 +98,9 @@ def prepare(repository: Repository, order: RestoreOrder, *, clock: Clock) -> Pre
     Raises what plan_restore raises, and DirectoryNotEmpty, ClusterRunning, Refused, DiskFull, UsageError.
     """
     require_sense(order)
-    with gathering(repository, order.cluster, order.request.backup_label) as gathered:
+    is_immediate = isinstance(order.request.target, ImmediateTarget)
+    label = order.request.backup_label
+    with gathering(repository, order.cluster, label, is_wal_optional=is_immediate) as gathered:
         plan = plan_restore(gathered.facts, order.request)
         manifest = gathered.manifest(plan.backup_label)
     swap = None
