@@ -28,8 +28,9 @@ from pgvault.repository.filelist import FileKind, FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.restore.backupmanifest import MANIFEST_NAME, BackupManifestWriter
-from pgvault.restore.configfiles import NEEDED, generate, standby_minima, write_external, write_file
+from pgvault.restore.configfiles import NEEDED, generate, standby_minima, write_external
 from pgvault.restore.control import check_control, without_checkpoint
+from pgvault.restore.durable import sync_file, sync_tree, unwritable, write_file
 from pgvault.restore.files import (
     AUTO_CONF,
     CONTROL_FILE,
@@ -39,9 +40,6 @@ from pgvault.restore.files import (
     HeldFile,
     RestoredFiles,
     restore_files,
-    sync_file,
-    sync_tree,
-    unwritable,
 )
 from pgvault.restore.guard import restore_command
 from pgvault.restore.place import make_directory, marks_directory, require_apart, require_free_place, require_room

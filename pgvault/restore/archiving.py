@@ -14,8 +14,8 @@ import re
 import secrets
 from pathlib import Path
 
-from pgvault.restore.configfiles import write_file
-from pgvault.restore.files import AUTO_CONF, unwritable
+from pgvault.restore.durable import unwritable, write_file
+from pgvault.restore.files import AUTO_CONF
 from pgvault.restore.settings import ASSIGNMENT, MARK
 
 OURS_BEGIN = f"{MARK} settings of the restore"

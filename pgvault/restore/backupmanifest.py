@@ -30,7 +30,7 @@ from awscrt.checksums import crc32c
 from pgvault.errors import PgvaultError
 from pgvault.repository.filelist import FileRecord
 from pgvault.repository.manifest import Manifest
-from pgvault.restore.files import unwritable
+from pgvault.restore.durable import unwritable
 
 MANIFEST_NAME = "backup_manifest"
 FIRST_MAJOR_OF_VERSION_2 = 17

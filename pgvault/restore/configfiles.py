@@ -16,7 +16,8 @@ from pathlib import Path
 from pgvault.errors import ObjectCorrupt
 from pgvault.postgres.server import STANDBY_MINIMA
 from pgvault.repository.manifest import Manifest
-from pgvault.restore.files import HeldFile, sync_file, unwritable
+from pgvault.restore.durable import unwritable, write_file
+from pgvault.restore.files import HeldFile
 from pgvault.restore.settings import assignment
 
 CONFIG, HBA, IDENT = b"postgresql.conf", b"pg_hba.conf", b"pg_ident.conf"
@@ -71,22 +72,6 @@ def write_external(directory: Path, files: Mapping[bytes, HeldFile]) -> dict[str
             raise unwritable(place, error) from error
         written[os.fsdecode(path)] = place
     return written
-
-
-def write_file(path: Path, content: bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
-    """Write a file that must not exist yet, durable when this returns. Raises DiskFull, PgvaultError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(path, flags, 0o600), "wb") as file:
-            file.write(content)
-            if owner is not None:
-                os.chown(file.fileno(), *owner)
-            os.chmod(file.fileno(), mode)  # noqa: PTH101  the open file, not whatever has its name
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise unwritable(path, error) from error
-    sync_file(path.parent)
 
 
 def _config_text(manifest: Manifest) -> str:

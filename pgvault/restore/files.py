@@ -28,15 +28,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from awscrt.checksums import combine_crc32c, crc32c
+from awscrt.checksums import crc32c
 
-from pgvault.errors import DiskFull, ObjectCorrupt, PgvaultError
+from pgvault.errors import ObjectCorrupt, PgvaultError
 from pgvault.pipeline.header import Kind
 from pgvault.progress import Progress
 from pgvault.repository.filelist import Extent, FileKind, FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import read_frames
 from pgvault.repository.repository import Repository
+from pgvault.restore.checksums import check_sum
+from pgvault.restore.durable import unwritable
 
 CONTROL_FILE = b"global/pg_control"
 AUTO_CONF = b"postgresql.auto.conf"
@@ -123,47 +125,6 @@ def restore_files(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return restoring.finish()
-
-
-def sync_tree(root: Path, *, jobs: int) -> None:
-    """Make every file below `root` durable, then every directory from the bottom up, `root` last."""
-    with ThreadPoolExecutor(jobs, thread_name_prefix="sync") as pool:
-        for parent, _, names in os.walk(os.fsencode(root), topdown=False, onerror=_raise):
-            plain = (os.path.join(parent, name) for name in names)
-            for _ in pool.map(sync_file, [path for path in plain if not os.path.islink(path)]):  # noqa: PTH114
-                pass
-            sync_file(parent)
-
-
-def sync_file(path: bytes | Path) -> None:
-    """Make one file or directory durable. Raises DiskFull, PgvaultError."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def unwritable(path: bytes | Path, error: OSError) -> PgvaultError:
-    """Say that a path of the restored cluster could not be written."""
-    failure = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else PgvaultError
-    return failure(f"{os.fsdecode(path)!r} can not be written: {error.strerror}")
-
-
-def zeros_crc(length: int) -> int:
-    """CRC-32C of that many zero bytes, in as many steps as the number has digits."""
-    crc, done = 0, 0
-    power, power_crc = 1, crc32c(b"\0")
-    while length:
-        if length & 1:
-            crc = combine_crc32c(crc, power_crc, power) if done else power_crc
-            done += power
-        power_crc = combine_crc32c(power_crc, power_crc, power)
-        power, length = power * 2, length >> 1
-    return crc
 
 
 class _Target:
@@ -354,7 +315,7 @@ class _Restoring:
             self._make_link(record)
         else:
             target = self._target(record)
-            _check_sum(record)
+            check_sum(record)
             holes = sum(extent.length for extent in record.extents if extent.pack is None)
             if holes or not record.size:
                 self._make_hole(target, holes)
@@ -410,24 +371,8 @@ class _Restoring:
             raise _unwritable_record(record.path, error) from error
 
 
-def _check_sum(record: FileRecord) -> None:
-    """Compare a file's CRC-32C with those of its extents, and zeros with what zeros have. Raises ObjectCorrupt."""
-    crc, length = 0, 0
-    for extent in record.extents:
-        if extent.pack is None and extent.crc32c != zeros_crc(extent.length):
-            raise ObjectCorrupt(f"file list: {record.path!r} has zeros that are none")
-        crc = combine_crc32c(crc, extent.crc32c, extent.length) if length else extent.crc32c
-        length += extent.length
-    if crc != record.crc32c:
-        raise ObjectCorrupt(f"file list: {record.path!r} has extents of another file")
-
-
 def _unwritable_record(path: bytes, error: OSError) -> PgvaultError:
     """A name that is there already, or has no directory, comes from a list that is none."""
     if error.errno in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         return ObjectCorrupt(f"file list: {path!r} stands twice, or in no directory")
     return unwritable(path, error)
-
-
-def _raise(error: OSError) -> None:
-    raise unwritable(Path(error.filename or "?"), error) from error

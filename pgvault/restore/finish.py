@@ -27,7 +27,8 @@ from pgvault.progress import Progress
 from pgvault.repository.manifest import Manifest
 from pgvault.restore.apply import PLAN_NAME, Site
 from pgvault.restore.archiving import replace_auto_conf, without_recovery
-from pgvault.restore.configfiles import CONFIG, HBA, IDENT, private_files, write_file
+from pgvault.restore.configfiles import CONFIG, HBA, IDENT, private_files
+from pgvault.restore.durable import write_file
 from pgvault.restore.files import AUTO_CONF
 from pgvault.restore.plan import RestorePlan
 

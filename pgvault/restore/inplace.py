@@ -20,7 +20,7 @@ from pgvault.postgres.control import CONTROL_PATH, read_control
 from pgvault.postgres.instance import postmaster_pid
 from pgvault.repository.layout import stamp
 from pgvault.repository.manifest import Manifest
-from pgvault.restore.files import sync_file
+from pgvault.restore.durable import sync_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from pgvault.errors import ObjectCorrupt, ObjectMissing
 from pgvault.repository.filelist import FileKind, FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
-from pgvault.restore.files import Destination, restore_files, sync_tree, zeros_crc
+from pgvault.restore.checksums import zeros_crc
+from pgvault.restore.durable import sync_tree
+from pgvault.restore.files import Destination, restore_files
 from tests.fakes import MemoryStore
 from tests.restore.backups import EFFORT, back_up, tree_of, with_records
 
