@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
+from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.cli import render
 from pgvault.cli.opening import OpenedCluster, open_cluster
@@ -62,6 +65,7 @@ def drill(
         scratch=scratch or opened.config.drill.scratch,
         timeout=opened.config.drill.timeout,
         jobs=opened.config.jobs,
+        database=database_of(opened.config.dsn),
     )
     with leaving_in_order(DrillNotRun.exit_code), render.showing_progress() as progress:
         report = run_drill(opened.repository, request, clock=clock, progress=progress)
@@ -70,6 +74,14 @@ def drill(
     else:
         write_report(report)
     require_passed(report)
+
+
+def database_of(dsn: str) -> str | None:
+    """Return the database that a dsn names: where checks run that name none."""
+    with suppress(psycopg.ProgrammingError):  # a drill needs no server, and so no dsn that means something
+        name = conninfo_to_dict(dsn).get("dbname")
+        return None if name is None else str(name)
+    return None
 
 
 def failure_moment(opened: OpenedCluster) -> FailureMoment:

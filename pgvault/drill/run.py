@@ -102,6 +102,7 @@ class DrillRequest:
     scratch: Path | None  # where; None: the system's directory for temporary files
     timeout: timedelta  # for recovery
     jobs: int
+    database: str | None = None  # of checks that name none; None: postgres, if there is one
 
 
 def run_drill(repository: Repository, request: DrillRequest, *, clock: Clock, progress: Progress) -> DrillReport:
@@ -258,7 +259,7 @@ class _Drill:
         self._report.checks.append(finding("pg_amcheck", error, seconds=time.monotonic() - began))
 
     def _run_checks(self, dsn: str, databases: list[str]) -> None:
-        default = "postgres" if "postgres" in databases else databases[0]
+        default = self._request.database or ("postgres" if "postgres" in databases else databases[0])
         for check in self._request.checks:
             self._report.checks.append(run_check(dsn, check, database=check.database or default))
         if not self._request.checks:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def shop(templates: Path) -> Iterator[Server]:
         factory.clear()
 
 
-def look(server: Server, query: str, *, database: str = "postgres", **how: object) -> CheckResult:
+def look(server: Server, query: str, *, database: str = "postgres", **how: Any) -> CheckResult:
     """Run one check."""
     return run_check(server.dsn, CheckConfig.model_validate({"name": "c", "query": query, **how}), database=database)
 
@@ -55,9 +56,7 @@ def look(server: Server, query: str, *, database: str = "postgres", **how: objec
         ("SELECT 1;", {}, 1, False),
     ],
 )
-def test_what_is_measured(
-    shop: Server, query: str, how: dict[str, object], measured: float | None, passed: bool
-) -> None:
+def test_what_is_measured(shop: Server, query: str, how: dict[str, Any], measured: float | None, passed: bool) -> None:
     """One number is the measure, else the number of rows; at most the threshold passes."""
     result = look(shop, query, **how)
 
@@ -81,7 +80,7 @@ def test_what_is_measured(
     ],
 )
 def test_the_measure_can_be_said(
-    shop: Server, query: str, how: dict[str, object], measured: float | None, passed: bool
+    shop: Server, query: str, how: dict[str, Any], measured: float | None, passed: bool
 ) -> None:
     """`rows` counts rows where a number stands; `value` takes one value and nothing else."""
     result = look(shop, query, **how)

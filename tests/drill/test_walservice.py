@@ -60,7 +60,15 @@ class Service:
 
     def ask(self, name: str) -> int:
         """What the client ends with; what it fetched is in `destination`."""
-        words = [sys.executable, "-I", "-S", self.scratch.client, self.service.socket_path, name, self.destination]
+        words: list[str | Path] = [
+            sys.executable,
+            "-I",
+            "-S",
+            self.scratch.client,
+            self.service.socket_path,
+            name,
+            self.destination,
+        ]
         return attempt(words, timeout=60, env={}).status
 
     @property
@@ -235,7 +243,15 @@ def test_only_a_whole_answer_counts(server: ServerFactory, answer: bytes) -> Non
 
         thread = threading.Thread(target=reply)
         thread.start()
-        words = [sys.executable, "-I", "-S", scratch.client, place / "wal", "00000002.history", place / "out"]
+        words: list[str | Path] = [
+            sys.executable,
+            "-I",
+            "-S",
+            scratch.client,
+            place / "wal",
+            "00000002.history",
+            place / "out",
+        ]
         status = attempt(words, timeout=30, env={}).status
         thread.join()
 
