@@ -12,6 +12,7 @@ from pgvault.cli.documents import backup_document
 from pgvault.cli.opening import OpenedCluster, RepositorySource, open_cluster
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.sessions import connect
+from pgvault.cli.signals import leaving_in_order
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
 from pgvault.repository.manifest import Manifest
@@ -49,7 +50,7 @@ def _back_up(opened: OpenedCluster, is_untested_major_allowed: bool) -> Manifest
     request = BackupRequest(
         opened.name, config.data_directory, config.jobs, config.archive_wait, is_untested_major_allowed
     )
-    with connect(config) as session, render.showing_progress() as progress:
+    with leaving_in_order(PgvaultError.exit_code), connect(config) as session, render.showing_progress() as progress:
         return take_backup(opened.repository, session, request, clock=SystemClock(), progress=progress)
 
 

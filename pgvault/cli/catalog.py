@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
-from pgvault.errors import VerifyFailed
+from pgvault.errors import PgvaultError, VerifyFailed
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.manifest import Manifest
@@ -37,6 +37,7 @@ class Listing:
 
     catalog: Catalog
     window: tuple[WindowRange, ...]
+    passed_over: tuple[tuple[str, PgvaultError], ...]  # history files that do not open; their timelines are missing
 
 
 def list_backups(
@@ -59,24 +60,29 @@ def list_backups(
         render.write_json(_listing_document(listing))
     else:
         _write_listing(listing)
-    if listing.catalog.unreadable:
+    broken = [(entry.label, entry.error) for entry in listing.catalog.unreadable] + list(listing.passed_over)
+    if broken:
         raise VerifyFailed(
-            f"{len(listing.catalog.unreadable)} backups have a root that does not open: "
-            + ", ".join(f"{entry.label} ({entry.error})" for entry in listing.catalog.unreadable)
+            f"{len(broken)} backups or timelines are left out, since what names them does not open: "
+            + ", ".join(f"{name} ({error})" for name, error in broken)
         )
 
 
 def read_listing(opened: OpenedCluster) -> Listing:
     """Read the catalog and compute the recovery window of each of its systems."""
     catalog = read_catalog(opened.repository, opened.name)
-    return Listing(catalog, tuple(_windows(opened, catalog)))
+    passed_over: list[tuple[str, PgvaultError]] = []
+    windows = tuple(_windows(opened, catalog, lambda name, error: passed_over.append((name, error))))
+    return Listing(catalog, windows, tuple(passed_over))
 
 
-def _windows(opened: OpenedCluster, catalog: Catalog) -> Iterator[WindowRange]:
+def _windows(
+    opened: OpenedCluster, catalog: Catalog, passed_over: Callable[[str, PgvaultError], None]
+) -> Iterator[WindowRange]:
     for system in dict.fromkeys(backup.system_identifier for backup in catalog.backups):
         backups = [backup for backup in catalog.backups if backup.system_identifier == system]
         size = backups[0].wal_segment_size
-        inventory = read_inventory(opened.repository, opened.name, system, segment_size=size)
+        inventory = read_inventory(opened.repository, opened.name, system, segment_size=size, passed_over=passed_over)
         since = min(backup.stopped_at for backup in backups)
         marks = read_watermarks(opened.repository, opened.name, system, since=since)
         yield from recovery_window(backups, inventory, marks)
@@ -89,6 +95,7 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
         "backups": [backup_document(backup) for backup in catalog.backups],
         "recovery_window": [window_document(found) for found in listing.window],
         "unreadable": [{"label": entry.label, "error": str(entry.error)} for entry in catalog.unreadable],
+        "unreadable_wal": [{"name": name, "error": str(error)} for name, error in listing.passed_over],
         "unfinished": list(catalog.unfinished),
         "aborted": list(catalog.aborted),
     }
@@ -146,7 +153,10 @@ def show(
         render.write_json({**_details(manifest), "files": files})
         return
     render.write_lines([f"{name.replace('_', ' ')}: {value}" for name, value in _details(manifest).items()])
-    rows = [(_name(record), record.kind.value, render.size(record.size), f"{record.mode:04o}") for record in records]
+    rows = [
+        (render.printable(_name(record)), record.kind.value, render.size(record.size), f"{record.mode:04o}")
+        for record in records
+    ]
     render.write_table("files", ("path", "kind", "size", "mode"), rows)
 
 

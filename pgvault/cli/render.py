@@ -43,6 +43,11 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     Console(width=width, highlight=False, markup=False).print(table)
 
 
+def printable(text: str) -> str:
+    """A name with whatever would move a terminal's cursor, or change its colours, escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def size(count: int) -> str:
     """A number of bytes for people: 1.5 GiB."""
     value = float(count)

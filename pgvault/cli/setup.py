@@ -11,6 +11,8 @@ from pgvault.cli import render
 from pgvault.cli.opening import make_copies, open_from, read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.sessions import connect
+from pgvault.config import Config, Secret
+from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
 from pgvault.monitor.check import check_cluster
 from pgvault.postgres.grants import grants_for
@@ -38,6 +40,7 @@ def init(
     """
     loaded = source_of(ctx, config).load()
     if generate_key is not None:
+        require_configured_key(loaded, generate_key)
         generate_key_file(generate_key)
     copies = make_copies(loaded)
     repository, outcomes = init_repository(copies, read_credential(loaded), now=SystemClock().now())
@@ -49,6 +52,17 @@ def init(
     render.write_lines([f"{copy.name}: {outcomes[copy.name]} ({copy.store.url})" for copy in copies])
     if generate_key is not None:
         render.write_lines([f"key: {generate_key}", *ESCROW])
+
+
+def require_configured_key(config: Config, path: Path) -> None:
+    """Refuse to make a key that nothing will be sealed with: it would be the wrong one in the safe."""
+    key = config.repository.key
+    if not isinstance(key, Secret) or key.source != "file" or Path(key.name).resolve() != path.resolve():
+        configured = key if isinstance(key, Secret) else key.passphrase
+        raise UsageError(
+            f"--generate-key names {str(path)!r}, and the configuration takes its key from {str(configured)!r}",
+            hint=f"Write key: file:{path.absolute()} into the configuration, or name the file that it names.",
+        )
 
 
 def check(

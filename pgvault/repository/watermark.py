@@ -11,13 +11,14 @@ target. It says nothing if the server's clock was set back.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pgvault.errors import ObjectCorrupt, UsageError
+from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, UsageError, WrongKey
 from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
 from pgvault.postgres.lsn import Lsn
@@ -25,6 +26,8 @@ from pgvault.repository import layout
 from pgvault.repository.fields import read_count, read_decimal, read_instant, read_text
 from pgvault.repository.objects import put_json, read_json
 from pgvault.repository.repository import Repository
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,22 @@ def put_watermark(repository: Repository, cluster: str, mark: StoredWatermark) -
 def read_watermarks(
     repository: Repository, cluster: str, system_identifier: int, *, since: datetime
 ) -> tuple[StoredWatermark, ...]:
-    """Return the system's watermarks from `since` on, oldest first. Raises ObjectCorrupt."""
+    """Return the system's watermarks from `since` on, oldest first.
+
+    One that does not open is passed over with a warning: without it less is proven, and nothing wrongly, while a
+    restore that waited for it would prove nothing at all.
+    """
     marks = []
     prefix = layout.watermarks(cluster)
     for name in repository.deciding.store.children(prefix):
         if name < layout.stamp(since):
             continue
         path = f"{prefix}/{name}"
-        mark = _decode(read_json(repository, path, Kind.WATERMARK), where=path)
+        try:
+            mark = _decode(read_json(repository, path, Kind.WATERMARK), where=path)
+        except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
+            logger.warning("passed over a watermark: %s", error)
+            continue
         if mark.system_identifier == system_identifier:
             marks.append(mark)
     return tuple(sorted(marks, key=lambda mark: mark.server_at))

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from pgvault.errors import ObjectCorrupt
 from pgvault.pipeline.header import Kind
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
@@ -61,12 +60,16 @@ def test_watermark_is_that_of_format_1(repository: Repository) -> None:
         ("next_xid", -1),
     ],
 )
-def test_malformed_watermark_is_corrupt(repository: Repository, field: str, value: object) -> None:
-    """What proves something is read strictly."""
+def test_malformed_watermark_proves_nothing(
+    repository: Repository, caplog: pytest.LogCaptureFixture, field: str, value: object
+) -> None:
+    """What proves something is read strictly; and what proves nothing stands in the way of nothing."""
     put_json(repository, path(), Kind.WATERMARK, document=document() | {field: value})
+    later = replace(MARK, server_at=AT + timedelta(hours=1))
+    put_watermark(repository, "main", later)
 
-    with pytest.raises(ObjectCorrupt):
-        read_watermarks(repository, "main", SYSTEM, since=AT)
+    assert read_watermarks(repository, "main", SYSTEM, since=AT) == (later,)
+    assert path() in caplog.text
 
 
 def test_watermark_without_a_transaction_number_is_read(repository: Repository) -> None:
