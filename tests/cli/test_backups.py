@@ -225,7 +225,7 @@ def test_a_backup_that_is_told_to_end_leaves_word(server: ServerFactory, tmp_pat
     """Ctrl-C, or a machine that shuts down: nothing is listed, and the label is marked as aborted."""
     place = make_place(server, tmp_path, NEWEST)
     configure(place)
-    place.server.sql("CREATE TABLE large AS SELECT i, md5(i::text) AS t FROM generate_series(1, 600000) i")
+    (place.server.data / "large").write_bytes(os.urandom(128 << 20))
     words = [*program(), "--config", str(place.archive.config), "backup"]
     running = start(words, env={"PATH": os.environ["PATH"]}, log=tmp_path / "log")
     packs = place.archive.root / layout.backups("main")
