@@ -15,12 +15,13 @@ from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import MIB
 from pgvault.postgres.walheader import WAL_MAGIC
 from pgvault.postgres.walname import WalSegment
+from pgvault.postgres.walrange import make_ranges
 from pgvault.process import Finished, attempt
 from pgvault.repository import layout
 from pgvault.repository.keys import Credential
 from pgvault.repository.repository import Copy, Repository, init_repository
 from pgvault.stores.file import FileStore
-from pgvault.wal.fetchplan import FetchPlan, make_ranges
+from pgvault.wal.fetchplan import FetchPlan
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = bytes(range(32))

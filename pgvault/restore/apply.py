@@ -48,7 +48,7 @@ from pgvault.restore.settings import render_auto_conf
 from pgvault.restore.tablespaces import render_map
 from pgvault.restore.target import Action
 from pgvault.wal.fetch import place, read_checked
-from pgvault.wal.fetchplan import FetchPlan, SegmentRange
+from pgvault.wal.fetchplan import FetchPlan
 
 PLAN_NAME = "plan.json"
 LABEL_NAME, MAP_NAME = b"backup_label", b"tablespace_map"
@@ -158,7 +158,7 @@ def make_fetch_plan(manifest: Manifest, plan: RestorePlan, source: Mapping[str, 
         cluster=manifest.cluster,
         system_identifier=manifest.system_identifier,
         segment_size=manifest.wal_segment_size,
-        segments=tuple(SegmentRange(each.first, each.last) for each in plan.segments),
+        segments=plan.segments,
         histories=tuple(TimelineHistoryFile(timeline).name for timeline in plan.histories),
         source=source,
     )

@@ -17,7 +17,8 @@ from datetime import datetime
 from pgvault.errors import OtherCluster, PgvaultError, TargetInvalid, TargetTooEarly
 from pgvault.instants import iso, parse_instant
 from pgvault.postgres.lsn import Lsn
-from pgvault.postgres.walname import WalSegment, segments_between
+from pgvault.postgres.walname import segments_between
+from pgvault.postgres.walrange import SegmentRange, make_ranges
 from pgvault.restore.covered import CoveredWal, RememberingReader
 from pgvault.restore.facts import Backup, Inventory, RestoreFacts, Transaction
 from pgvault.restore.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
@@ -32,23 +33,6 @@ class RestoreRequest:
     target: Target
     options: TargetOptions = field(default_factory=TargetOptions)
     backup_label: str | None = None  # None: the newest that reaches the target
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRange:
-    """Consecutive segments of one timeline."""
-
-    first: WalSegment
-    last: WalSegment
-
-    def __len__(self) -> int:
-        return self.last.number - self.first.number + 1
-
-    def __contains__(self, segment: WalSegment) -> bool:
-        return self.first.timeline == segment.timeline and self.first.number <= segment.number <= self.last.number
-
-    def __str__(self) -> str:
-        return self.first.name if self.first == self.last else f"{self.first}..{self.last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +168,7 @@ def _assemble(facts: RestoreFacts, request: RestoreRequest, *, candidate: Candid
             "recovery_target_timeline": str(path.timeline),
             "recovery_target_action": str(request.options.action),
         },
-        segments=_ranges(segments),
+        segments=make_ranges(segments),
         # Histories of higher timelines too: promotion takes the first number without one, and must not take
         # a number that somebody else's WAL has.
         histories=tuple(
@@ -234,16 +218,6 @@ def _labelled(facts: RestoreFacts, label: str | None) -> Backup | None:
         if backup.label == label:
             return backup
     raise TargetInvalid(f"there is no backup {label!r}", hint="pgvault list shows them.")
-
-
-def _ranges(segments: Sequence[WalSegment]) -> tuple[SegmentRange, ...]:
-    ranges: list[SegmentRange] = []
-    for segment in segments:
-        if ranges and ranges[-1].last.next() == segment:
-            ranges[-1] = SegmentRange(ranges[-1].first, segment)
-        else:
-            ranges.append(SegmentRange(segment, segment))
-    return tuple(ranges)
 
 
 def _required_bytes(backup: Backup, inventory: Inventory) -> int:

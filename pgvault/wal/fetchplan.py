@@ -14,44 +14,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pgvault.errors import ConfigInvalid, FormatUnsupported, UsageError
 from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
+from pgvault.postgres.walrange import SegmentRange
 
 VERSION_FIELD = "pgvault_fetch_plan"
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRange:
-    """Segments of one timeline without a gap."""
-
-    first: WalSegment
-    last: WalSegment  # included
-
-    def __post_init__(self) -> None:
-        same = (self.first.timeline, self.first.size) == (self.last.timeline, self.last.size)
-        if not same or self.last.number < self.first.number:
-            raise UsageError(f"{self.first} to {self.last} is no range of WAL segments")
-
-    def holds(self, segment: WalSegment) -> bool:
-        """Tell whether `segment` is one of them."""
-        return segment.timeline == self.first.timeline and self.first.number <= segment.number <= self.last.number
-
-
-def make_ranges(segments: Iterable[WalSegment]) -> tuple[SegmentRange, ...]:
-    """Return the fewest ranges that hold exactly `segments`, in order of timeline and number."""
-    ranges: list[SegmentRange] = []
-    for segment in sorted(set(segments)):
-        if ranges and ranges[-1].last.next() == segment:
-            ranges[-1] = SegmentRange(ranges[-1].first, segment)
-        else:
-            ranges.append(SegmentRange(segment, segment))
-    return tuple(ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +44,7 @@ class FetchPlan:
         file = parse_wal_name(name)
         if isinstance(file, SegmentFile):
             segment = file.segment(self.segment_size)
-            return any(each.holds(segment) for each in self.segments)
+            return any(segment in each for each in self.segments)
         return isinstance(file, TimelineHistoryFile) and name in self.histories
 
     def to_json(self) -> dict[str, Any]:

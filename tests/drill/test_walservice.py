@@ -16,8 +16,9 @@ from pgvault.instants import SystemClock
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.waldump import tablespace_paths
 from pgvault.postgres.walname import WalSegment
+from pgvault.postgres.walrange import make_ranges
 from pgvault.process import attempt
-from pgvault.wal.fetchplan import FetchPlan, make_ranges
+from pgvault.wal.fetchplan import FetchPlan
 from pgvault.wal.push import push_wal
 from tests.archive import Archive, make_archive
 from tests.servers import NEWEST, Server, ServerFactory
