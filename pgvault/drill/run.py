@@ -191,7 +191,7 @@ class _Drill:
         with WalService(self._repository, fetch_plan, scratch, programs=programs) as service, self._phase("replay"):
             self._recover(scratch, instance, service, planned)
             reached = read_reached(dsn, scratch.data)
-            require_reached(reached, plan)
+            require_reached(reached.lsn, reached.from_timeline, plan, stop_lsn=manifest.stop_lsn)
         self._report.reached = {
             "lsn": str(reached.lsn),
             "timeline": reached.from_timeline,

@@ -31,6 +31,7 @@ from pgvault.restore.configfiles import CONFIG, HBA, IDENT, private_files
 from pgvault.restore.durable import write_file
 from pgvault.restore.files import AUTO_CONF
 from pgvault.restore.plan import RestorePlan
+from pgvault.restore.reached import require_reached
 
 LOG_NAME = "recovery.log"
 PRIVATE_SETTINGS = {
@@ -84,7 +85,7 @@ def finish_restore(site: Site, manifest: Manifest, plan: RestorePlan, *, progres
         finally:
             instance.stop(timeout=STOP_SECONDS)
     finished = read_end(site.data)
-    _compare(finished, plan)
+    require_reached(finished.lsn, finished.parent, plan, stop_lsn=manifest.stop_lsn)
     replace_auto_conf(site.data, without_recovery((site.data / os.fsdecode(AUTO_CONF)).read_bytes()))
     remove_marks(site.marks)
     return finished
@@ -127,19 +128,6 @@ def _recover(instance: Instance, plan: RestorePlan) -> None:
             f"the archived WAL does not lead to {plan.target}, although the plan said that it does",
             hint=f"Some of it does not hold what it should: try pgvault verify. {error.hint or ''}".strip(),
         ) from error
-
-
-def _compare(finished: Finished, plan: RestorePlan) -> None:
-    """Raise RecoveryFailed unless recovery ended where it should."""
-    is_there = finished.parent == plan.timeline and finished.lsn >= plan.stop.at_least
-    if is_there and (plan.stop.before is None or finished.lsn <= plan.stop.before):
-        return
-    until = "or later" if plan.stop.before is None else f"to {plan.stop.before}"
-    raise RecoveryFailed(
-        f"recovery ended at {finished.lsn} on timeline {finished.parent} ({finished.reason}), "
-        f"the plan said {plan.stop.at_least} {until} on timeline {plan.timeline}",
-        hint="Do not use this directory.",
-    )
 
 
 def _write_private(site: Site, manifest: Manifest) -> dict[bytes, Path]:

@@ -54,16 +54,21 @@ def read_reached(dsn: str, data: Path) -> Reached:
     return Reached(Lsn.parse(row[0]), last_commit, history.entries[-1].timeline, timeline)
 
 
-def require_reached(reached: Reached, plan: RestorePlan) -> None:
-    """Raise RecoveryFailed unless the server stopped where the plan says, on the planned timeline."""
-    if reached.from_timeline != plan.timeline:
-        raise RecoveryFailed(f"recovery followed timeline {reached.from_timeline}, the plan is for {plan.timeline}")
-    # At the end of a backup that is where it stopped; else the start of a record, whose end lies behind it.
-    is_behind = plan.stop.settings.get("recovery_target") == "immediate" and reached.lsn == plan.stop.at_least
-    if reached.lsn <= plan.stop.at_least and not is_behind:
+def require_reached(lsn: Lsn, from_timeline: int, plan: RestorePlan, *, stop_lsn: Lsn) -> None:
+    """Raise RecoveryFailed unless replay ended at `lsn` as the plan says, on the planned timeline.
+
+    `stop_lsn` is the backup's: a plan may ask for no more than that, and then replay may end exactly there. Any
+    other `at_least` is where a record starts that must have been replayed, so its end lies behind it.
+    """
+    if from_timeline != plan.timeline:
+        raise RecoveryFailed(f"recovery followed timeline {from_timeline}, the plan is for {plan.timeline}")
+    wanted = plan.stop.at_least
+    if lsn < wanted or lsn == wanted != stop_lsn:
         raise RecoveryFailed(
-            f"recovery ended at {reached.lsn}, before the planned {plan.stop.at_least}: WAL is missing or damaged",
+            f"recovery ended at {lsn}, before the planned {wanted}: WAL is missing or damaged",
             hint="Do not use this directory: committed transactions are missing in it.",
         )
-    if plan.stop.before is not None and reached.lsn > plan.stop.before:
-        raise RecoveryFailed(f"recovery went on to {reached.lsn}, behind the planned {plan.stop.before}")
+    if plan.stop.before is not None and lsn > plan.stop.before:
+        raise RecoveryFailed(
+            f"recovery went on to {lsn}, behind the planned {plan.stop.before}", hint="Do not use this directory."
+        )
