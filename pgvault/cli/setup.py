@@ -10,7 +10,7 @@ import typer
 from pgvault.cli import render
 from pgvault.cli.opening import make_copies, open_from, read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
-from pgvault.cli.sessions import connect
+from pgvault.cli.sessions import connect, role_of
 from pgvault.config import Config, Secret
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
@@ -70,20 +70,24 @@ def check(
     config: ConfigOption = None,
     cluster: ClusterOption = None,
     print_grants: Annotated[
-        str | None, typer.Option("--print-grants", metavar="ROLE", help="Print what the role needs, and do no more.")
-    ] = None,
+        bool, typer.Option("--print-grants", help="Print the grants that the role of the dsn needs, and do no more.")
+    ] = False,
+    role: Annotated[str | None, typer.Option("--role", help="With --print-grants: for this role instead.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """See whether this cluster can archive now: settings, grants, and a real segment through the server's own command.
 
     Example: pgvault check --cluster main
     """
-    if print_grants is not None:
-        render.write_lines([f"{statement};" for statement in grants_for(print_grants)])
+    if print_grants and role is not None:
+        _write_grants(role, as_json=as_json)
         return
     source = source_of(ctx, config)
     loaded = source.load()
     name, chosen = loaded.cluster(cluster)
+    if print_grants:
+        _write_grants(role_of(chosen), as_json=as_json)
+        return
     findings = check_cluster(
         name,
         chosen,
@@ -98,3 +102,10 @@ def check(
         render.write_lines([finding.line() for finding in findings])
     if failed:
         raise failed[0]
+
+
+def _write_grants(role: str, *, as_json: bool) -> None:
+    if as_json:
+        render.write_json({"role": role, "grants": list(grants_for(role))})
+    else:
+        render.write_lines([f"{statement};" for statement in grants_for(role)])

@@ -340,7 +340,7 @@ def test_grants_are_printed_without_any_configuration(tmp_path: Path, monkeypatc
     """For a superuser to read and run; a role's name is quoted."""
     monkeypatch.chdir(tmp_path)
 
-    finished = pgvault("check", "--print-grants", 'odd"role')
+    finished = pgvault("check", "--print-grants", "--role", 'odd"role')
 
     assert finished.status == 0
     lines = finished.output.splitlines()

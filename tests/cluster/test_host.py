@@ -27,7 +27,7 @@ def host(templates: Path) -> Iterator[Host]:
         assert made.status == 0, made.errors
         host.server.start()
         host.server.sql(f"CREATE ROLE {ROLE} LOGIN")
-        for statement in host.pgvault("check", "--print-grants", ROLE).output.splitlines():
+        for statement in host.pgvault("check", "--print-grants", "--role", ROLE).output.splitlines():
             host.server.sql(statement)
         load_shop(host.server.dsn)
         checked = host.pgvault("check")
