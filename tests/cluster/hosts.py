@@ -150,7 +150,9 @@ class Host:
         """Make a virtual environment that borrows all its packages: nothing is downloaded or copied."""
         run([self.user.python, "-m", "venv", "--without-pip", "--symlinks", self.root / "opt"], timeout=60)
         (packages,) = self.root.glob("opt/lib/python*/site-packages")
-        (packages / "borrowed.pth").write_text(python_path().replace(":", "\n") + "\n")
+        # addsitedir, since the lender may borrow by such a file too.
+        lines = (f"import site; site.addsitedir({directory!r})\n" for directory in python_path().split(":"))
+        (packages / "borrowed.pth").write_text("".join(lines))
         python = self.root / "opt" / "bin" / "python"
         self.program.write_text(f"#!{python}\nfrom pgvault.cli.main import main\nmain()\n")
         self.program.chmod(0o755)
