@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pgvault.config import CheckConfig, ClusterConfig, load_config
+from pgvault.drill.checks import CheckResult, run_check
+from tests.cluster.drills import load_shop
+from tests.servers import NEWEST, Server, ServerFactory
+
+FILE = Path(__file__).with_name("checks.yaml")
+
+# What the file's queries need beside the shop's own tables: thirty days like today.
+DAYS = """
+CREATE TABLE daily_aggregates (date date PRIMARY KEY, daily_total numeric(12,2) NOT NULL);
+INSERT INTO daily_aggregates
+SELECT current_date - day, (SELECT sum(total_amount) FROM orders) FROM generate_series(0, 29) day;
+"""
+
+# What makes data wrong, and the checks that must notice. Each is done to a shop of its own.
+WRONG = {
+    "an order whose customer is gone": (
+        "UPDATE orders SET customer_id = 999999 WHERE id = 7",
+        {"orphaned_orders"},
+    ),
+    "savings below zero": (
+        "UPDATE accounts SET balance = -0.01 WHERE id = 3",
+        {"negative_savings"},
+    ),
+    "an idempotency key used twice within the hour": (
+        "INSERT INTO transactions (account_id, amount, idempotency_key) VALUES (1, 5, 'opening-2')",
+        {"idempotency_keys_used_twice"},
+    ),
+    "a third of the usual revenue": (
+        "UPDATE daily_aggregates SET daily_total = daily_total * 3 WHERE date < current_date",
+        {"revenue_against_average"},
+    ),
+    "an address used by two customers": (
+        "INSERT INTO customers VALUES (999, 'CUSTOMER1@example.com')",
+        {"emails_used_twice"},
+    ),
+    "a total that is not the sum of its items": (
+        "UPDATE order_items SET quantity = quantity + 1 WHERE id = 11",
+        {"order_totals_rows", "order_totals_count"},
+    ),
+    "an order without items": (
+        "DELETE FROM order_items WHERE order_id = 5",
+        {"order_totals_count"},
+    ),
+    "stock that is not there": (
+        "UPDATE products SET stock_quantity = stock_quantity - 1 WHERE id = 9",
+        {"stock_against_inventory"},
+    ),
+    "stock without any inventory": (
+        "DELETE FROM inventory WHERE product_id = 9",
+        {"stock_against_inventory"},
+    ),
+    "a completed order without a payment": (
+        "DELETE FROM payments WHERE order_id = 4",
+        {
+            "completed_orders_unpaid",
+            "orders_against_payments_count",
+            "orders_against_payments_sum",
+            "orders_against_payments_each",
+        },
+    ),
+    "a payment that is not completed": (
+        "UPDATE payments SET status = 'pending' WHERE order_id = 4",
+        {"completed_orders_unpaid", "orders_against_payments_sum"},
+    ),
+    "a payment of another amount": (
+        "UPDATE payments SET amount = amount + 0.01 WHERE order_id = 4",
+        {"completed_orders_unpaid", "orders_against_payments_sum", "orders_against_payments_each"},
+    ),
+    "two payments that even out": (
+        "UPDATE payments SET amount = amount + CASE order_id WHEN 4 THEN 1 ELSE -1 END WHERE order_id IN (4, 5)",
+        {"completed_orders_unpaid", "orders_against_payments_each"},
+    ),
+    "a customer without an address": (
+        "ALTER TABLE customers ALTER email DROP NOT NULL; UPDATE customers SET email = NULL WHERE id = 2",
+        {"not_null"},
+    ),
+    "an address that is none": (
+        "UPDATE customers SET email = 'at home' WHERE id = 2",
+        {"email_format"},
+    ),
+    "a payment of nothing": (
+        "INSERT INTO payments (order_id, amount, status, idempotency_key) VALUES (4, 0, 'completed', 'nothing')",
+        {
+            "amounts_in_range",
+            "completed_orders_unpaid",
+            "orders_against_payments_count",
+            "orders_against_payments_each",
+        },
+    ),
+    "an order of tomorrow": (
+        "UPDATE orders SET ordered_at = now() + interval '1 day', shipped_at = NULL WHERE id = 8",
+        {"dates_in_the_future"},
+    ),
+    "shipped before it was ordered": (
+        "UPDATE orders SET shipped_at = ordered_at - interval '1 minute' WHERE id = 8",
+        {"shipped_before_ordered"},
+    ),
+    "a day off by more than a tenth": (
+        "UPDATE daily_aggregates SET daily_total = daily_total * 0.9 WHERE date = current_date",
+        {"daily_totals"},
+    ),
+}
+
+OLD_KEY = "INSERT INTO transactions (account_id, amount, idempotency_key, date) VALUES"
+RIGHT = {
+    "a soft-deleted order": "UPDATE orders SET customer_id = 999999, deleted_at = now() WHERE id = 7",
+    "a key of two hours ago": f"{OLD_KEY} (1, 5, 'opening-2', now() - interval '2 hours')",
+    "a day within the limits": "UPDATE daily_aggregates SET daily_total = daily_total * 1.05",
+}
+
+
+def configured(checks: object) -> tuple[CheckConfig, ...]:
+    return ClusterConfig.model_validate({"dsn": "", "checks": checks}).checks
+
+
+def test_the_file_is_accepted_unchanged_as_a_path_and_inline(tmp_path: Path) -> None:
+    """Both say the same, and nothing of it is lost."""
+    document = yaml.safe_load(FILE.read_text())
+    config = tmp_path / "pgvault.yaml"
+    config.write_text(
+        "repository: {key: 'file:/k', copies: {primary: {url: 'file:///r'}}}\n"
+        f"clusters:\n  by_path: {{dsn: '', checks: {FILE}}}\n"
+        "  inline:\n    dsn: ''\n    checks:\n" + "".join(f"      {line}\n" for line in FILE.read_text().splitlines())
+    )
+
+    loaded = load_config(config).clusters
+
+    assert loaded["by_path"].checks == loaded["inline"].checks
+    listed = document["data_validation"]["checks"]
+    assert [
+        check.model_dump(include=set(each)) for check, each in zip(loaded["inline"].checks, listed, strict=True)
+    ] == listed
+
+
+@pytest.fixture(scope="module")
+def shop(templates: Path) -> Iterator[Server]:
+    """A server with a database `template_shop` in which everything is right."""
+    if not NEWEST:
+        pytest.skip("no PostgreSQL is installed")
+    factory = ServerFactory(templates)
+    try:
+        one = factory(NEWEST)
+        one.sql("CREATE DATABASE template_shop")
+        load_shop(one.dsn_of("postgres", "template_shop"))
+        one.sql(DAYS, database="template_shop")
+        yield one
+    finally:
+        factory.clear()
+
+
+@pytest.fixture
+def database(shop: Server) -> Iterator[str]:
+    """A shop of one's own."""
+    shop.sql("CREATE DATABASE mine TEMPLATE template_shop")
+    try:
+        yield "mine"
+    finally:
+        shop.sql("DROP DATABASE mine WITH (FORCE)")
+
+
+def run_all(shop: Server, database: str) -> dict[str, CheckResult]:
+    return {check.name: run_check(shop.dsn, check, database=database) for check in configured(str(FILE))}
+
+
+def failed(shop: Server, database: str) -> set[str]:
+    return {name for name, result in run_all(shop, database).items() if not result.passed}
+
+
+@pytest.mark.cluster
+def test_a_right_shop_passes_them_all(shop: Server) -> None:
+    """Numbers at their threshold or below, no rows where rows are what is wrong."""
+    results = run_all(shop, "template_shop")
+
+    assert {name: result.detail for name, result in results.items() if not result.passed} == {}
+    assert results["revenue_against_average"].measured == 0
+    assert len(results) == 18
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_data_are_noticed(shop: Server, database: str, wrong: str) -> None:
+    """By the checks that look for that, and by no other."""
+    change, noticed = WRONG[wrong]
+    shop.sql(change, database=database)
+
+    assert failed(shop, database) == noticed
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("right", RIGHT)
+def test_what_is_allowed_is_not_noticed(shop: Server, database: str, right: str) -> None:
+    """Soft-deleted rows, old keys and small differences are right."""
+    shop.sql(RIGHT[right], database=database)
+
+    assert failed(shop, database) == set()
+
+
+@pytest.mark.cluster
+def test_an_empty_day_is_null_and_only_passes_where_that_is_said(shop: Server, database: str) -> None:
+    """|today - average| / average of a day without orders is NULL."""
+    shop.sql("UPDATE orders SET ordered_at = now() - interval '2 days'", database=database)
+    (check,) = (check for check in configured(str(FILE)) if check.name == "revenue_against_average")
+
+    strict = run_check(shop.dsn, check, database=database)
+    lenient = run_check(shop.dsn, check.model_copy(update={"null": "pass"}), database=database)
+
+    assert (strict.passed, strict.measured, strict.detail) == (False, None, "NULL")
+    assert lenient.passed
