@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import os
 import struct
 import threading
@@ -110,22 +111,20 @@ def seal(
     """Seal `frames` (each at most FRAME_BYTES, at least one) as the object at `address`."""
     header = ObjectHeader(address.kind, key.id, os.urandom(32), os.urandom(16), content)
     sealer = _FrameSealer(header, address, key)
-    pieces: list[bytes] = [header.encode()]
+    body = io.BytesIO()  # grows in place and is handed on without a copy: a pack is held once
+    body.write(header.encode())
     lengths: list[int] = []
     plain_length = 0
     for number, (plain, is_last) in enumerate(_mark_last(frames)):
-        piece = sealer.seal(number, plain, is_last=is_last)
-        pieces.append(piece)
-        lengths.append(len(piece))
+        lengths.append(sum(map(body.write, sealer.seal(number, plain, is_last=is_last))))
         plain_length += len(plain)
-    stored_length = sum(map(len, pieces)) + trailer_length(len(lengths))
-    pieces.append(ObjectTrailer(tuple(lengths), plain_length, stored_length).encode())
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    pieces.append(digest.digest())
-    digest.update(pieces[-1])
-    return SealedObject(b"".join(pieces), digest.digest(), len(lengths), plain_length)
+    stored_length = body.tell() + trailer_length(len(lengths))
+    body.write(ObjectTrailer(tuple(lengths), plain_length, stored_length).encode())
+    digest = hashlib.sha256(body.getbuffer())
+    trailer_digest = digest.digest()
+    body.write(trailer_digest)
+    digest.update(trailer_digest)
+    return SealedObject(body.getvalue(), digest.digest(), len(lengths), plain_length)
 
 
 def open_frames(body: Buffer, address: Address, *, keys: Mapping[int, RepositoryKey]) -> Iterator[bytes]:
@@ -166,7 +165,8 @@ class _FrameSealer:
     def _aad(self, number: int, head: bytes) -> bytes:
         return self._bound + number.to_bytes(8, "big") + head
 
-    def seal(self, number: int, plain: Buffer, *, is_last: bool) -> bytes:
+    def seal(self, number: int, plain: Buffer, *, is_last: bool) -> tuple[bytes, bytes]:
+        """Return the frame's head and what follows it."""
         if len(plain) > FRAME_BYTES:
             raise ValueError(f"a frame holds at most {FRAME_BYTES} bytes, not {len(plain)}")
         payload: Buffer = _zstd.compressor.compress(plain)
@@ -174,7 +174,7 @@ class _FrameSealer:
         if len(payload) >= len(plain):
             payload, codec = plain, CODEC_RAW
         head = FRAME_HEAD.pack(len(payload) + TAG_BYTES, len(plain), codec, is_last, 0)
-        return head + self._cipher.encrypt(number.to_bytes(12, "big"), payload, self._aad(number, head))
+        return head, self._cipher.encrypt(number.to_bytes(12, "big"), payload, self._aad(number, head))
 
     def open(self, number: int, frame: memoryview, *, is_last: bool) -> bytes:
         if len(frame) < FRAME_HEAD.size + TAG_BYTES:
