@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgvault.backup.batches import PIECES_MAX, Piece, cut, expected_bytes, make_batches
@@ -51,6 +51,7 @@ def test_a_piece_with_content_is_as_long_as_that() -> None:
 
 
 @given(st.lists(st.integers(0, 5000), max_size=60), st.integers(1, 4000))
+@settings(deadline=None)
 def test_batches_keep_order_and_limit(sizes: list[int], limit: int) -> None:
     """Every piece is in exactly one batch, in path order; none holds more than the limit; numbers have no gap."""
     pieces = [

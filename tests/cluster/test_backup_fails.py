@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -14,16 +15,20 @@ import pytest
 from pgvault.errors import (
     ArchiveNotWorking,
     MajorUnsupported,
+    ObjectCorrupt,
     ObjectExists,
     PgvaultError,
     ServerUnfit,
     ServerUnreachable,
     SourceUnreadable,
+    StoreUnreachable,
 )
 from pgvault.postgres.server import Session
 from pgvault.process import attempt
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label
+from pgvault.repository.repository import Copy
+from pgvault.stores.file import FileStore
 from tests.archive import ROOT, archive_command
 from tests.cluster.places import OnPhase, Place, make_place, set_archive_command
 from tests.servers import NEWEST, ServerFactory
@@ -125,6 +130,18 @@ class TestArchiveCommand:
         assert fresh.back_up().label in fresh.labels()
 
 
+def test_wal_that_arrives_damaged_has_not_arrived(server: ServerFactory, tmp_path: Path) -> None:
+    """A segment is there by name and does not open: what counts is that we can read it back (pitfall 16)."""
+    place = make_place(server, tmp_path, NEWEST)
+    push = archive_command(place.archive)
+    set_archive_command(place, f"{push} && for f in {place.archive.root}/clusters/main/wal/*/*/%f; do echo >> $f; done")
+
+    with pytest.raises(ObjectCorrupt, match="has no valid trailer"):
+        place.back_up()
+
+    assert place.labels() == []
+
+
 def test_a_label_that_was_aborted_can_not_be_committed(newest: Place) -> None:
     """Somebody who took the backup for dead put the aborted record first: exactly one of both wins."""
     before, listed = all_labels(newest), newest.labels()
@@ -150,6 +167,23 @@ def test_an_object_that_got_lost_before_the_commit_is_missed(newest: Place) -> N
         newest.back_up_when("waiting for WAL", lose)
 
     assert newest.labels() == listed
+
+
+def test_a_committed_backup_is_one_though_no_watermark_follows(newest: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """What comes after the commit can not undo it: whoever ran it must not take it for failed."""
+
+    class WithoutWatermarks(FileStore):
+        def put_if_absent(self, key: str, body: bytes) -> None:
+            if "/watermarks/" in key:
+                raise StoreUnreachable("gone")
+            super().put_if_absent(key, body)
+
+    store = WithoutWatermarks(newest.archive.root)
+    repository = replace(newest.archive.repository, copies=(Copy("primary", store),))
+    place = Place(newest.server, replace(newest.archive, repository=repository))
+
+    assert place.back_up().label in newest.labels()
+    assert "no watermark was left behind the backup: gone" in caplog.text
 
 
 def test_a_file_that_can_not_be_read_is_no_backup(newest: Place) -> None:

@@ -15,11 +15,18 @@ def empty(tmp_path: Path) -> Vault:
     return Vault(tmp_path)
 
 
-@pytest.fixture
-def vault(empty: Vault) -> Vault:
-    """Backups that start in segments 5 and 7, and WAL from 5 to LAST."""
-    record_system(empty.repository, "main", System(SYSTEM, 18), follows=None, now=AT)
-    stored = {number: empty.put_segment(segment_of(number)) for number in range(5, LAST + 1)}
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    """Backups that start in segments 5 and 7, and WAL from 5 to LAST. Nobody touches it."""
+    made = Vault(tmp_path_factory.mktemp("vault"))
+    record_system(made.repository, "main", System(SYSTEM, 18), follows=None, now=AT)
+    stored = {number: made.put_segment(segment_of(number)) for number in range(5, LAST + 1)}
     for label, number in zip(LABELS, (5, 7), strict=True):
-        empty.put_backup(label, segment=segment_of(number), wal=(stored[number],))
-    return empty
+        made.put_backup(label, segment=segment_of(number), wal=(stored[number],))
+    return made
+
+
+@pytest.fixture
+def vault(whole: Vault) -> Vault:
+    """A copy of it for one test."""
+    return whole.copy()

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from pgvault.errors import StoreUnreachable, VerifyFailed
-from pgvault.pipeline.header import HEADER
+from pgvault.pipeline.header import HEADER, Kind
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.progress import NoProgress
 from pgvault.repository import layout
-from pgvault.repository.catalog import abort_label
-from pgvault.repository.refs import decode_refs
+from pgvault.repository.catalog import abort_label, commit_manifest, read_root
+from pgvault.repository.filelist import read_records
+from pgvault.repository.objects import put_plain
+from pgvault.repository.refs import decode_refs, put_refs
 from pgvault.verify.verify import Verifier
 from tests.archive import SYSTEM, make_segment
 from tests.verify.vault import LABELS, LAST, Vault, segment_of, wal_key
@@ -271,6 +274,28 @@ def test_edited_refs_are_found(vault: Vault) -> None:
         vault.objects[key] = edited
         assert key in said(vault)
     assert decode_refs(original, where=key)
+
+
+@pytest.mark.parametrize("is_consistent", [True, False])
+def test_bytes_that_were_not_read_at_the_source_are_found(vault: Vault, is_consistent: bool) -> None:
+    """Everything is well sealed, and the CRC taken at the source says other bytes: of an extent, or of the file."""
+    manifest = read_root(vault.repository, "main", FIRST)
+    assert manifest is not None
+    records = list(read_records(vault.repository, manifest))
+    (number,) = [n for n, record in enumerate(records) if record.path == b"PG_VERSION"]
+    (extent,) = records[number].extents
+    lie = replace(extent, crc32c=extent.crc32c ^ 1)
+    records[number] = replace(records[number], extents=(lie,), crc32c=lie.crc32c if is_consistent else extent.crc32c)
+    plain = b"".join(record.encode() for record in records)
+    part = put_plain(vault.repository, of_first("parts/00000001"), Kind.PART, plain=plain)
+    for name in ("manifest", "refs", "parts/00000000"):
+        del vault.objects[of_first(name)]
+    needed = (*manifest.packs, part, *manifest.maps, *manifest.wal)
+    refs = put_refs(vault.repository, of_first("refs"), needed)
+    commit_manifest(vault.repository, replace(manifest, parts=(part,), refs=refs))
+
+    expected = "holds other bytes than were read at the source" if is_consistent else "is not that of its extents"
+    assert expected in said(vault)
 
 
 def test_several_problems_are_all_told(vault: Vault) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +42,14 @@ class Vault:
         self.repository: Repository
         self.repository, _ = init_repository([Copy("primary", self.store)], Credential("raw", bytes(32)), now=AT)
         self.directory = directory
+
+    def copy(self) -> Vault:
+        """Another repository with the same objects, to be hurt alone."""
+        other = copy(self)
+        other.store = MemoryStore()
+        other.store.objects |= self.objects
+        other.repository = replace(self.repository, copies=(Copy("primary", other.store),))
+        return other
 
     @property
     def objects(self) -> dict[str, bytes]:
