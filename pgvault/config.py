@@ -25,7 +25,15 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from pgvault.errors import ConfigInvalid, ConfigUnknownKey, KeyUnusable, PgvaultError, PlainSecret, UsageError
 from pgvault.instants import parse_duration
@@ -219,10 +227,13 @@ class ClusterConfig(Section):
 
     @field_validator("checks", mode="before")
     @classmethod
-    def _checks(cls, value: object) -> object:
-        """Accept a list, `{data_validation: {checks: […]}}`, or a path to a file of either shape."""
+    def _checks(cls, value: object, info: ValidationInfo) -> object:
+        """Accept a list, `{data_validation: {checks: […]}}`, or a path to a file of either shape.
+
+        A relative path begins at the configuration file: cron starts us anywhere.
+        """
         if isinstance(value, str):
-            value = _load_yaml(Path(value))
+            value = _load_yaml(Path((info.context or {}).get("directory", ".")) / value)
         if isinstance(value, Mapping) and "data_validation" in value:
             value = value["data_validation"]
         if isinstance(value, Mapping) and "checks" in value:
@@ -285,15 +296,18 @@ def find_config(explicit: Path | None) -> Path:
 
 def load_config(path: Path) -> Config:
     """Read and check the file at `path`. Raises ConfigInvalid, ConfigUnknownKey, PlainSecret."""
-    return parse_config(_load_yaml(path), where=str(path))
+    return parse_config(_load_yaml(path), where=str(path), directory=path.parent)
 
 
-def parse_config(document: object, *, where: str) -> Config:
-    """Check a parsed document; `where` names it in errors. Same errors as `load_config`."""
+def parse_config(document: object, *, where: str, directory: Path = Path()) -> Config:
+    """Check a parsed document; `where` names it in errors, `directory` is where relative paths in it begin.
+
+    Same errors as `load_config`.
+    """
     if not isinstance(document, dict):
         raise ConfigInvalid(f"configuration {where!r} is empty or not a mapping")
     try:
-        return Config.model_validate(document)
+        return Config.model_validate(document, context={"directory": directory})
     except ValidationError as error:
         raise _explain(error, where) from error
 

@@ -351,3 +351,18 @@ def test_every_refusal_is_ours(tmp_path: Path) -> None:
         for value in junk:
             with suppress(PgvaultError):
                 parse_config(changed(path, value), where="x")
+
+
+def test_a_relative_checks_file_lies_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cron starts us anywhere; the file is found all the same."""
+    (tmp_path / "checks.yaml").write_text("checks: [{name: none_lost, query: SELECT 0}]")
+    path = tmp_path / "pgvault.yaml"
+    path.write_text(
+        "repository: {key: 'env:KEY', copies: {primary: {url: 'file:///srv'}}}\n"
+        "clusters: {main: {dsn: '', checks: checks.yaml}}\n"
+    )
+    monkeypatch.chdir("/")
+
+    loaded = load_config(path)
+
+    assert [check.name for check in loaded.clusters["main"].checks] == ["none_lost"]

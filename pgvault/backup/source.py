@@ -71,8 +71,14 @@ def list_pieces(session: Session, facts: ServerFacts, data: Path, control: Contr
     check_tablespaces(data, present)
     known = {oid: location for oid, location in present.items() if oid in facts.tablespaces}
     inside = scan_cluster(data, tablespaces=known, version_dir=control.version_directory)
+    seen: set[bytes] = set()
     for entry in chain(inside, _external_entries(session)):
+        if entry.path.startswith(b"pg_tblspc/") and entry.path.count(b"/") > 1:
+            seen.add(entry.path.split(b"/")[1])
         yield from cut(entry)
+    for oid, location in known.items():
+        if b"%d" % oid not in seen and os.path.lexists(data / "pg_tblspc" / str(oid)):
+            raise SourceUnreadable(f"tablespace {oid} in {str(location)!r} was not copied: nothing was found in it")
 
 
 def _external_entries(session: Session) -> Iterator[Entry]:

@@ -29,7 +29,7 @@ from pgvault.backup.source import (
     list_pieces,
     postgres_facts,
 )
-from pgvault.errors import ArchiveNotWorking, ObjectCorrupt, ObjectMissing, PgvaultError, ServerUnfit
+from pgvault.errors import AlreadyRunning, ArchiveNotWorking, ObjectCorrupt, ObjectMissing, PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.control import ControlData
@@ -101,6 +101,12 @@ def take_backup(
     check_server(facts, is_untested_major_allowed=request.is_untested_major_allowed)
     data = request.data_directory or facts.data_directory
     check_directory(facts, data)
+    holder = session.try_backup_lock()
+    if holder is not None:
+        raise AlreadyRunning(
+            f"another backup of cluster {request.cluster!r} runs: server process {holder}",
+            hint="Wait for it. A backup that takes longer than its schedule needs another schedule.",
+        )
     require_system(repository, request.cluster, System(facts.system_identifier, facts.major), now=clock.now())
     server = ArchivingServer(repository, request.cluster, session, facts, request.archive_wait, clock)
     progress.phase("archiving")

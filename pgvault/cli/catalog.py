@@ -106,7 +106,7 @@ def _write_listing(listing: Listing) -> None:
     if not catalog.backups:
         render.write_lines([f"cluster {catalog.cluster} has no backup"])
     else:
-        columns = ("label", "type", "stopped at", "took", "size", "stored", "timeline", "stop LSN")
+        columns = ("label", "type", "stopped at", "took", "size", "stored", "timeline", "stop LSN", "bad pages")
         rows = [
             (
                 backup.label,
@@ -117,6 +117,7 @@ def _write_listing(listing: Listing) -> None:
                 render.size(backup.stored_bytes),
                 str(backup.timeline),
                 str(backup.stop_lsn),
+                str(backup.page_errors.count or "-"),
             )
             for backup in catalog.backups
         ]

@@ -76,7 +76,17 @@ EXCLUDED_AT_TOP = re.compile(
 KEPT_IN_PG_WAL = (b"archive_status", b"summaries")  # as empty directories; summaries from 17 on
 # Only the server writes here, so a link means that an operator moved the directory elsewhere.
 SERVER_DIRECTORIES = frozenset(
-    {b"base", b"global", b"pg_commit_ts", b"pg_logical", b"pg_multixact", b"pg_stat", b"pg_twophase", b"pg_xact"}
+    {
+        b"base",
+        b"global",
+        b"pg_commit_ts",
+        b"pg_logical",
+        b"pg_multixact",
+        b"pg_stat",
+        b"pg_tblspc",
+        b"pg_twophase",
+        b"pg_xact",
+    }
 )
 
 # 16385, 16385_fsm, 16385_vm, 16385_init, each with .1, .2 … behind it

@@ -110,6 +110,7 @@ class Verifier:
         what = f"backup {manifest.label}"
         self._progress.phase(what, manifest.stored_bytes)
         self.report.backups.append(manifest.label)
+        self._try(what, partial(_require_good_pages, manifest))
         self._try(what, partial(self._verify_refs, manifest))
         seen: set[int] = set()
         self._try(what, partial(self._verify_files, manifest, seen))
@@ -258,3 +259,10 @@ def _checked(records: Iterator[FileRecord], label: str) -> Iterator[FileRecord]:
         if crc != record.crc32c:
             raise ObjectCorrupt(f"file list of {label}: the CRC of {record.path!r} is not that of its extents")
         yield record
+
+
+def _require_good_pages(manifest: Manifest) -> None:
+    """Raise ObjectCorrupt when pages were damaged at the source: what is stored is whole, and no whole cluster."""
+    errors = manifest.page_errors
+    if errors.count:
+        raise ObjectCorrupt(f"{errors.count} pages had wrong checksums when they were read, first: {errors.first[0]}")

@@ -43,22 +43,48 @@ class ArchivingServer:
 
 
 def wait_for_segments(server: ArchivingServer, segments: Iterable[WalSegment]) -> tuple[Stored, ...]:
-    """Wait for each segment, read it back and check it; the server's limit is for all of them together.
+    """Wait for each segment, read it back and check it.
 
-    Raises ArchiveNotWorking, with what the archiver says, when one is not there in time.
+    Raises ArchiveNotWorking, with what the archiver says, when it gets on with nothing for the server's limit: a
+    long queue that moves is no reason to throw a finished backup away.
     """
-    deadline = server.clock.monotonic() + server.limit.total_seconds()
+    patience = _Patience(server)
     system = System(server.facts.system_identifier, server.facts.major)
     stored = []
     for segment in segments:
         path = layout.wal_file(server.cluster, server.facts.system_identifier, segment.name)
         while not _is_there(server.repository, path):
-            if server.clock.monotonic() > deadline:
+            if patience.is_over(segment):
                 raise _not_arrived(server, segment)
             time.sleep(POLL_SECONDS)
-            server.session.ping()
+        patience.renew()
         stored.append(read_segment(server.repository, server.cluster, segment, system=system).stored)
     return tuple(stored)
+
+
+class _Patience:
+    """How long to wait for the archiver: anew with each file that it stores on the way to the awaited one."""
+
+    def __init__(self, server: ArchivingServer) -> None:
+        self._server = server
+        self._last_archived: str | None = None
+        self._deadline = 0.0
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin to wait anew."""
+        self._deadline = self._server.clock.monotonic() + self._server.limit.total_seconds()
+
+    def is_over(self, awaited: WalSegment) -> bool:
+        """Tell whether nothing has moved for the whole limit. Asks the server, so it pings the session too.
+
+        A file behind the awaited one does not count: the archiver has passed it, and stores elsewhere or nowhere.
+        """
+        archived = self._server.session.archiver_statistics().last_archived_name
+        if archived is not None and archived != self._last_archived and archived < awaited.name:
+            self.renew()
+        self._last_archived = archived
+        return self._server.clock.monotonic() > self._deadline
 
 
 def prove_archiving(server: ArchivingServer) -> Stored:

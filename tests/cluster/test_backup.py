@@ -14,11 +14,12 @@ import psycopg
 import pytest
 
 from pgvault.backup.batches import BATCH_BYTES
-from pgvault.errors import OtherCluster
+from pgvault.errors import AlreadyRunning, OtherCluster
 from pgvault.postgres.control import CONTROL_PATH, parse_control, read_control
 from pgvault.postgres.grants import grants_for
+from pgvault.postgres.server import Session
 from pgvault.process import run
-from pgvault.repository.filelist import FileKind
+from pgvault.repository.filelist import FileKind, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.packs import OpenedPack
 from pgvault.restore.files import CONTROL_FILE
@@ -73,15 +74,44 @@ def test_backup_of_a_busy_cluster_is_whole(place: Place) -> None:
     assert place.verify().problems == []
 
 
-def test_two_backups_at_once_both_commit(place: Place) -> None:
-    """Of an idle cluster, from two sessions: each has its WAL in the repository at once (pitfall 16)."""
-    with ThreadPoolExecutor(2) as pool:
-        taken = list(pool.map(lambda _: place.back_up(), range(2)))
+def test_an_idle_cluster_is_backed_up_again_and_again(place: Place) -> None:
+    """Each has its own WAL in the repository, though nothing is written in between (pitfall 16)."""
+    taken = [place.back_up() for _ in range(2)]
 
     assert len({manifest.label for manifest in taken}) == 2
     assert {manifest.label for manifest in taken} <= set(place.labels())
     assert all(manifest.wal for manifest in taken)
     assert place.verify().problems == []
+
+
+def test_a_second_backup_at_once_is_refused(newest: Place) -> None:
+    """It names the server process of the first; when that has ended, a backup works again (pitfall 92)."""
+    with Session(newest.server.dsn) as first:
+        assert first.try_backup_lock() is None
+        (pid,) = first.row("SELECT pg_backend_pid()")
+        with pytest.raises(AlreadyRunning, match=f"server process {pid}"):
+            newest.back_up()
+        assert newest.labels() == []
+
+    assert newest.back_up().label in newest.labels()
+
+
+def test_a_linked_tablespace_directory_is_followed(newest: Place) -> None:
+    """An operator may have moved pg_tblspc itself: what lies in it is backed up all the same (pitfall 12)."""
+    elsewhere = newest.server.data.with_name("spaces")
+    location = newest.server.data.with_name("fast")
+    location.mkdir(mode=0o700)
+    newest.server.sql(f"CREATE TABLESPACE fast LOCATION '{location}'")
+    newest.server.sql("CREATE TABLE moved TABLESPACE fast AS SELECT 1")
+    newest.server.stop()
+    (newest.server.data / "pg_tblspc").rename(elsewhere)
+    (newest.server.data / "pg_tblspc").symlink_to(elsewhere)
+    newest.server.start()
+
+    manifest = newest.back_up()
+
+    (path,) = newest.server.sql("SELECT pg_relation_filepath('moved')")[0]
+    assert str(path).encode() in {record.path for record in read_records(newest.archive.repository, manifest)}
 
 
 def test_a_role_with_the_printed_grants_is_enough(place: Place) -> None:
