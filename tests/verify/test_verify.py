@@ -11,8 +11,9 @@ from pgvault.pipeline.header import HEADER, Kind
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.progress import NoProgress
 from pgvault.repository import layout
-from pgvault.repository.catalog import abort_label, commit_manifest, read_root
+from pgvault.repository.catalog import abort_label, commit_manifest, read_catalog, read_root
 from pgvault.repository.filelist import read_records
+from pgvault.repository.manifest import PageErrors
 from pgvault.repository.objects import put_plain
 from pgvault.repository.refs import decode_refs, put_refs
 from pgvault.verify.verify import Verifier
@@ -359,3 +360,12 @@ def test_problems_are_logged_as_they_are_found(vault: Vault, caplog: pytest.LogC
         vault.verify()
 
     assert any("packs/00000000" in record.message for record in caplog.records)
+
+
+def test_pages_that_were_damaged_at_the_source_are_a_problem(vault: Vault) -> None:
+    """What is stored is what was read, and still no whole cluster: such a backup is not green."""
+    manifest = read_catalog(vault.repository, "main").backups[0]
+    vault.store.delete(layout.manifest("main", manifest.label))
+    commit_manifest(vault.repository, replace(manifest, page_errors=PageErrors(3, ("base/5/1259 block 7",))))
+
+    assert "3 pages had wrong checksums" in said(vault)

@@ -18,7 +18,7 @@ from pgvault.progress import NoProgress
 from pgvault.repository import layout
 from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.keys import Credential
-from pgvault.repository.manifest import Manifest
+from pgvault.repository.manifest import Manifest, PageErrors
 from pgvault.repository.objects import Stored
 from pgvault.repository.refs import put_refs
 from pgvault.repository.repository import Copy, Repository, init_repository
@@ -103,6 +103,7 @@ class Vault:
             started_at=AT + timedelta(minutes=segment.number),
             stopped_at=AT + timedelta(minutes=segment.number, seconds=5),
             postgres=replace(SAMPLE.postgres, wal_segment_size=MIB),
+            page_errors=PageErrors(),
             packs=copied.packs,
             parts=copied.parts,
             maps=copied.maps,
