@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pgvault.errors import ClusterRunning, ProgramFailed, RecoveryFailed, ServerUnfit
+from pgvault.errors import ClusterRunning, ProgramFailed, RecoveryFailed, ServerUnfit, SourceUnreadable
 from pgvault.postgres.owner import as_server_user, hand_over
 from pgvault.postgres.programs import Programs
 from pgvault.process import Process, run, start
@@ -31,6 +31,7 @@ from pgvault.process import Process, run, start
 SUPERUSER = "postgres"
 SERVER_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path that Linux takes
+PID_FILE = "postmaster.pid"
 POLL_SECONDS = 0.05
 FAILURE = re.compile(r" (?:FATAL|PANIC):  (.*)(?:\n.* DETAIL:  (.*))?")
 CONFIGURATION_ERROR = re.compile(r" LOG:  (.*(?:parameter|syntax error|could not).*)")
@@ -84,7 +85,7 @@ def postmaster_pid(data: Path) -> int | None:
 
     A postmaster.pid left by a crash may name a process id that something else has by now, so the process must
     also work in `data`; where its working directory may not be read, it is taken for the server. A server in
-    another container or pid namespace is not seen: the presence of postmaster.pid is then all there is.
+    another container or pid namespace is not seen: ask `has_pid_file` before doing what would hurt it.
     """
     lines = _pid_file(data)
     if not lines or not lines[0].strip().lstrip("-").isdigit():
@@ -97,6 +98,20 @@ def postmaster_pid(data: Path) -> int | None:
     except PermissionError:
         return pid
     return pid if working_directory == data.resolve() and _is_alive(pid) else None
+
+
+def has_pid_file(data: Path) -> bool:
+    """Tell whether a server runs on `data`, here or where we do not see it, or crashed there.
+
+    Raises SourceUnreadable where that can not be seen.
+    """
+    try:
+        (data / PID_FILE).lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise SourceUnreadable(f"'{data / PID_FILE}' can not be looked at: {error.strerror}") from error
+    return True
 
 
 @dataclass(slots=True)
@@ -273,7 +288,7 @@ class Instance:
 
 def _pid_file(data: Path) -> list[str]:
     try:
-        return (data / "postmaster.pid").read_text(errors="replace").splitlines()
+        return (data / PID_FILE).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pgvault.errors import ClusterRunning, MajorUnsupported, ObjectCorrupt, Refused, SourceUnreadable
 from pgvault.postgres.control import CONTROL_PATH, read_control
-from pgvault.postgres.instance import postmaster_pid
+from pgvault.postgres.instance import PID_FILE, has_pid_file, postmaster_pid
 from pgvault.repository.layout import stamp
 from pgvault.repository.manifest import Manifest
 from pgvault.restore.durable import sync_file
@@ -56,10 +56,19 @@ def plan_swap(data: Path, manifest: Manifest, *, now: datetime) -> Swap:
 
 
 def require_stopped(data: Path) -> None:
-    """Raise ClusterRunning when a server runs on `data`."""
+    """Raise ClusterRunning when a server runs on `data`, or may run: wherever postmaster.pid exists.
+
+    A server in another container shares the directory and not the process ids, so nobody here can tell it from one
+    that crashed; only the operator can.
+    """
     pid = postmaster_pid(data)
     if pid is not None:
         raise ClusterRunning(f"a server with process id {pid} runs on '{data}'", hint="Stop it first.")
+    if has_pid_file(data):
+        raise ClusterRunning(
+            f"a server may run on '{data}', perhaps in another container: '{data / PID_FILE}' exists",
+            hint="Stop it. If it crashed and is certainly gone, remove that file by hand.",
+        )
 
 
 def carry_out(swap: Swap) -> None:
