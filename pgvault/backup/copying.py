@@ -11,7 +11,6 @@ store retries puts itself and a file that can not be read is not a backup.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -73,19 +72,14 @@ class Copier:
         self._lists = _ListWriter(repository, cluster, label)
         self._bad_pages: list[str] = []
         self._bad_count = 0
-        self._failed = threading.Event()
         self.batch_count = 0  # batches copied so far
 
     def copy(self, batches: Iterable[Batch], *, jobs: int) -> Iterator[None]:
         """Copy all batches; yields after each, so that the caller can look after its session."""
         with ThreadPoolExecutor(jobs, thread_name_prefix="copy") as pool:
-            try:
-                for result in map_bounded(pool, self._copy_batch, batches, ahead=jobs * 2):
-                    self._accept(result)
-                    yield
-            except BaseException:
-                self._failed.set()
-                raise
+            for result in map_bounded(pool, self._copy_batch, batches, ahead=jobs * 2):
+                self._accept(result)
+                yield
 
     def finish(self) -> CopyResult:
         """Write what is left of the lists and return everything that was stored."""
@@ -100,8 +94,6 @@ class Copier:
         )
 
     def _copy_batch(self, batch: Batch) -> _BatchResult:
-        if self._failed.is_set():
-            return _BatchResult([], None)
         reader = BatchReader(batch, self._rules)
         frames = iter(reader)
         first = next(frames, None)
