@@ -138,7 +138,9 @@ def poisoned(module: str) -> Fault:
 
 
 def uninstalled(scene: Scene) -> Iterator[list[str]]:
-    yield scene.fetch(program(python_path="/nowhere"))
+    # -S, since an installed pgvault is found without PYTHONPATH as well.
+    env, path, python, *rest = program(python_path="/nowhere")
+    yield scene.fetch([env, path, python, "-S", *rest])
 
 
 def program_missing(scene: Scene) -> Iterator[list[str]]:
