@@ -8,20 +8,24 @@ other future stays where it is. Until a backup of the new timeline exists nothin
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgvault.errors import ObjectMissing, OtherCluster, Refused
+from pgvault.errors import ObjectMissing, OtherCluster, Refused, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.postgres.control import CONTROL_PATH, ClusterState, ControlData, read_control
 from pgvault.postgres.history import TimelineHistory
-from pgvault.postgres.instance import postmaster_pid
+from pgvault.postgres.instance import has_pid_file
 from pgvault.postgres.walname import TimelineHistoryFile, parse_wal_name
 from pgvault.repository.catalog import Catalog, read_catalog
+from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import ADOPT_HINT, System, known_systems, record_system
 from pgvault.repository.walindex import WalInventory, read_inventory
-from pgvault.restore.archiving import replace_auto_conf, with_archiving
+from pgvault.restore.archiving import KEPT_NAME, read_copy, replace_auto_conf, with_archiving, with_recorded
+from pgvault.restore.effective import archive_settings
+from pgvault.restore.files import AUTO_CONF
 from pgvault.restore.finish import remove_marks
 from pgvault.restore.place import marks_directory
 from pgvault.wal.push import push_wal
@@ -42,13 +46,20 @@ class Adopted:
     notes: tuple[str, ...]
 
 
-def adopt(
-    repository: Repository, cluster: str, data: Path, *, clock: Clock, accepts_new_system: bool = False
+def adopt(  # noqa: PLR0913  what is adopted, and how
+    repository: Repository,
+    cluster: str,
+    data: Path,
+    *,
+    clock: Clock,
+    accepts_new_system: bool = False,
+    marks: Path | None = None,
 ) -> Adopted:
     """Adopt the promoted cluster in `data`. Doing it again is fine.
 
-    Raises Refused while it recovers, OtherCluster for another system unless `accepts_new_system`, WalMismatch when
-    somebody else archived another history under its timeline.
+    `marks` is where the restore left its files, when that is not beside `data`. Raises Refused while it recovers,
+    OtherCluster for another system unless `accepts_new_system`, ServerUnfit when it would not archive, WalMismatch
+    when somebody else archived another history under its timeline. Before the last nothing was changed.
     """
     control = read_control(data / CONTROL_PATH)
     if any((data / name).exists() for name in SIGNALS) or control.state not in SETTLED:
@@ -56,13 +67,18 @@ def adopt(
             f"the server on '{data}' has not ended its recovery",
             hint="Start it and let it promote, or restore with --finish.",
         )
-    is_new = _accept_system(repository, cluster, control, clock=clock, accepts_new_system=accepts_new_system)
+    marks = marks or marks_directory(data)
+    is_new = _require_known(repository, cluster, control, accepts_new_system=accepts_new_system)
+    after, notes = _plan_archiving(repository, cluster, data, marks, control=control)
+    if is_new:
+        _record(repository, cluster, control, clock=clock)
     timeline = find_timeline(data, control)
     history = _push_history(repository, cluster, data, timeline, clock=clock)
-    notes = _restore_archiving(data)
-    remove_marks(marks_directory(data))
-    running = postmaster_pid(data) is not None
-    return Adopted(control.system_identifier, timeline, is_new, history, running, tuple(notes))
+    if after != _read_auto_conf(data):
+        replace_auto_conf(data, after)
+    remove_marks(marks, KEPT_NAME)
+    needs_restart = has_pid_file(data)
+    return Adopted(control.system_identifier, timeline, is_new, history, needs_restart, notes)
 
 
 def find_timeline(data: Path, control: ControlData) -> int:
@@ -100,9 +116,8 @@ def _unbacked_timeline(catalog: Catalog, inventory: WalInventory) -> str | None:
     return f"timeline {latest.timeline} has no backup yet"
 
 
-def _accept_system(
-    repository: Repository, cluster: str, control: ControlData, *, clock: Clock, accepts_new_system: bool
-) -> bool:
+def _require_known(repository: Repository, cluster: str, control: ControlData, *, accepts_new_system: bool) -> bool:
+    """Tell whether it is a new system. Raises OtherCluster for one that may not be."""
     known = known_systems(repository, cluster)
     if control.system_identifier in known:
         return False
@@ -112,12 +127,16 @@ def _accept_system(
             f"(known: {', '.join(map(str, sorted(known)))})",
             hint=ADOPT_HINT,
         )
+    return True
+
+
+def _record(repository: Repository, cluster: str, control: ControlData, *, clock: Clock) -> None:
     backups = read_catalog(repository, cluster).backups
     newest = max(backups, key=lambda backup: backup.stopped_at, default=None)
+    known = known_systems(repository, cluster)
     follows = newest.system_identifier if newest is not None else max(known, default=None)
     system = System(control.system_identifier, control.major)
     record_system(repository, cluster, system, follows=follows, now=clock.now())
-    return True
 
 
 def _push_history(
@@ -133,14 +152,38 @@ def _push_history(
     return TimelineHistory.parse(path.read_bytes(), timeline)
 
 
-def _restore_archiving(data: Path) -> list[str]:
-    path = data / "postgresql.auto.conf"
-    if not path.exists():
-        return []
-    before = path.read_bytes()
-    after = with_archiving(before)
-    if after != before:
-        replace_auto_conf(data, after)
+def _plan_archiving(
+    repository: Repository, cluster: str, data: Path, marks: Path, *, control: ControlData
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return postgresql.auto.conf of the adopted server, and notes. Raises ServerUnfit when it would not archive."""
+    after = with_archiving(_read_auto_conf(data), read_copy(marks))
+    notes = []
+    found = archive_settings(data, after, major=control.major)
+    source = _newest_backup(repository, cluster, control)
+    command = "" if source is None else source.postgres.settings.get("archive_command", "")
+    if source is not None and command and not (found.is_on and found.has_means):
+        after = with_recorded(after, command, sets_command=not found.has_means)
+        found = archive_settings(data, after, major=control.major)
+        notes.append(f"archiving is set in postgresql.auto.conf as it was at backup {source.label}")
+    if not found.is_on or not found.has_means:
+        why = "archive_mode is off" if not found.is_on else "archive_command and archive_library are empty"
+        raise ServerUnfit(
+            f"the server on '{data}' would not archive: {why}",
+            hint="Nothing was recorded. Set archive_mode = on and archive_command, then adopt it.",
+        )
     if b"\nsynchronous_standby_names = ''" in after:
-        return ["synchronous_standby_names stays empty in postgresql.auto.conf until its standbys are made anew"]
-    return []
+        notes.append("synchronous_standby_names stays empty in postgresql.auto.conf until its standbys are made anew")
+    return after, tuple(notes)
+
+
+def _newest_backup(repository: Repository, cluster: str, control: ControlData) -> Manifest | None:
+    backups = read_catalog(repository, cluster).backups
+    same = (backup for backup in backups if backup.system_identifier == control.system_identifier)
+    return max(same, key=lambda backup: backup.stopped_at, default=None)
+
+
+def _read_auto_conf(data: Path) -> bytes:
+    try:
+        return (data / os.fsdecode(AUTO_CONF)).read_bytes()
+    except FileNotFoundError:
+        return b""

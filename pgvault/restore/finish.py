@@ -103,16 +103,16 @@ def read_end(data: Path) -> Finished:
     return Finished(history.timeline, last.timeline, last.switch_lsn, last.reason)
 
 
-def remove_marks(marks: Path) -> None:
-    """Remove what we put beside a data directory; anything else there stays, and then so does the directory."""
-    for name in (PLAN_NAME, LOG_NAME, *map(os.fsdecode, (CONFIG, HBA, IDENT))):
+def remove_marks(marks: Path, *also: str) -> None:
+    """Remove what recovery needed beside a data directory, and `also`; anything else stays, the directory with it."""
+    for name in (PLAN_NAME, LOG_NAME, *map(os.fsdecode, (CONFIG, HBA, IDENT)), *also):
         (marks / name).unlink(missing_ok=True)
     try:
         marks.rmdir()
     except FileNotFoundError:
         return
     except OSError:
-        return  # not empty: somebody put something there
+        return  # not empty: what adopting needs is there, or something of somebody else's
 
 
 def _recover(instance: Instance, plan: RestorePlan) -> None:

@@ -20,6 +20,7 @@ from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.restore.adopt import Adopted, adopt
 from pgvault.restore.apply import Applied, Fetching, Site, apply_plan, check_site
+from pgvault.restore.archiving import keep_copy
 from pgvault.restore.files import Effort
 from pgvault.restore.finish import Finished, finish_restore
 from pgvault.restore.gather import gathering
@@ -132,11 +133,12 @@ def restore(
     confirm(prepared)
     site, manifest, plan = prepared.site, prepared.manifest, prepared.plan
     applied = apply_plan(repository, manifest, plan, site, how=(order.fetching, effort))
+    keep_copy(site.data, site.marks)
     finished = adopted = None
     if order.ending is not Ending.READY:
         finished = finish_restore(site, manifest, plan, progress=effort.progress)
     if order.ending is Ending.ADOPTED:
-        adopted = adopt(repository, order.cluster, site.data, clock=clock)
+        adopted = adopt(repository, order.cluster, site.data, clock=clock, marks=site.marks)
     if prepared.swap is not None:
         carry_out(prepared.swap)
     return Restored(prepared, applied, finished, adopted, None if prepared.swap is None else prepared.swap.aside)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from pgvault.errors import (
     PgvaultError,
     RecoveryFailed,
     Refused,
+    ServerUnfit,
     WalMismatch,
 )
 from pgvault.instants import SystemClock
+from pgvault.repository.systems import known_systems
 from pgvault.restore.adopt import adopt, awaits_backup
 from pgvault.restore.place import marks_directory
 from pgvault.restore.run import Ending, restore
@@ -40,7 +43,7 @@ def vault(server: ServerFactory, major: int, tmp_path: Path) -> Vault:
 
 
 def test_a_finished_directory_needs_nobody_any_more(vault: Vault) -> None:
-    """Plain `postgres -D DIR` starts with repository, key and configuration gone; nothing of ours lies about."""
+    """Plain `postgres -D DIR` starts with repository, key and configuration gone; beside it lies what adopt takes."""
     restored = vault.finished(LatestTarget())
     vault.server.stop()
     vault.lose_repository()
@@ -52,7 +55,7 @@ def test_a_finished_directory_needs_nobody_any_more(vault: Vault) -> None:
         "archive_mode": "off",
         "archive_command": "(disabled)",
     }
-    assert not marks_directory(restored.directory).exists()
+    assert [path.name for path in marks_directory(restored.directory).iterdir()] == ["postgresql.auto.conf"]
     assert not (restored.directory / "recovery.signal").exists()
 
 
@@ -116,6 +119,48 @@ def test_adopting_brings_back_what_was_set_by_alter_system(vault: Vault) -> None
 
 
 @newest_only
+@pytest.mark.parametrize(("ending", "has_copy"), [(Ending.FINISHED, True), (Ending.READY, True), (Ending.READY, False)])
+def test_alter_system_before_adopting_loses_nothing(vault: Vault, ending: Ending, has_copy: bool) -> None:
+    """PostgreSQL writes the file anew, without our marks; ours go all the same, and the original comes back."""
+    own = "cp %p 'there'"
+    vault.server.sql("ALTER SYSTEM SET archive_mode = 'on'")
+    vault.server.sql(f"ALTER SYSTEM SET archive_command = '{own.replace(chr(39), chr(39) * 2)}'")
+    recorded = vault.backup().postgres.settings["archive_command"]
+    restored = vault.restore(LatestTarget(), ending=ending)
+    server = vault.start(restored.directory)
+    server.sql("ALTER SYSTEM SET work_mem = '5MB'")
+    server.stop()
+    if not has_copy:
+        shutil.rmtree(marks_directory(restored.directory))
+
+    adopted = adopt(vault.archive.repository, "main", restored.directory, clock=SystemClock())
+
+    server = vault.start(restored.directory)
+    names = ("archive_mode", "archive_command", "work_mem", "restore_command", "recovery_target_timeline")
+    assert [server.value(f"SHOW {name}") for name in names] == [
+        "on",
+        own if has_copy else recorded,
+        "5MB",
+        "",
+        "latest",
+    ]
+    assert bool(adopted.notes) >= (not has_copy)
+    assert not marks_directory(restored.directory).exists()
+
+
+@newest_only
+def test_what_would_not_archive_is_not_adopted(vault: Vault) -> None:
+    """Neither settings of its own nor recorded ones: an error, and nothing is recorded or pushed."""
+    stranger = vault.factory(NEWEST, fresh=True)
+    before = known_systems(vault.archive.repository, "main")
+
+    with pytest.raises(ServerUnfit, match="would not archive"):
+        adopt(vault.archive.repository, "main", stranger.data, clock=SystemClock(), accepts_new_system=True)
+
+    assert known_systems(vault.archive.repository, "main") == before
+
+
+@newest_only
 def test_two_copies_do_not_both_become_the_cluster(vault: Vault) -> None:
     """The second restore takes another number; the same number with another history is refused for ever."""
     one, two = vault.finished(LatestTarget()), vault.finished(LatestTarget())
@@ -136,6 +181,8 @@ def test_a_stranger_is_adopted_only_as_a_new_system(vault: Vault) -> None:
     """After a new initdb the operator has to say so; it is recorded behind the one before."""
     stranger = vault.factory(NEWEST, fresh=True)
     stranger.stop()
+    with (stranger.data / "postgresql.conf").open("a") as file:
+        file.write("archive_mode = on\narchive_command = 'cp %p there'\n")
 
     with pytest.raises(OtherCluster):
         adopt(vault.archive.repository, "main", stranger.data, clock=SystemClock())
