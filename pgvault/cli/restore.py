@@ -156,7 +156,7 @@ def plan_document(prepared: Prepared) -> dict[str, Any]:
         "cluster": prepared.manifest.cluster,
         "last_commit_at": None if plan.last_commit is None else iso(plan.last_commit.at),
         "next_commit_at": None if plan.next_commit is None else iso(plan.next_commit.at),
-        "furthest_lsn": str(plan.furthest_lsn),
+        "furthest_lsn": None if plan.furthest_lsn is None else str(plan.furthest_lsn),
         "wal": [[each.first.name, each.last.name] for each in plan.segments],
         "fetch_bytes": plan.fetch_bytes,
         "disk_bytes": plan.disk_bytes,
@@ -247,7 +247,7 @@ def _plan_lines(prepared: Prepared) -> list[str]:
         f"backup      {plan.backup_label}",
         f"WAL         {', '.join(map(str, plan.segments))}",
         f"stops at    {plan.end_lsn}; last commit before it: {last}",
-        f"reachable   up to {plan.furthest_lsn}",
+        f"reachable   up to {plan.furthest_lsn or 'what can not be read'}",
         f"to fetch    {render.size(plan.fetch_bytes)}; on disk {render.size(plan.disk_bytes)}",
         f"directory   {prepared.site.final}",
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, UsageError, WrongKey
 from pgvault.postgres.history import TimelineHistory
@@ -27,6 +27,7 @@ class WalInventory:
     segment_size: int  # bytes
     segments: frozenset[WalSegment]
     histories: Mapping[int, TimelineHistory]  # by the timeline they describe
+    unreadable: Mapping[int, PgvaultError] = field(default_factory=dict)  # histories that are there and do not open
 
 
 def read_inventory(
@@ -39,12 +40,13 @@ def read_inventory(
 ) -> WalInventory:
     """List a system's segments and read its history files. Raises ObjectCorrupt for a history that is none.
 
-    With `passed_over`, that is called instead with the name and what is wrong with it: whoever looks at everything, or
-    lists what can still be reached, goes on without that timeline.
+    With `passed_over`, that is called instead with the name and what is wrong with it, and the timeline is one of
+    `unreadable`: whoever looks at everything, or for what can still be reached, goes on without it.
     Names that are none of ours are passed over with a warning: a stray file must not stand in the way of a restore.
     """
     segments: set[WalSegment] = set()
     histories: dict[int, TimelineHistory] = {}
+    unreadable: dict[int, PgvaultError] = {}
     for entry in repository.deciding.store.list(layout.wal(cluster, system_identifier)):
         name = entry.key.rpartition("/")[2]
         try:
@@ -62,4 +64,5 @@ def read_inventory(
                 if passed_over is None:
                     raise
                 passed_over(name, error)
-    return WalInventory(system_identifier, segment_size, frozenset(segments), histories)
+                unreadable[file.timeline] = error
+    return WalInventory(system_identifier, segment_size, frozenset(segments), histories, unreadable)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pgvault.errors import ObjectCorrupt
-from pgvault.postgres.walname import TimelineHistoryFile, parse_wal_name, segments_between
+from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
 from pgvault.repository.filelist import FileKind, FileRecord, read_records
 from pgvault.repository.manifest import Manifest
@@ -42,7 +42,15 @@ from pgvault.restore.files import (
     restore_files,
 )
 from pgvault.restore.guard import restore_command
-from pgvault.restore.place import make_directory, marks_directory, require_apart, require_free_place, require_room
+from pgvault.restore.place import (
+    ROOM_KEPT,
+    Reserve,
+    make_directory,
+    marks_directory,
+    require_apart,
+    require_free_place,
+    require_room,
+)
 from pgvault.restore.plan import RestorePlan
 from pgvault.restore.settings import render_auto_conf
 from pgvault.restore.tablespaces import render_map
@@ -63,6 +71,7 @@ class Site:
     tablespaces: Mapping[int, Path]  # of those outside it; absent or empty
     config_dir: Path | None = None  # for configuration from outside the data directory
     home: Path | None = None  # where `data` will be moved when it is complete; None: it stays
+    reserve: Reserve = ROOM_KEPT  # what must stay free
 
     @property
     def final(self) -> Path:
@@ -118,7 +127,7 @@ def check_site(
         sizes = tablespace_sizes(repository, manifest)
         needs = {place: sizes.get(oid, 0) for oid, place in site.tablespaces.items()}
         needs[site.data] = max(0, plan.disk_bytes - sum(needs.values()))
-    require_room(needs)
+    require_room(needs, reserve=site.reserve)
 
 
 def tablespace_sizes(repository: Repository, manifest: Manifest) -> dict[int, int]:
@@ -160,6 +169,7 @@ def make_fetch_plan(manifest: Manifest, plan: RestorePlan, source: Mapping[str, 
         segment_size=manifest.wal_segment_size,
         segments=plan.segments,
         histories=tuple(TimelineHistoryFile(timeline).name for timeline in plan.histories),
+        taken=tuple(TimelineHistoryFile(timeline).name for timeline in plan.taken),
         source=source,
     )
 
@@ -321,8 +331,9 @@ class _Applying:
         manifest = self._manifest
         needed = segments_between(manifest.timeline, manifest.start_lsn, manifest.stop_lsn, manifest.wal_segment_size)
         names = [segment.name for segment in needed]
-        stored = (entry.path.rpartition("/")[2] for entry in manifest.wal)
-        return names + [name for name in stored if isinstance(parse_wal_name(name), TimelineHistoryFile)]
+        # Of its histories those that lead to the target; one that does not may be damaged, and is not missed.
+        led_by = {TimelineHistoryFile(timeline).name for timeline in self._plan.histories}
+        return names + [name for entry in manifest.wal if (name := entry.path.rpartition("/")[2]) in led_by]
 
     def _write(self, path: Path, content: bytes) -> None:
         write_file(path, content, owner=self._owner)

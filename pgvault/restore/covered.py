@@ -23,6 +23,7 @@ class RememberingReader:
     _transactions: dict[WalSegment, Sequence[Transaction]] = field(default_factory=dict, repr=False)
     _restore_points: dict[WalSegment, Sequence[RestorePoint]] = field(default_factory=dict, repr=False)
     _last_records: dict[WalSegment, Lsn | None] = field(default_factory=dict, repr=False)
+    _first_records: dict[tuple[WalSegment, Lsn], tuple[Lsn, Lsn] | None] = field(default_factory=dict, repr=False)
 
     def transactions(self, segment: WalSegment, following: WalSegment | None) -> Sequence[Transaction]:
         """See WalReader."""
@@ -41,6 +42,12 @@ class RememberingReader:
         if segments[0] not in self._last_records:
             self._last_records[segments[0]] = self.reader.last_record(segments)
         return self._last_records[segments[0]]
+
+    def first_record(self, segments: Sequence[WalSegment], lsn: Lsn) -> tuple[Lsn, Lsn] | None:
+        """See WalReader."""
+        if (segments[0], lsn) not in self._first_records:
+            self._first_records[segments[0], lsn] = self.reader.first_record(segments, lsn)
+        return self._first_records[segments[0], lsn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,11 @@ class CoveredWal:
         """Where the last whole record that starts in a segment starts; None where none does."""
         lsn = self.reader.last_record(self.segments[index:])
         return lsn if lsn is not None and lsn >= self.start_lsn else None
+
+    def record_at(self, lsn: Lsn) -> tuple[Lsn, Lsn] | None:
+        """Where the first whole record at or behind `lsn` starts, and a position close behind its end."""
+        segments = self.segments[self.index(lsn) :]
+        return self.reader.first_record(segments, lsn) if segments else None
 
     def end_of_records(self) -> Lsn | None:
         """Where the last whole record starts; the last segment may hold nothing but a part of a long one."""

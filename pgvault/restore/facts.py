@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from pgvault.errors import PgvaultError
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
@@ -54,6 +55,8 @@ class Inventory(Protocol):
     def segments(self) -> frozenset[WalSegment]: ...
     @property
     def histories(self) -> Mapping[int, TimelineHistory]: ...
+    @property
+    def unreadable(self) -> Mapping[int, PgvaultError]: ...  # histories that are there and do not open
 
 
 class Watermark(Protocol):
@@ -113,6 +116,12 @@ class WalReader(Protocol):
         """Where the last whole record starts among those that start in the first of `segments`.
 
         `segments` are contiguous, and only the first few may be needed. None when no whole record starts there.
+        """
+
+    def first_record(self, segments: Sequence[WalSegment], lsn: Lsn) -> tuple[Lsn, Lsn] | None:
+        """Where the first whole record at or behind `lsn` starts, and a position close behind its end.
+
+        `segments` are contiguous, the first holds `lsn`; only as many as the record takes are looked into.
         """
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, ProgramMissing, TargetTooEarly
+from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, ProgramMissing, TargetTooEarly
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import Programs, find_programs
 from pgvault.postgres.waldump import TransactionRecord, record_starts, restore_points, transactions
@@ -69,10 +69,15 @@ def gathering(
     newest = chosen or max(catalog.backups, key=lambda backup: backup.stopped_at)
     backups = [backup for backup in catalog.backups if backup.system_identifier == newest.system_identifier]
     system = newest.system_identifier
-    inventory = read_inventory(repository, cluster, system, segment_size=newest.wal_segment_size)
+    notes = [f"backup {entry.label} can not be read: {entry.error}" for entry in catalog.unreadable]
+
+    def passed_over(name: str, error: PgvaultError) -> None:
+        notes.append(f"WAL file {name} can not be read: {error}")
+
+    size = newest.wal_segment_size
+    inventory = read_inventory(repository, cluster, system, segment_size=size, passed_over=passed_over)
     since = min(backup.started_at for backup in backups) - CLOCK_SLACK
     watermarks = read_watermarks(repository, cluster, system, since=since)
-    notes = [f"backup {entry.label} can not be read: {entry.error}" for entry in catalog.unreadable]
     if len(backups) < len(catalog.backups):
         notes.append(f"cluster {cluster!r} has had several systems; this is about {system}")
     with tempfile.TemporaryDirectory(prefix="pgvault-", dir=scratch) as directory:
@@ -108,6 +113,10 @@ class UnreadWal:
         """See WalReader."""
         return None
 
+    def first_record(self, segments: Sequence[WalSegment], lsn: Lsn) -> tuple[Lsn, Lsn] | None:  # noqa: ARG002
+        """See WalReader."""
+        return None
+
 
 class ArchivedWal:
     """Reads records out of archived segments; a WalReader."""
@@ -124,13 +133,13 @@ class ArchivedWal:
     def transactions(self, segment: WalSegment, following: WalSegment | None) -> Sequence[TransactionRecord]:
         """See WalReader."""
         programs = self._programs()
-        directory, names = self._run(_pair(segment, following))
+        directory, names = self._run(self._pair(segment, following))
         return [record for record in transactions(programs, directory, names) if segment.holds(record.lsn)]
 
     def restore_points(self, segment: WalSegment, following: WalSegment | None) -> Sequence[RestorePoint]:
         """See WalReader."""
         programs = self._programs()
-        directory, names = self._run(_pair(segment, following))
+        directory, names = self._run(self._pair(segment, following))
         found = restore_points(programs, directory, names)
         return [RestorePoint(lsn, name) for lsn, name in found if segment.holds(lsn)]
 
@@ -144,6 +153,29 @@ class ArchivedWal:
             here = [lsn for lsn in starts if segments[0].holds(lsn)]
             if count == len(segments) or len(here) < len(starts):
                 return max(here, default=None)
+
+    def first_record(self, segments: Sequence[WalSegment], lsn: Lsn) -> tuple[Lsn, Lsn] | None:
+        """See WalReader. The record may be longer than many segments, and so may the one that `lsn` is in."""
+        programs = self._programs()
+        count = 1
+        while True:
+            starts = record_starts(programs, *self._run(segments[:count]))
+            found = [start for start in starts if start >= lsn]
+            if found:
+                return found[0], found[1] if len(found) > 1 else segments[count - 1].end_lsn
+            if count == len(segments):
+                return None
+            count = min(count * 2, len(segments))
+
+    def _pair(self, segment: WalSegment, following: WalSegment | None) -> list[WalSegment]:
+        """Return a segment with the one behind it, unless that is damaged: recovery can not read on into it either."""
+        if following is None:
+            return [segment]
+        try:
+            self._fetch(following)
+        except (ObjectCorrupt, ObjectMissing):
+            return [segment]
+        return [segment, following]
 
     def _programs(self) -> Programs:
         try:
@@ -192,10 +224,6 @@ class ArchivedWal:
             )
         except ObjectMissing as error:  # it was listed a moment ago
             raise ObjectCorrupt(f"WAL segment {segment.name!r} was listed and is not there") from error
-
-
-def _pair(segment: WalSegment, following: WalSegment | None) -> list[WalSegment]:
-    return [segment] if following is None else [segment, following]
 
 
 def _remove(directory: Path) -> None:

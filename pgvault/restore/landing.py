@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pgvault.errors import ObjectCorrupt, ObjectMissing
 from pgvault.restore.covered import CoveredWal
 from pgvault.restore.facts import Transaction
 
@@ -60,7 +61,12 @@ def find_landing(wal: CoveredWal, instant: Instant, *, disorder: timedelta = DIS
     unread = list(range(len(wal.segments)))
     while unread:
         index = _middle_of_longest_run(unread)
-        records = wal.transactions(index)
+        try:
+            records = wal.transactions(index)
+        except (ObjectCorrupt, ObjectMissing):
+            above = index  # recovery does not come past it: the target lies before it, or below that is told
+            unread = [other for other in unread if other < above]
+            continue
         exceeds = any(instant.is_exceeded_by(record) for record in records)
         is_settled = any(record.at <= settled_at for record in records)
         if exceeds:

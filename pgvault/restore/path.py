@@ -70,7 +70,10 @@ class Coverage:
 
 
 def find_path(timeline: int, inventory: Inventory) -> RecoveryPath:
-    """Return the path to a timeline. Raises WalGap when its history file is not archived."""
+    """Return the path to a timeline. Raises WalGap when its history file is not archived, or what is wrong with it."""
+    if timeline in inventory.unreadable:
+        error = inventory.unreadable[timeline]
+        raise type(error)(f"timeline {timeline} can not be followed: {error}", hint=error.hint) from error
     history = TimelineHistory(1) if timeline == 1 else inventory.histories.get(timeline)
     if history is None:
         raise WalGap(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pgvault.errors import ClusterRunning, DirectoryNotEmpty, DiskFull, Refused
@@ -18,7 +19,21 @@ from pgvault.postgres.instance import postmaster_pid
 from pgvault.repository.layout import IDENTITY
 
 MARKS_SUFFIX = ".pgvault"
-ROOM_KEPT_BYTES = 64 << 20  # beside what is restored: lists, logs, the first WAL that a server writes
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Room on a file system that stays free beside what is restored."""
+
+    at_least: int  # bytes
+    share: float = 0.0  # of the whole file system
+
+    def of(self, size: int) -> int:
+        """Bytes to leave free on a file system of `size` bytes."""
+        return max(self.at_least, int(size * self.share))
+
+
+ROOM_KEPT = Reserve(64 << 20)  # lists, logs, the first WAL that a server writes
 
 
 def marks_directory(data: Path) -> Path:
@@ -55,20 +70,22 @@ def require_apart(paths: Sequence[Path]) -> None:
                 raise Refused(f"'{path}' and '{other}' must not lie inside each other")
 
 
-def require_room(needs: Mapping[Path, int]) -> None:
-    """Raise DiskFull when a file system has less room than all of `needs` on it take, in bytes."""
+def require_room(needs: Mapping[Path, int], *, reserve: Reserve = ROOM_KEPT) -> None:
+    """Raise DiskFull unless every file system has room for all of `needs` on it, in bytes, and `reserve` is left."""
     wanted: dict[int, int] = {}
-    free: dict[int, tuple[int, Path]] = {}
+    free: dict[int, tuple[int, int, Path]] = {}
     for path, count in needs.items():
         there = next(_existing_above(path))
         device = there.stat().st_dev
         wanted[device] = wanted.get(device, 0) + count
-        free[device] = shutil.disk_usage(there).free, path
+        usage = shutil.disk_usage(there)
+        free[device] = usage.free, reserve.of(usage.total), path
     for device, count in wanted.items():
-        room, path = free[device]
-        if room < count + ROOM_KEPT_BYTES:
+        room, kept, path = free[device]
+        if room < count + kept:
             raise DiskFull(
-                f"the restore takes {count} bytes, and the file system of '{path}' has {room} left",
+                f"the restore takes up to {count} bytes, {kept} must stay free, and the file system of '{path}' has"
+                f" {room} left",
                 hint="Nothing was fetched. Make room, or restore onto another file system.",
             )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pgvault.errors import OtherCluster, PgvaultError, TargetInvalid, TargetTooEarly
+from pgvault.errors import ObjectCorrupt, ObjectMissing, OtherCluster, PgvaultError, TargetInvalid, TargetTooEarly
 from pgvault.instants import iso, parse_instant
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import segments_between
@@ -23,7 +23,18 @@ from pgvault.restore.covered import CoveredWal, RememberingReader
 from pgvault.restore.facts import Backup, Inventory, RestoreFacts, Transaction
 from pgvault.restore.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
 from pgvault.restore.stop import Candidate, Stop, find_stop
-from pgvault.restore.target import ImmediateTarget, NameTarget, Target, TargetOptions, TimeTarget, XidTarget
+from pgvault.restore.target import (
+    ImmediateTarget,
+    LatestTarget,
+    NameTarget,
+    Target,
+    TargetOptions,
+    TimeTarget,
+    XidTarget,
+)
+
+GIB = 1 << 30
+MAX_WAL_BYTES = GIB  # PostgreSQL's default of max_wal_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,7 @@ class RestoreRequest:
     target: Target
     options: TargetOptions = field(default_factory=TargetOptions)
     backup_label: str | None = None  # None: the newest that reaches the target
+    max_wal_bytes: int = MAX_WAL_BYTES  # max_wal_size of the server that recovers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +66,12 @@ class RestorePlan:
     settings: Mapping[str, str]  # recovery_target…; restore_command is the caller's
     segments: tuple[SegmentRange, ...]  # what recovery may fetch, in order, nothing else
     histories: tuple[int, ...]  # timelines whose history files it may fetch
+    taken: tuple[int, ...]  # later timelines whose history does not open: promotion must not take their numbers
     stop: Stop
-    furthest_lsn: Lsn  # where the last covered record starts
+    furthest_lsn: Lsn | None  # where the last covered record starts; None: that WAL can not be read
     wal_end_lsn: Lsn  # the first byte that is not covered
     fetch_bytes: int  # of the backup as stored, and of whole segments
-    disk_bytes: int  # of the backup and the WAL from its start to its stop; recovery itself keeps little
+    disk_bytes: int  # of the backup, of the WAL that lies in pg_wal at a time, and of what replay may add
     other_readings: tuple[Reading, ...]  # of a naive time in the cluster's own zones; ask when there are any
     notes: tuple[str, ...]
 
@@ -90,8 +103,12 @@ def plan_restore(facts: RestoreFacts, request: RestoreRequest) -> RestorePlan:
     facts = replace(facts, reader=RememberingReader(facts.reader))
     timelines = _timelines(facts, request)
     if len(timelines) == 1:
-        return _plan_on(facts, request, timeline=timelines[0])
-    return _undisputed(facts, request, timelines)
+        plan = _plan_on(facts, request, timeline=timelines[0])
+    else:
+        plan = _undisputed(facts, request, timelines)
+    if request.options.timeline is None and not isinstance(request.target, ImmediateTarget):
+        _require_known_way(facts, request, plan)
+    return plan
 
 
 def _timelines(facts: RestoreFacts, request: RestoreRequest) -> tuple[int, ...]:
@@ -134,6 +151,25 @@ def _undisputed(facts: RestoreFacts, request: RestoreRequest, timelines: Sequenc
     )
 
 
+def _require_known_way(facts: RestoreFacts, request: RestoreRequest, plan: RestorePlan) -> None:
+    """Raise where the plan may miss how the story went on: on a timeline with WAL whose history is damaged.
+
+    As in `leading_timelines`, the newest backup tells: a timeline with a lower number never had it.
+    """
+    labelled = _labelled(facts, request.backup_label)
+    newest = labelled or max(facts.backups, key=lambda backup: (backup.stopped_at, backup.stop_lsn))
+    history = find_path(plan.timeline, facts.inventory).history
+    for timeline, error in facts.inventory.unreadable.items():
+        if timeline < newest.timeline or history.holds_timeline(timeline):
+            continue
+        starts = [segment.start_lsn for segment in facts.inventory.segments if segment.timeline == timeline]
+        if starts and (isinstance(request.target, LatestTarget) or plan.end_lsn > min(starts)):
+            raise type(error)(
+                f"{request.target} may lie on timeline {timeline}, and nobody knows where that begins: {error}",
+                hint=f"To go on without it, say so: --timeline {plan.timeline}.",
+            ) from error
+
+
 def _plan_on(facts: RestoreFacts, request: RestoreRequest, *, timeline: int) -> RestorePlan:
     path = find_path(timeline, facts.inventory)
     labelled = _labelled(facts, request.backup_label)
@@ -156,7 +192,10 @@ def _assemble(facts: RestoreFacts, request: RestoreRequest, *, candidate: Candid
     backup, path, wal = candidate.backup, candidate.path, candidate.wal
     inventory = facts.inventory
     # One segment more than the end: the record there may go on in the next, and PostgreSQL reads ahead.
-    segments = wal.segments[: wal.index(stop.before or stop.at_least) + 2]
+    # Up to the end of the record that recovery stops at, which may be segments behind its start; and none more, since
+    # PostgreSQL reads ahead, and must not stumble over what it does not need.
+    segments = wal.segments[: wal.index(_reads_to(candidate, stop) + -1) + 1]
+    furthest_lsn, furthest_notes = _furthest(candidate)
     readings = _other_readings(request.target, backup)
     return RestorePlan(
         backup_label=backup.label,
@@ -176,13 +215,19 @@ def _assemble(facts: RestoreFacts, request: RestoreRequest, *, candidate: Candid
             for timeline in sorted(inventory.histories)
             if timeline > path.timeline or path.history.holds_timeline(timeline)
         ),
+        taken=tuple(timeline for timeline in sorted(inventory.unreadable) if timeline > path.timeline),
         stop=stop,
-        furthest_lsn=wal.end_of_records() or backup.stop_lsn,
+        furthest_lsn=furthest_lsn,
         wal_end_lsn=wal.coverage.end_lsn,
         fetch_bytes=backup.stored_bytes + len(segments) * inventory.segment_size,
-        disk_bytes=backup.total_bytes + _required_bytes(backup, inventory),
+        disk_bytes=_disk_bytes(backup, len(segments), inventory, max_wal_bytes=request.max_wal_bytes),
         other_readings=readings,
-        notes=(*stop.notes, *_reading_notes(request.target, readings), *_timeline_notes(inventory, path)),
+        notes=(
+            *stop.notes,
+            *furthest_notes,
+            *_reading_notes(request.target, readings),
+            *_timeline_notes(inventory, path),
+        ),
     )
 
 
@@ -220,10 +265,34 @@ def _labelled(facts: RestoreFacts, label: str | None) -> Backup | None:
     raise TargetInvalid(f"there is no backup {label!r}", hint="pgvault list shows them.")
 
 
-def _required_bytes(backup: Backup, inventory: Inventory) -> int:
-    """Bytes of the WAL from start to stop, which lies in pg_wal of the restored directory."""
-    needed = segments_between(backup.timeline, backup.start_lsn, backup.stop_lsn, inventory.segment_size)
-    return sum(segment.size for segment in needed)
+def _reads_to(candidate: Candidate, stop: Stop) -> Lsn:
+    """Where the WAL that recovery has to read ends, or little behind that."""
+    if stop.reads_to is not None:
+        return stop.reads_to
+    found = candidate.wal.record_at(stop.before or stop.at_least)
+    return candidate.wal.coverage.end_lsn if found is None else found[1]
+
+
+def _furthest(candidate: Candidate) -> tuple[Lsn | None, tuple[str, ...]]:
+    """Where the last covered record starts; it is only told, so the target does not fail with it."""
+    try:
+        return candidate.wal.end_of_records() or candidate.backup.stop_lsn, ()
+    except (ObjectCorrupt, ObjectMissing) as error:
+        return None, (f"how far the WAL reaches is not known: {error}",)
+
+
+def _disk_bytes(backup: Backup, segment_count: int, inventory: Inventory, *, max_wal_bytes: int) -> int:
+    """Bytes that the restored server takes until it is promoted.
+
+    WAL from the backup's start to its stop is put into pg_wal at once. What is fetched behind it stays until a
+    restartpoint: at most about twice max_wal_size, where the source made checkpoints as often as that. By how much
+    replay makes relations grow nobody knows; hardly by more than there is WAL, and mostly by little of the cluster.
+    """
+    size = inventory.segment_size
+    own = sum(each.size for each in segments_between(backup.timeline, backup.start_lsn, backup.stop_lsn, size))
+    replayed = max(0, segment_count * size - own)
+    growth = min(replayed, max(GIB, backup.total_bytes // 5))
+    return backup.total_bytes + own + min(replayed, 2 * max_wal_bytes) + growth
 
 
 def _other_readings(target: Target, backup: Backup) -> tuple[Reading, ...]:

@@ -56,6 +56,7 @@ class Stop:
     settings: Mapping[str, str]  # recovery_target_<kind> and recovery_target_inclusive
     at_least: Lsn  # replay passes this: the start of a record that is replayed, or the backup's stop
     before: Lsn | None = None  # the record that starts here is not replayed; None where that is not known
+    reads_to: Lsn | None = None  # where the last record to read ends, or little behind; None: that is not known yet
     last_commit: Transaction | None = None  # the last one replayed, where known
     next: Transaction | None = None  # the commit or abort at `before`, where there is one
     notes: tuple[str, ...] = ()
@@ -131,13 +132,15 @@ def _at_lsn(candidate: Candidate, target: LsnTarget, *, is_inclusive: bool) -> S
     if target.lsn < backup.stop_lsn:
         return None
     require_whole(candidate)
-    ends = (wal.last_record(index) for index in range(wal.index(target.lsn), len(wal.segments)))
-    if not any(end is not None and end >= target.lsn for end in ends):
+    found = wal.record_at(target.lsn)
+    if found is None:
         raise _beyond(candidate, f"LSN {target.lsn}", None)
-    return Stop(
-        _settings("lsn", str(target.lsn), is_inclusive=is_inclusive),
-        at_least=target.lsn if is_inclusive else backup.stop_lsn,
-    )
+    # PostgreSQL reads that record whole before it stops, on either side of it.
+    start, end = found
+    settings = _settings("lsn", str(target.lsn), is_inclusive=is_inclusive)
+    if is_inclusive:
+        return Stop(settings, at_least=start, reads_to=end)
+    return Stop(settings, at_least=backup.stop_lsn, before=start, reads_to=end)
 
 
 def _at_xid(candidate: Candidate, target: XidTarget, *, is_inclusive: bool) -> Stop | None:
@@ -172,13 +175,15 @@ def _at_end(candidate: Candidate) -> Stop:
     last_commit = next(
         (record for record in candidate.wal.transactions_before(len(candidate.wal.segments)) if record.is_commit), None
     )
-    return Stop(_settings("lsn", str(last)), at_least=last, last_commit=last_commit)
+    reads_to = candidate.wal.coverage.end_lsn  # it may be longer than a segment
+    return Stop(_settings("lsn", str(last)), at_least=last, reads_to=reads_to, last_commit=last_commit)
 
 
 def _at_backup(candidate: Candidate, *, last_commit: Transaction | None = None, notes: tuple[str, ...] = ()) -> Stop:
     return Stop(
         {"recovery_target": "immediate", "recovery_target_inclusive": "on"},
         at_least=candidate.backup.stop_lsn,
+        reads_to=candidate.backup.stop_lsn,
         last_commit=last_commit,
         notes=notes,
     )

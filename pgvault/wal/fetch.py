@@ -1,6 +1,7 @@
 """Deliver one WAL file to a recovering server: what restore_command calls.
 
     listed by the plan     → read whole, checked, fsync, rename; or an error. Never "absent"
+    taken, says the plan   → a stand-in for a history that is damaged in the archive
     not listed             → ABSENT, and nobody is asked
     no plan (a follower)   → the repository is asked; ABSENT only when it confirms that
 
@@ -72,6 +73,10 @@ class Budget:
 # A standby can not be promoted while its restore_command runs, and asks again by itself after a failure.
 LIVE_BUDGET = Budget(seconds=10.0, longest_wait_seconds=2.0)
 
+# A promotion asks for histories until one is absent, opens what it gets and reads nothing. Whoever does read this, told
+# to follow that timeline, stops at a syntax error.
+STAND_IN = b"pgvault: this history is damaged in the archive; its timeline number is taken\n"
+
 OpenRepository = Callable[[], tuple[Repository, str]]  # with the cluster's name; opening it is part of an attempt
 
 
@@ -89,6 +94,9 @@ def fetch_wal(
     """
     if not plan.lists(name):
         return FetchOutcome.ABSENT
+    if name in plan.taken:
+        place(STAND_IN, destination)
+        return FetchOutcome.DELIVERED
 
     def attempt() -> bytes:
         return read_checked(

@@ -2,12 +2,13 @@
 
     {"pgvault_fetch_plan": 1, "restore_id", "cluster", "system_identifier": "7…", "segment_size": bytes,
      "segments": [["000000010000000000000002", "00000001000000000000002F"], …],        first and last of each range
-     "histories": ["00000002.history", …], "source": {…}}
+     "histories": ["00000002.history", …], "taken": ["00000003.history", …], "source": {…}}
 
 What is listed exists and must be delivered; what is not listed is absent, and that is answered without asking
 anybody: so a restore finds its end even where nothing can be reached any more. Histories are all that the
 archive holds, also of timelines that the restore does not follow: the server looks for the highest to choose its
-new timeline's number. `source` says how to open the repository (cli/opening.py) and holds no secret.
+new timeline's number. Those that the archive holds damaged are `taken`: a stand-in is delivered, whose presence keeps
+the number from being used twice. `source` says how to open the repository (cli/opening.py) and holds no secret.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class FetchPlan:
     segments: tuple[SegmentRange, ...]
     histories: tuple[str, ...]  # names of every history file in the archive
     source: Mapping[str, Any]  # how to open the repository; opaque here
+    taken: tuple[str, ...] = ()  # names of history files that are there and can not be read
 
     def lists(self, name: str) -> bool:
         """Tell whether the plan promises the file `name`. Raises UsageError for what is no WAL file's name."""
@@ -45,7 +47,7 @@ class FetchPlan:
         if isinstance(file, SegmentFile):
             segment = file.segment(self.segment_size)
             return any(segment in each for each in self.segments)
-        return isinstance(file, TimelineHistoryFile) and name in self.histories
+        return isinstance(file, TimelineHistoryFile) and (name in self.histories or name in self.taken)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -57,6 +59,7 @@ class FetchPlan:
             "segment_size": self.segment_size,
             "segments": [[each.first.name, each.last.name] for each in self.segments],
             "histories": list(self.histories),
+            "taken": list(self.taken),
             "source": dict(self.source),
         }
 
@@ -78,6 +81,7 @@ class FetchPlan:
             segments=tuple(ranges),
             histories=tuple(str(name) for name in document["histories"]),
             source=dict(document["source"]),
+            taken=tuple(str(name) for name in document.get("taken", ())),
         )
 
     def save(self, path: Path) -> None:

@@ -71,3 +71,16 @@ def test_history_that_is_none_is_corrupt(repository: Repository, content: bytes)
 
     with pytest.raises(ObjectCorrupt):
         read_inventory(repository, "main", SYSTEM, segment_size=16 * MIB)
+
+
+def test_a_damaged_history_is_passed_over_where_that_is_asked_for(repository: Repository) -> None:
+    """It is told, and its timeline is still known to be taken; the others are read."""
+    push(repository, "00000002.history", b"no history\n")
+    push(repository, "00000003.history", b"1\t1/28\tx\n")
+    told: list[str] = []
+
+    inventory = read_inventory(
+        repository, "main", SYSTEM, segment_size=16 * MIB, passed_over=lambda name, _: told.append(name)
+    )
+
+    assert (list(inventory.histories), list(inventory.unreadable), told) == ([3], [2], ["00000002.history"])

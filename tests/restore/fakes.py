@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from pgvault.errors import ObjectCorrupt, PgvaultError
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.walname import WalSegment
@@ -63,6 +64,7 @@ class FakeInventory:
     histories: Mapping[int, TimelineHistory]
     segment_size: int = SIZE
     system_identifier: int = SYSTEM
+    unreadable: Mapping[int, PgvaultError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,11 @@ class Archive:
     backups: list[FakeBackup] = field(default_factory=list)
     watermarks: list[FakeWatermark] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
+    unreadable: dict[int, PgvaultError] = field(default_factory=dict)
+    damaged: set[WalSegment] = field(default_factory=set)
+    starts: list[Lsn] | None = (
+        None  # of all records, where a test says; None: the known ones and one at the end of every segment
+    )
 
     def add_segment(self, timeline: int, *numbers: int) -> None:
         self.segments |= {WalSegment(timeline, number, SIZE) for number in numbers}
@@ -100,7 +107,7 @@ class Archive:
 
     @property
     def facts(self) -> RestoreFacts:
-        inventory = FakeInventory(frozenset(self.segments), self.histories)
+        inventory = FakeInventory(frozenset(self.segments), self.histories, unreadable=self.unreadable)
         return RestoreFacts(self.backups, inventory, self.watermarks, self)
 
     def transactions_in_order(self) -> Sequence[Transaction]:
@@ -110,6 +117,7 @@ class Archive:
 
     def transactions(self, segment: WalSegment, following: WalSegment | None) -> Sequence[Transaction]:
         self.reads.append(segment.name)
+        self._open(segment)
         return self._of(segment)
 
     def restore_points(self, segment: WalSegment, following: WalSegment | None) -> Sequence[RestorePoint]:
@@ -118,7 +126,21 @@ class Archive:
 
     def last_record(self, segments: Sequence[WalSegment]) -> Lsn | None:
         """Every segment ends with some record that is no transaction's."""
+        self._open(segments[0])
         return segments[0].end_lsn + -32
+
+    def first_record(self, segments: Sequence[WalSegment], lsn: Lsn) -> tuple[Lsn, Lsn] | None:
+        self._open(segments[0])
+        starts = self.starts
+        if starts is None:
+            known = [record.lsn for record in self.all] + [point.lsn for point in self.points]
+            starts = sorted([*known, *(segment.end_lsn + -32 for segment in segments)])
+        found = [start for start in starts if lsn <= start < segments[-1].end_lsn]
+        return (found[0], (found[1:] or [segments[-1].end_lsn])[0]) if found else None
+
+    def _open(self, segment: WalSegment) -> None:
+        if segment in self.damaged:
+            raise ObjectCorrupt(f"WAL segment {segment.name!r} is damaged")
 
     def _of(self, segment: WalSegment) -> list[Record]:
         # A segment in which a timeline begins holds a copy of what its parent wrote before.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.errors import DirectoryNotEmpty, DiskFull, Refused
-from pgvault.restore.place import make_directory, require_apart, require_free_place, require_room
+from pgvault.restore.place import Reserve, make_directory, require_apart, require_free_place, require_room
 
 
 @pytest.mark.parametrize("name", ["new", "deep/er/new", "empty"])
@@ -74,3 +74,16 @@ def test_room_is_added_up_per_file_system(tmp_path: Path) -> None:
 
     with pytest.raises(DiskFull):
         require_room({tmp_path / "a": free * 2 // 3, tmp_path / "b" / "c": free * 2 // 3})
+
+
+def test_a_reserve_stays_free(tmp_path: Path) -> None:
+    """The larger of a number of bytes and a share of the whole."""
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    free_share = usage.free / usage.total
+
+    require_room({tmp_path / "a": 1000}, reserve=Reserve(1000, free_share / 2))
+    for reserve in (Reserve(0, free_share * 1.1), Reserve(usage.free)):
+        with pytest.raises(DiskFull, match="must stay free"):
+            require_room({tmp_path / "a": 1000}, reserve=reserve)

@@ -102,6 +102,16 @@ def test_what_lies_beyond_the_plan_is_absent_and_nobody_is_asked(plan: FetchPlan
     assert list(pg_wal.iterdir()) == []
 
 
+def test_a_history_that_is_taken_is_stood_in_for(plan: FetchPlan, pg_wal: Path) -> None:
+    """It is there, so that a promotion passes its number; what it holds is no history, for whoever reads it."""
+    taken = replace(plan, taken=("00000003.history",))
+
+    assert fetch_wal(nobody, taken, "00000003.history", pg_wal / "RECOVERYHISTORY") is FetchOutcome.DELIVERED
+
+    with pytest.raises(ObjectCorrupt):
+        TimelineHistory.parse((pg_wal / "RECOVERYHISTORY").read_bytes(), 3)
+
+
 def test_a_wal_file_that_appeared_later_is_absent_all_the_same(full: Archive, plan: FetchPlan, pg_wal: Path) -> None:
     """The plan fixes the end, whatever is archived meanwhile."""
     segment = small(8)

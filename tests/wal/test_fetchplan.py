@@ -23,6 +23,7 @@ PLAN = FetchPlan(
     segments=(SegmentRange(small(5), small(7)), SegmentRange(small(7, 10), small(9, 10))),
     histories=("0000000A.history",),
     source={"url": "s3://bucket/prefix", "key": "file:/etc/pgvault/key"},
+    taken=("0000000B.history",),
 )
 
 
@@ -47,6 +48,7 @@ def test_a_saved_plan_loads_as_it_was(tmp_path: Path) -> None:
         ("0000000A0000000000000008", True),
         ("000000100000000000000008", False),
         ("0000000A.history", True),
+        ("0000000B.history", True),
         ("00000010.history", False),
         ("000000010000000000000005.partial", False),
         ("000000010000000000000005.00000028.backup", False),
