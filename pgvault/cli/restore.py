@@ -22,7 +22,8 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
-from pgvault.errors import Refused
+from pgvault.cli.signals import leaving_in_order
+from pgvault.errors import PgvaultError, Refused
 from pgvault.instants import SystemClock, iso
 from pgvault.restore.adopt import Adopted
 from pgvault.restore.adopt import adopt as adopt_directory
@@ -35,6 +36,10 @@ from pgvault.restore.tablespaces import parse_mapping
 from pgvault.restore.target import Action, TargetOptions, TargetWords, TimeTarget, parse_target, parse_timeline_option
 
 INCLUSIVE = "recovery_target_inclusive"
+SUBSCRIPTIONS_NOTE = (
+    "note: its enabled subscriptions, if any, log in to their publishers once it is promoted; "
+    'to prevent that, start it with -o "-c max_logical_replication_workers=0"'
+)
 DirectoryArgument = Annotated[
     Path | None, typer.Argument(help="Where to; absent or empty. Without it: a fresh one named after the moment.")
 ]
@@ -189,7 +194,7 @@ def adopted_document(adopted: Adopted) -> dict[str, Any]:
 def _carry_out(
     opened: OpenedCluster, order: RestoreOrder, *, jobs: int | None, confirm: Callable[[Prepared], None]
 ) -> Restored:
-    with render.showing_progress() as progress:
+    with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
         effort = Effort(jobs or opened.config.jobs, progress)
         return restore_cluster(opened.repository, order, effort=effort, clock=SystemClock(), confirm=confirm)
 
@@ -266,6 +271,7 @@ def _restored_lines(restored: Restored) -> list[str]:
     lines.append(f"start it: {_start_line(restored)}")
     if restored.adopted is not None:
         return [*lines, *_adopted_lines(restored.prepared.manifest.cluster, restored.adopted)]
+    lines.append(SUBSCRIPTIONS_NOTE)
     return [*lines, f"It does not archive. If it goes on as the cluster: pgvault adopt {restored.directory}"]
 
 

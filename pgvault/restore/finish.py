@@ -42,6 +42,12 @@ PRIVATE_SETTINGS = {
     "logging_collector": "off",
     "recovery_init_sync_method": "syncfs",  # file by file we have done it already
     "ssl": "off",  # its certificates belong to the old host
+    # A restored subscriber would log in to the publisher of the one in production, and take its slot.
+    "max_logical_replication_workers": "0",
+    # Workers of libraries (jobs, foreign replication) would begin to act once it is promoted. WAL of a custom resource
+    # manager is not replayed without its library: PostgreSQL says so then, and the operator starts the server himself.
+    "shared_preload_libraries": "",
+    "session_preload_libraries": "",
 }
 REPLAY_LIMIT = timedelta(days=7)  # somebody who has so much WAL will rather start the server himself
 STOP_SECONDS = 3600.0  # the shutdown checkpoint of a large cache on a slow disk

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from pgvault.errors import PgvaultError
+from pgvault.postgres.instance import postmaster_pid
+from pgvault.process import start
+from pgvault.restore.target import LatestTarget
+from tests.archive import pgvault, program
+from tests.cluster.drills import processes
+from tests.cluster.vaults import Vault, make_vault
+from tests.servers import NEWEST, ServerFactory
+from tests.wal.servers import wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(not NEWEST, reason="no PostgreSQL is installed")]
+
+
+@pytest.fixture
+def vault(server: ServerFactory, tmp_path: Path) -> Vault:
+    return make_vault(server, NEWEST, tmp_path)
+
+
+def test_a_restored_subscriber_does_not_log_in_to_the_publisher(vault: Vault) -> None:
+    """It would take the slot of the one in production, and what that one has not received yet."""
+    publisher = vault.factory.directory()
+    vault.server.sql(
+        f"CREATE SUBSCRIPTION orders CONNECTION 'host={publisher} user=app' PUBLICATION orders WITH (connect = false)"
+    )
+    vault.server.sql("ALTER SUBSCRIPTION orders ENABLE")
+    vault.backup()
+    vault.server.stop()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(publisher / ".s.PGSQL.5432"))
+        listener.listen()
+        listener.settimeout(0)
+
+        vault.finished(LatestTarget())
+
+        with pytest.raises(BlockingIOError):  # nobody is waiting
+            listener.accept()
+
+
+def test_libraries_of_the_cluster_are_not_loaded(vault: Vault) -> None:
+    """Their workers would begin to work on the restored copy, and a library may be missing on this machine."""
+    vault.server.sql("ALTER SYSTEM SET shared_preload_libraries = 'no_such_library'")
+    vault.backup()
+
+    restored = vault.finished(LatestTarget())
+
+    assert restored.finished is not None
+    assert "shared_preload_libraries = 'no_such_library'" in (restored.directory / "postgresql.auto.conf").read_text()
+
+
+def test_who_starts_it_is_told_of_subscriptions(vault: Vault) -> None:
+    """Before he does, and how to start it without."""
+    vault.backup()
+    configured: list[str | Path] = ["--config", vault.archive.config, "restore", "--to", "latest"]
+
+    told = pgvault(*configured, vault.directory / "one")
+    document = pgvault(*configured, vault.directory / "two", "--json")
+
+    assert told.status == 0, told.errors
+    assert "-c max_logical_replication_workers=0" in told.output
+    assert json.loads(document.output)["directory"] == str(vault.directory / "two")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_restore_that_is_told_to_end_takes_its_server_along(vault: Vault, number: signal.Signals) -> None:
+    """Nobody else would ever stop it."""
+    vault.backup()
+    for row in range(8):
+        vault.insert(row)
+        vault.archive_all()
+    data, log = vault.directory / "data", vault.directory / "log"
+    words = ["--config", str(vault.archive.config), "restore", "--to", "latest", "--finish", str(data)]
+    child = start([*program(), *words], env={"PATH": os.environ["PATH"]}, log=log)
+    try:
+        wait_until(lambda: postmaster_pid(data) is not None)
+
+        child.signal(number)
+        status = child.wait(60)
+
+        assert status == PgvaultError.exit_code
+        assert [words for _, words, cwd in processes() if cwd == str(data)] == []
+        assert "Traceback" not in log.read_text()
+    finally:
+        if (left := postmaster_pid(data)) is not None:
+            os.kill(left, signal.SIGQUIT)
