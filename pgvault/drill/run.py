@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,7 +28,15 @@ from pgvault.config import CheckConfig, Objectives
 from pgvault.drill.checks import CheckResult, finding, run_check
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.rpo import FailureMoment, measure_rpo
-from pgvault.drill.scratch import SETTINGS, Scratch, find_place, make_instance, make_scratch, remove_scratch
+from pgvault.drill.scratch import (
+    Scratch,
+    find_place,
+    make_instance,
+    make_scratch,
+    max_wal_bytes,
+    remove_scratch,
+    server_settings,
+)
 from pgvault.drill.walservice import WalService
 from pgvault.errors import (
     DiskFull,
@@ -63,6 +71,7 @@ from pgvault.restore.gather import Gathered, gathering
 from pgvault.restore.guard import restore_command
 from pgvault.restore.idleness import proven_until
 from pgvault.restore.path import find_path
+from pgvault.restore.place import Reserve
 from pgvault.restore.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.restore.reached import Reached, read_reached, require_reached
 from pgvault.restore.settings import render_auto_conf
@@ -75,6 +84,7 @@ logger = logging.getLogger(__name__)
 NOT_RUN = (DrillNotRun, DiskFull, KeyUnusable, ProgramMissing, ServerUnfit, StoreDenied, StoreUnreachable, WrongKey)
 AMCHECK_SECONDS = 4 * 3600
 END_SECONDS = 30.0  # for a server that is told to stop at once
+RESERVE = Reserve(1 << 30, 0.05)  # production may write to the same file system
 FULL = "No space left on device"
 
 # Of sessions in the scratch. What ALTER DATABASE or ALTER ROLE set would win over the server's command line.
@@ -164,7 +174,8 @@ class _Drill:
             self._phase("plan"),
             gathering(self._repository, self._request.cluster, label, scratch=place) as gathered,
         ):
-            plan = plan_restore(gathered.facts, self._request.restore)
+            wal_bytes = max_wal_bytes(gathered.facts.inventory.segment_size)
+            plan = plan_restore(gathered.facts, replace(self._request.restore, max_wal_bytes=wal_bytes))
         manifest = gathered.manifest(plan.backup_label)
         self._report.backup, self._report.timeline = plan.backup_label, plan.timeline
         self._report.notes += [*gathered.notes, *plan.notes]
@@ -207,7 +218,7 @@ class _Drill:
             self._run_checks(dsn, databases)
 
     def _restore_files(self, scratch: Scratch, manifest: Manifest, plan: RestorePlan) -> FetchPlan:
-        site = Site(scratch.data, {oid: scratch.tablespaces / str(oid) for oid in _outside(manifest)})
+        site = Site(scratch.data, {oid: scratch.tablespaces / str(oid) for oid in _outside(manifest)}, reserve=RESERVE)
         check_site(self._repository, manifest, plan, site, forbidden={})
         effort = Effort(self._request.jobs, self._progress, is_durable=False)
         how = (Fetching(("/nonexistent",), {}), effort)
@@ -229,7 +240,7 @@ class _Drill:
         minima = standby_minima(planned.manifest)
         replace_auto_conf(scratch.data, render_auto_conf(b"", settings, at_least=minima))
         try:
-            instance.start(SETTINGS)
+            instance.start(server_settings(planned.manifest.wal_segment_size))
             instance.wait_ready(self._request.timeout.total_seconds())
         except RecoveryFailed as error:
             if service.failure is not None:

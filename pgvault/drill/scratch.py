@@ -52,7 +52,6 @@ SETTINGS: Mapping[str, str] = {
     "session_preload_libraries": "",
     "local_preload_libraries": "",
     "max_logical_replication_workers": "0",
-    "max_wal_size": "4GB",
     "shared_buffers": "64MB",
     "hot_standby": "off",  # nobody asks before recovery is over, and recovery need not wait for settings
     "fsync": "off",  # thrown away after the checks; a crash of this host makes it "could not run"
@@ -61,6 +60,7 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
     "ssl": "off",  # its certificates belong to another host
 }
+MAX_WAL_BYTES = 256 << 20  # the drill runs beside production: what is replayed is soon removed
 END_SECONDS = 20.0  # for the server of a dead drill to go
 
 
@@ -161,6 +161,18 @@ def make_scratch(place: Path) -> Scratch:
             hint="Set drill.scratch to another place.",
         ) from error
     return scratch
+
+
+def max_wal_bytes(segment_size: int) -> int:
+    """Return max_wal_size of the scratch server; PostgreSQL wants room for two segments at least."""
+    return max(MAX_WAL_BYTES, 4 * segment_size)
+
+
+def server_settings(segment_size: int) -> dict[str, str]:
+    """Return the settings of the scratch server."""
+    min_wal_mib = max(32, 2 * segment_size >> 20)
+    wal = {"max_wal_size": f"{max_wal_bytes(segment_size) >> 20}MB", "min_wal_size": f"{min_wal_mib}MB"}
+    return {**SETTINGS, **wal}
 
 
 def make_instance(scratch: Scratch, programs: Programs) -> Instance:

@@ -14,8 +14,10 @@ from pgvault.drill.report import DrillReport
 from pgvault.drill.rpo import FailureMoment
 from pgvault.restore.plan import RestoreRequest
 from pgvault.restore.target import TimeTarget
-from tests.cluster.drills import Stage, digest, make_stage, make_told_stage, write_orders
+from tests.archive import make_archive
+from tests.cluster.drills import Stage, digest, load_shop, make_stage, make_told_stage, write_orders
 from tests.servers import NEWEST, ServerFactory
+from tests.wal.servers import archiving
 
 pytestmark = pytest.mark.cluster
 
@@ -186,6 +188,20 @@ def test_an_idle_server(server: ServerFactory, tmp_path: Path) -> None:
     assert latest.rpo.seconds < 60
     at_proven = stage.drill(restore=target(latest.rpo.proven_until))
     assert at_proven.passed, at_proven.reason
+
+
+def test_large_segments(server: ServerFactory, tmp_path: Path) -> None:
+    """A server with segments of 64 MiB does not start on the limits that it takes by itself."""
+    archive = make_archive(tmp_path)
+    stage = Stage(archiving(server, NEWEST, archive, wal_segsize_mib=64), archive, server.directory())
+    load_shop(stage.server.dsn)
+    stage.backup()
+    write_orders(stage.server.dsn)
+    stage.archive_all()
+
+    report = stage.drill()
+
+    assert report.passed, report.reason
 
 
 def test_rpo_is_never_less_than_what_is_lost(server: ServerFactory, tmp_path: Path) -> None:

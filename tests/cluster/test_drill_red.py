@@ -246,21 +246,25 @@ def small(good: Stage, server: ServerFactory, request: pytest.FixtureRequest) ->
         run(["umount", place], timeout=10)
 
 
-@pytest.mark.parametrize("small", [20], indirect=True)
+@pytest.mark.parametrize("small", [20, 1024], indirect=True)
 def test_a_disk_that_is_too_small_is_told_first(good: Stage, small: Path) -> None:
-    """Before a byte of the backup is fetched."""
+    """Before a byte of the backup is fetched; so is one that would be filled, since production may write to it."""
     report = good.drill(scratch=small)
 
     assert not report.could_run
     assert "the restore takes" in report.reason
+    assert "must stay free" in report.reason
+    with pytest.raises(DrillNotRun):
+        require_passed(report)
     assert "replay" not in report.phases
 
 
-@pytest.mark.parametrize("small", [130], indirect=True)
+@pytest.mark.parametrize("small", [1024 + 130], indirect=True)
 def test_a_disk_that_gets_full_says_nothing_about_the_backup(good: Stage, small: Path) -> None:
     """A query that needs more room than there is: could not run, not failed."""
     greedy = CheckConfig(
-        name="greedy", query="SELECT count(*) FROM (SELECT generate_series(1, 9000000) i ORDER BY i DESC) s"
+        name="greedy",
+        query="SELECT count(t) FROM (SELECT i, repeat('x', 2000) t FROM generate_series(1, 999999) i ORDER BY i) s",
     )
 
     report = good.drill(scratch=small, checks=(greedy,))

@@ -17,7 +17,9 @@ from pgvault.drill.scratch import (
     find_place,
     make_instance,
     make_scratch,
+    max_wal_bytes,
     remove_scratch,
+    server_settings,
 )
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import ServerState, init_cluster
@@ -276,3 +278,14 @@ def test_programs_do_not_inherit_the_lock(place: Path) -> None:
     assert held(scratch)
     assert not os.get_inheritable(scratch.lock)
     remove_scratch(scratch)
+
+
+@pytest.mark.parametrize(
+    ("segment_mib", "max_mib", "min_mib"), [(1, 256, 32), (16, 256, 32), (64, 256, 128), (1024, 4096, 2048)]
+)
+def test_little_wal_is_kept_whatever_the_size_of_segments(segment_mib: int, max_mib: int, min_mib: int) -> None:
+    """PostgreSQL starts with neither limit below two segments."""
+    settings = server_settings(segment_mib << 20)
+
+    assert (settings["max_wal_size"], settings["min_wal_size"]) == (f"{max_mib}MB", f"{min_mib}MB")
+    assert max_wal_bytes(segment_mib << 20) == max_mib << 20
