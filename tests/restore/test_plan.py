@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from pgvault.errors import ObjectCorrupt, OtherCluster, TargetInvalid, TargetTooEarly, TargetTooLate, WalGap
+from pgvault.errors import OtherCluster, TargetInvalid, TargetTooEarly, TargetTooLate, WalGap
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.restore.facts import RestorePoint
-from pgvault.restore.plan import GIB, Reading, RestorePlan, RestoreRequest, plan_restore
+from pgvault.restore.plan import Reading
 from pgvault.restore.target import (
     Action,
     ImmediateTarget,
@@ -17,35 +17,17 @@ from pgvault.restore.target import (
     LsnTarget,
     NameTarget,
     Target,
-    TargetOptions,
     TimeTarget,
     XidTarget,
 )
-from tests.restore.fakes import SIZE, Archive, FakeBackup, FakeWatermark, Record, lsn_in, minute
-
-
-def commit_in(number: int, *, at: float | None = None, offset: int = 5000, timeline: int = 1) -> Record:
-    return Record(lsn_in(number, offset), 700 + number, minute(number if at is None else at), timeline=timeline)
+from tests.restore.fakes import SIZE, Archive, FakeWatermark, lsn_in, minute
+from tests.restore.planning import commit_in, make_archive, plan, promoted, time
 
 
 @pytest.fixture
 def archive() -> Archive:
     """Segments 2 to 9, a commit in each at the minute of its number, backups in 2 and 6."""
-    made = Archive()
-    made.add_segment(1, *range(2, 10))
-    made.add(*(commit_in(number) for number in range(2, 10)))
-    made.backups.append(FakeBackup("early", lsn_in(2, 40), lsn_in(2, 400), minute(1.9)))
-    made.backups.append(FakeBackup("late", lsn_in(6, 40), lsn_in(6, 400), minute(5.9)))
-    return made
-
-
-def time(minutes: float) -> TimeTarget:
-    return TimeTarget(minute(minutes), "as written", None)
-
-
-def plan(archive: Archive, target: Target, *, label: str | None = None, **options: object) -> RestorePlan:
-    request = RestoreRequest(target, TargetOptions(**options), label)  # type: ignore[arg-type]
-    return plan_restore(archive.facts, request)
+    return make_archive()
 
 
 def test_a_time_with_a_later_commit_is_left_to_postgresql(archive: Archive) -> None:
@@ -316,15 +298,6 @@ def test_a_named_backup_is_taken_or_refused(archive: Archive) -> None:
         plan(archive, time(7.5), label="never")
 
 
-def promoted(archive: Archive, *, at: Lsn) -> Archive:
-    """The server failed over at `at`; from there on everything is on timeline 2, a minute later."""
-    first = at.value // SIZE
-    archive.add_segment(2, *range(first, 12))
-    archive.add(*(commit_in(number, at=number + 0.5, offset=9000, timeline=2) for number in range(first, 12)))
-    archive.add_history(2, (1, at))
-    return archive
-
-
 def test_a_time_behind_a_failover_is_reached_across_it(archive: Archive) -> None:
     """From a backup on the old timeline, the segment of the switch taken from the new one."""
     made = plan(promoted(archive, at=lsn_in(9, 7000)), time(10))
@@ -392,88 +365,3 @@ def test_backups_and_wal_of_different_systems_do_not_mix(archive: Archive) -> No
 
     with pytest.raises(OtherCluster, match="is of system 7"):
         plan(archive, LatestTarget())
-
-
-@pytest.mark.parametrize("is_inclusive", [True, False])
-def test_wal_is_fetched_up_to_the_record_that_an_lsn_stops_at(archive: Archive, is_inclusive: bool) -> None:
-    """PostgreSQL reads the first record at or behind it whole; on either side it may be longer than segments."""
-    archive.starts = [lsn_in(6, 400), lsn_in(7, 90), lsn_in(9, 64)]
-
-    inside, at = (plan(archive, LsnTarget(lsn), is_inclusive=is_inclusive) for lsn in (lsn_in(6, 900), lsn_in(7, 90)))
-
-    for made in (inside, at):
-        assert made.backup_label == "late"
-        assert made.segments[0].last.number == 9
-        assert made.end_lsn == lsn_in(7, 90)
-    with pytest.raises(TargetTooLate):
-        plan(archive, LsnTarget(lsn_in(9, 65)), is_inclusive=is_inclusive)
-    archive.starts.append(lsn_in(9, 200))
-    assert plan(archive, LsnTarget(lsn_in(9, 65)), is_inclusive=is_inclusive).end_lsn == lsn_in(9, 200)
-
-
-def test_a_damaged_segment_behind_the_target_does_not_matter(archive: Archive) -> None:
-    """It only hides how far one could go; a target in it or behind it fails with what is wrong."""
-    for number in (9, 8):
-        archive.damaged.add(WalSegment(1, number, SIZE))
-        for target in (ImmediateTarget(), time(6.5), LsnTarget(lsn_in(6, 500))):
-            made = plan(archive, target)
-            assert made.furthest_lsn is None
-            assert made.notes == (
-                "how far the WAL reaches is not known: WAL segment '000000010000000000000009' is damaged",
-            )
-    for beyond in (time(8.5), LatestTarget()):
-        with pytest.raises(ObjectCorrupt):
-            plan(archive, beyond)
-
-
-def test_a_damaged_history_that_is_not_needed_does_not_matter(archive: Archive) -> None:
-    """Its number stays taken; only where the story may have gone on with it, the operator must say."""
-    promoted(archive, at=lsn_in(8, 7000))
-    archive.unreadable[2] = ObjectCorrupt("'00000002.history' is damaged")
-    del archive.histories[2]
-
-    for made in (
-        plan(archive, time(6.5)),
-        plan(archive, ImmediateTarget()),
-        plan(archive, time(8.2), timeline=1),
-        plan(archive, LatestTarget(), timeline=1),
-    ):
-        assert (made.timeline, made.histories, made.taken) == (1, (), (2,))
-    for target in (time(8.2), LatestTarget()):
-        with pytest.raises(ObjectCorrupt, match="timeline 2, and nobody knows where that begins") as caught:
-            plan(archive, target)
-        assert "--timeline 1" in str(caught.value.hint)
-    with pytest.raises(ObjectCorrupt, match=r"timeline 2 can not be followed: '00000002\.history' is damaged"):
-        plan(archive, time(9), timeline=2)
-
-
-def test_a_damaged_history_of_an_ancestor_or_a_dead_branch_does_not_matter(archive: Archive) -> None:
-    """The followed timeline's own history names its ancestors; a lower number than the newest backup's is past."""
-    promoted(archive, at=lsn_in(9, 7000))
-    archive.add_segment(3, 11, 12)
-    archive.add_history(3, (1, lsn_in(9, 7000)), (2, lsn_in(11, 7000)))
-    archive.unreadable[2] = ObjectCorrupt("'00000002.history' is damaged")
-    del archive.histories[2]
-    assert (plan(archive, LatestTarget()).timeline, plan(archive, LatestTarget()).taken) == (3, ())
-
-    archive.add_history(3, (1, lsn_in(9, 7000)))
-    archive.add_segment(3, 9, 10)
-    archive.backups.append(FakeBackup("newest", lsn_in(11, 40), lsn_in(11, 400), minute(11), timeline=3))
-    assert plan(archive, LatestTarget()).timeline == 3
-
-
-def test_room_is_counted_for_what_recovery_writes(archive: Archive) -> None:
-    """Fetched WAL stays until a restartpoint, and relations grow by replay; neither without bound."""
-    archive.add_segment(1, *range(10, 300))
-    archive.backups = [replace(archive.backups[0], total_bytes=20 * GIB)]
-
-    def wanted(target: Target, max_wal_bytes: int) -> int:
-        return plan_restore(archive.facts, RestoreRequest(target, max_wal_bytes=max_wal_bytes)).disk_bytes
-
-    own = 20 * GIB + SIZE
-    assert wanted(ImmediateTarget(), GIB) == own
-    assert wanted(time(3.5), GIB) == own + 2 * 2 * SIZE
-    assert wanted(LatestTarget(), GIB) == own + 2 * GIB + 4 * GIB
-    assert wanted(LatestTarget(), 10 * SIZE) == own + 20 * SIZE + 4 * GIB
-    archive.backups = [replace(archive.backups[0], total_bytes=0)]
-    assert wanted(LatestTarget(), 10 * SIZE) == SIZE + 20 * SIZE + GIB
