@@ -37,6 +37,7 @@ from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import SOCKET_PATH_LIMIT, Instance
 from pgvault.postgres.owner import hand_over, may_unshare
 from pgvault.postgres.programs import Programs
+from pgvault.restore.settings import wal_room
 
 logger = logging.getLogger(__name__)
 
@@ -170,9 +171,7 @@ def max_wal_bytes(segment_size: int) -> int:
 
 def server_settings(segment_size: int) -> dict[str, str]:
     """Return the settings of the scratch server."""
-    min_wal_mib = max(32, 2 * segment_size >> 20)
-    wal = {"max_wal_size": f"{max_wal_bytes(segment_size) >> 20}MB", "min_wal_size": f"{min_wal_mib}MB"}
-    return {**SETTINGS, **wal}
+    return {**SETTINGS, **wal_room(segment_size, max_bytes=MAX_WAL_BYTES)}
 
 
 def make_instance(scratch: Scratch, programs: Programs) -> Instance:

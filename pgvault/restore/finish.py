@@ -30,8 +30,9 @@ from pgvault.restore.archiving import replace_auto_conf, without_recovery
 from pgvault.restore.configfiles import CONFIG, HBA, IDENT, private_files
 from pgvault.restore.durable import write_file
 from pgvault.restore.files import AUTO_CONF
-from pgvault.restore.plan import RestorePlan
+from pgvault.restore.plan import MAX_WAL_BYTES, RestorePlan
 from pgvault.restore.reached import require_reached
+from pgvault.restore.settings import wal_room
 
 LOG_NAME = "recovery.log"
 PRIVATE_SETTINGS = {
@@ -87,7 +88,7 @@ def finish_restore(site: Site, manifest: Manifest, plan: RestorePlan, *, progres
             ident_file=private[IDENT],
         )
         try:
-            _recover(instance, plan)
+            _recover(instance, plan, segment_size=manifest.wal_segment_size)
         finally:
             instance.stop(timeout=STOP_SECONDS)
     finished = read_end(site.data)
@@ -121,8 +122,8 @@ def remove_marks(marks: Path, *also: str) -> None:
         return  # not empty: what adopting needs is there, or something of somebody else's
 
 
-def _recover(instance: Instance, plan: RestorePlan) -> None:
-    instance.start(PRIVATE_SETTINGS)
+def _recover(instance: Instance, plan: RestorePlan, *, segment_size: int) -> None:
+    instance.start(PRIVATE_SETTINGS | wal_room(segment_size, max_bytes=MAX_WAL_BYTES))
     try:
         instance.wait_ready(REPLAY_LIMIT.total_seconds())
     except RecoveryFailed as error:

@@ -58,6 +58,13 @@ ASSIGNMENT = re.compile(rf"\s*(?P<name>{NAME.pattern})(?:\s*=\s*|\s+)(?P<value>\
 NUMBER = re.compile(r"'?(\d+)'?\s*(?:#.*)?", re.ASCII)
 
 
+def wal_room(segment_size: int, *, max_bytes: int) -> dict[str, str]:
+    """Return settings that bound the WAL a recovering server keeps; it refuses less than two segments' room."""
+    max_bytes = max(max_bytes, 4 * segment_size)
+    min_mib = max(32, 2 * segment_size >> 20)
+    return {"max_wal_size": f"{max_bytes >> 20}MB", "min_wal_size": f"{min_mib}MB"}
+
+
 def render_auto_conf(original: bytes, settings: Mapping[str, str], *, at_least: Mapping[str, int]) -> bytes:
     """Return `original` with dangerous lines as comments, then the settings that quieten it, then `settings`.
 
