@@ -18,7 +18,7 @@ def pid_file(data: Path, number: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("number", [ELSEWHERE, os.getpid()])
+@pytest.mark.parametrize("number", [ELSEWHERE, os.getpid()], ids=["nobody", "somebody else"])
 def test_a_server_of_another_container_counts_as_running(tmp_path: Path, number: int) -> None:
     """Its process is not seen from here, or is somebody else's; postmaster.pid says that it may be there."""
     path = pid_file(tmp_path / "data", number)
