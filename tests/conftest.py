@@ -10,9 +10,9 @@ import pytest
 
 from tests.servers import MAJORS, ServerFactory
 
-# A shell that starts us in the background lets us ignore these, and so would every program that we start: a fetch
-# that kills itself by SIGQUIT would live on, and the test would not have tested anything.
-for number in (signal.SIGINT, signal.SIGQUIT):
+# A shell that starts us in the background, or nohup, lets us ignore these, and so would every program that we start: a
+# fetch that kills itself by SIGQUIT would live on, and the test would not have tested anything.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
 

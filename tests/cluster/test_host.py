@@ -129,4 +129,8 @@ def test_with_everything_lost_but_the_key(host: Host, server: ServerFactory) -> 
     host.user.own(one.instance.socket_dir)
     one.start()
     assert one.value("SELECT count(*) FROM orders") == orders
-    assert sorted(path.name for path in home.iterdir()) == ["escrow.txt", "restored"]
+    assert sorted(path.name for path in home.iterdir()) == [
+        "escrow.txt",
+        "restored",
+        "restored.pgvault",  # the archive settings as they were, for adopt
+    ]
