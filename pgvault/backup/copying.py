@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from awscrt.checksums import combine_crc32c, crc32c
+from awscrt.checksums import combine_crc32c
 
 from pgvault.backup.batches import Batch, expected_bytes
 from pgvault.backup.reading import BatchReader, PieceResult, ReadingRules
@@ -26,6 +26,7 @@ from pgvault.pooling import map_bounded
 from pgvault.postgres.datadir import Entry, EntryKind
 from pgvault.progress import Progress
 from pgvault.repository import layout
+from pgvault.repository.checksums import zeros_crc
 from pgvault.repository.filelist import Extent, FileKind, FileRecord
 from pgvault.repository.manifest import PageErrors
 from pgvault.repository.objects import Stored, put_frames, put_plain
@@ -35,7 +36,6 @@ PART_BYTES = 8 << 20  # of lines; a part is held whole while it is made
 MAP_BYTES = 4 << 20
 PAGE_ERRORS_KEPT = 100
 ESSENTIAL = frozenset({b"PG_VERSION", b"global/pg_control", b"global/pg_filenode.map"})
-ZEROS = bytes(1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class _Merging:
 
     def _append_zeros(self, length: int) -> None:
         self._has_hole = True  # blocks no longer stand where a map says: such a file gets none
-        crc = zeros_crc32c(length)
+        crc = zeros_crc(length)
         self._extents.append(Extent(self._length, length, None, 0, 0, crc))
         self._crc = combine_crc32c(self._crc, crc, length) if self._length else crc
         self._length += length
@@ -232,16 +232,6 @@ class _ListWriter:
         path = layout.block_map(self._cluster, self._label, len(self._maps))
         self._maps.append(put_plain(self._repository, path, Kind.MAP, plain=self._entries))
         self._entries = bytearray()
-
-
-def zeros_crc32c(length: int) -> int:
-    """Return the CRC-32C of that many zeros, which may be more than memory holds."""
-    crc = 0
-    while length:
-        taken = min(length, len(ZEROS))
-        crc = crc32c(ZEROS[:taken] if taken < len(ZEROS) else ZEROS, crc)
-        length -= taken
-    return crc
 
 
 def _text(path: bytes) -> str:

@@ -33,11 +33,11 @@ from awscrt.checksums import crc32c
 from pgvault.errors import ObjectCorrupt, PgvaultError
 from pgvault.pipeline.header import Kind
 from pgvault.progress import Progress
+from pgvault.repository.checksums import check_sum
 from pgvault.repository.filelist import Extent, FileKind, FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import read_frames
 from pgvault.repository.repository import Repository
-from pgvault.restore.checksums import check_sum
 from pgvault.restore.durable import unwritable
 
 CONTROL_FILE = b"global/pg_control"

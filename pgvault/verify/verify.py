@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from awscrt.checksums import combine_crc32c
-
 from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, StoreUnreachable, VerifyFailed, WalGap
 from pgvault.pipeline.header import Kind
 from pgvault.pooling import map_bounded
@@ -24,6 +22,7 @@ from pgvault.postgres.walname import WalSegment
 from pgvault.progress import Progress
 from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog, read_root
+from pgvault.repository.checksums import check_sum
 from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import Stored, read_frames
@@ -151,7 +150,7 @@ class Verifier:
 
     def _verify_files(self, manifest: Manifest, seen: set[int]) -> None:
         """Every pack that a list names is opened and every extent compared; notes in `seen` which were."""
-        runs = pack_runs(_checked(self._records(manifest), manifest.label))
+        runs = pack_runs(_checked(self._records(manifest)))
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="verify") as pool:
             for run, error in map_bounded(pool, lambda run: (run, self._look_into_pack(manifest, run)), runs):
                 if error is not None:
@@ -250,14 +249,10 @@ class Verifier:
         self._progress.advance(stored_bytes if advance is None else advance)
 
 
-def _checked(records: Iterator[FileRecord], label: str) -> Iterator[FileRecord]:
-    """Pass records through; the CRC of each whole file must be that of its extents joined."""
+def _checked(records: Iterator[FileRecord]) -> Iterator[FileRecord]:
+    """Pass records through, each looked at as a restore looks at it. Raises ObjectCorrupt."""
     for record in records:
-        crc = 0
-        for extent in record.extents:
-            crc = combine_crc32c(crc, extent.crc32c, extent.length) if extent.file_offset else extent.crc32c
-        if crc != record.crc32c:
-            raise ObjectCorrupt(f"file list of {label}: the CRC of {record.path!r} is not that of its extents")
+        check_sum(record)
         yield record
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing
+from pgvault.repository.checksums import zeros_crc
 from pgvault.repository.filelist import FileKind, FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
-from pgvault.restore.checksums import zeros_crc
 from pgvault.restore.durable import sync_tree
 from pgvault.restore.files import Destination, restore_files
 from tests.fakes import MemoryStore

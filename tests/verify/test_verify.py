@@ -12,8 +12,8 @@ from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.progress import NoProgress
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label, commit_manifest, read_catalog, read_root
-from pgvault.repository.filelist import read_records
-from pgvault.repository.manifest import PageErrors
+from pgvault.repository.filelist import FileRecord, read_records
+from pgvault.repository.manifest import Manifest, PageErrors
 from pgvault.repository.objects import put_plain
 from pgvault.repository.refs import decode_refs, put_refs
 from pgvault.verify.verify import Verifier
@@ -287,6 +287,27 @@ def test_bytes_that_were_not_read_at_the_source_are_found(vault: Vault, is_consi
     (extent,) = records[number].extents
     lie = replace(extent, crc32c=extent.crc32c ^ 1)
     records[number] = replace(records[number], extents=(lie,), crc32c=lie.crc32c if is_consistent else extent.crc32c)
+    list_anew(vault, manifest, records)
+
+    expected = "holds other bytes than were read at the source" if is_consistent else "is not that of its extents"
+    assert expected in said(vault)
+
+
+def test_zeros_with_the_checksum_of_something_else_are_found(vault: Vault) -> None:
+    """Zeros lie in no pack, so only their own CRC can tell; a restore would refuse them."""
+    manifest = read_root(vault.repository, "main", FIRST)
+    assert manifest is not None
+    records = list(read_records(vault.repository, manifest))
+    (number,) = [n for n, record in enumerate(records) if record.path == b"PG_VERSION"]
+    (extent,) = records[number].extents
+    records[number] = replace(records[number], extents=(replace(extent, pack=None),))
+    list_anew(vault, manifest, records)
+
+    assert "has zeros that are none" in said(vault)
+
+
+def list_anew(vault: Vault, manifest: Manifest, records: list[FileRecord]) -> None:
+    """Commit the first backup again with another file list, everything about it in order."""
     plain = b"".join(record.encode() for record in records)
     part = put_plain(vault.repository, of_first("parts/00000001"), Kind.PART, plain=plain)
     for name in ("manifest", "refs", "parts/00000000"):
@@ -294,9 +315,6 @@ def test_bytes_that_were_not_read_at_the_source_are_found(vault: Vault, is_consi
     needed = (*manifest.packs, part, *manifest.maps, *manifest.wal)
     refs = put_refs(vault.repository, of_first("refs"), needed)
     commit_manifest(vault.repository, replace(manifest, parts=(part,), refs=refs))
-
-    expected = "holds other bytes than were read at the source" if is_consistent else "is not that of its extents"
-    assert expected in said(vault)
 
 
 def test_several_problems_are_all_told(vault: Vault) -> None:

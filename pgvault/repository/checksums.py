@@ -1,4 +1,4 @@
-"""Do the checksums of a file's record fit together? Before a byte of the file is fetched."""
+"""Do the checksums of a file's record fit together? Restore and verify ask before they fetch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_sum(record: FileRecord) -> None:
         crc = combine_crc32c(crc, extent.crc32c, extent.length) if length else extent.crc32c
         length += extent.length
     if crc != record.crc32c:
-        raise ObjectCorrupt(f"file list: {record.path!r} has extents of another file")
+        raise ObjectCorrupt(f"file list: the CRC of {record.path!r} is not that of its extents")
 
 
 def zeros_crc(length: int) -> int:
