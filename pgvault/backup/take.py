@@ -35,7 +35,7 @@ from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.control import ControlData
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, Session, StoppedBackup
-from pgvault.postgres.walname import segments_between
+from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
 from pgvault.repository import layout
 from pgvault.repository.blockmap import block_key
@@ -47,7 +47,7 @@ from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
 from pgvault.repository.walobjects import read_wal_bytes
 from pgvault.repository.watermark import StoredWatermark, put_watermark
-from pgvault.wal.arrival import ArchivingServer, history_name, prove_archiving, wait_for_segments
+from pgvault.wal.arrival import ArchivingServer, prove_archiving, wait_for_segments
 from pgvault.wal.push import push_wal
 
 logger = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ def _needed_wal(run: _Run, positions: BackupLabel, stopped: StoppedBackup) -> tu
 
 def _history(run: _Run, timeline: int) -> Stored:
     """Return the archived history file, pushing it when it was written before pgvault archived here."""
-    name = history_name(timeline)
+    name = TimelineHistoryFile(timeline).name
     system = run.facts.system_identifier
     try:
         wal, _ = read_wal_bytes(run.repository, run.request.cluster, system, name)

@@ -18,7 +18,7 @@ from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.postgres.walheader import check_segment, read_long_header
-from pgvault.postgres.walname import WalSegment, format_timeline, segment_at
+from pgvault.postgres.walname import WalSegment, segment_at
 from pgvault.repository import layout
 from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
@@ -99,11 +99,6 @@ def prove_archiving(server: ArchivingServer) -> Stored:
     (stored,) = wait_for_segments(server, [segment])
     logger.info("segment %s went through archive_command into the repository", segment.name)
     return stored
-
-
-def history_name(timeline: int) -> str:
-    """Name of a timeline's history file."""
-    return f"{format_timeline(timeline)}.history"
 
 
 def _is_there(repository: Repository, path: str) -> bool:
