@@ -205,6 +205,16 @@ class DrillConfig(Section):
     timeout: Duration = timedelta(hours=4)
 
 
+class StreamConfig(Section):
+    """How `pgvault wal stream` receives WAL; a cluster with this section is streamed, and checked for it."""
+
+    slot: str = Field(default="pgvault", pattern=r"^[a-z0-9_]{1,63}$")
+    spool: Path | None = None  # on a disk that survives restarts; None: /var/lib/pgvault/<cluster>/stream
+    every: Duration = timedelta(seconds=10)  # how often a tail is stored
+    beacon: Duration | None = None  # how often an idle server is made to commit; None: never
+    on_gap: Literal["backup", "record"] = "backup"  # a full backup at once, or only the record of the gap
+
+
 class ClusterConfig(Section):
     """One PostgreSQL cluster."""
 
@@ -215,6 +225,7 @@ class ClusterConfig(Section):
     schedule: Schedule = Schedule()
     checks: tuple[CheckConfig, ...] = ()
     drill: DrillConfig = DrillConfig()
+    stream: StreamConfig | None = None
     archive_wait: Duration = timedelta(minutes=2)
     jobs: int = Field(default=4, ge=1, le=64)
 

@@ -19,15 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pgvault.errors import WAL_ABSENT_EXIT, PgvaultError
+from pgvault.errors import PgvaultError
 
 if TYPE_CHECKING:
     import argparse
 
     from pgvault.cli.opening import OpenedCluster, RepositorySource
-    from pgvault.repository.repository import Repository
     from pgvault.stores.retry import Patience
-    from pgvault.wal.fetchplan import FetchPlan
 
 FAILED = 1
 STATUS_MAX = 125
@@ -75,7 +73,11 @@ def run(arguments: Sequence[str]) -> int:
     logging.getLogger("pgvault").setLevel(logging.INFO)
     try:
         options = make_parser().parse_args(list(arguments))
-        return push(options) if options.command == "push" else fetch(options)
+        if options.command == "push":
+            return push(options)
+        from pgvault.cli.fetching import fetch
+
+        return fetch(options)
     except PgvaultError as error:
         complain(error)
         return error.exit_code
@@ -91,29 +93,6 @@ def push(options: argparse.Namespace) -> int:
     if options.json:
         say_json({"name": options.path.name, "outcome": str(outcome)})
     return 0
-
-
-def fetch(options: argparse.Namespace) -> int:
-    """Deliver one file, as its plan says, or whatever there is now."""
-    from pgvault.wal.fetch import LIVE_BUDGET, Budget, FetchOutcome, fetch_live, fetch_wal
-    from pgvault.wal.fetchplan import FetchPlan
-    from pgvault.wal.occupied import refuse_occupied
-
-    budget = LIVE_BUDGET if options.plan is None else Budget()
-    if options.retry_for is not None:
-        budget = Budget(options.retry_for)
-    options.retry_for = budget.seconds
-    if options.plan is not None:
-        plan = FetchPlan.load(options.plan)
-        outcome = fetch_wal(lambda: open_planned(plan, options), plan, options.name, options.path, budget=budget)
-        if outcome is FetchOutcome.DELIVERED:
-            # PostgreSQL hands over a path inside its data directory, which is where it runs.
-            refuse_occupied(options.name, options.path, data=options.path.absolute().parent.parent)
-    else:
-        outcome = fetch_live(lambda: open_live(options), options.name, options.path, budget=budget)
-    if options.json:
-        say_json({"name": options.name, "outcome": str(outcome)})
-    return 0 if outcome is FetchOutcome.DELIVERED else WAL_ABSENT_EXIT
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -150,20 +129,6 @@ def open_named(options: argparse.Namespace) -> OpenedCluster:
     from pgvault.cli.opening import open_cluster
 
     return open_cluster(named_source(options), getattr(options, "cluster", None), patience=patience(options))
-
-
-def open_live(options: argparse.Namespace) -> tuple[Repository, str]:
-    """Open the configured cluster; return its repository and name."""
-    opened = open_named(options)
-    return opened.repository, opened.name
-
-
-def open_planned(plan: FetchPlan, options: argparse.Namespace) -> Repository:
-    """Open the repository of a plan; a --config overrules where the plan looks for it."""
-    from pgvault.cli.opening import RepositorySource, open_from
-
-    source = named_source(options) if hasattr(options, "config") else RepositorySource.from_json(plan.source)
-    return open_from(source.load(), patience=patience(options))
 
 
 def patience(options: argparse.Namespace) -> Patience:
