@@ -68,6 +68,10 @@ class Connection:
         """End the session; PostgreSQL forgets a backup that was started and not stopped."""
         self._connection.close()
 
+    def peer(self) -> tuple[str, str]:
+        """Return host (or socket directory) and port of the server that was reached, of those in the dsn."""
+        return os.fsdecode(self._connection.pgconn.host), os.fsdecode(self._connection.pgconn.port)
+
     def ping(self) -> None:
         """Make sure that the session lives. Raises ServerUnreachable."""
         (pid,) = self.row("SELECT pg_backend_pid()")
