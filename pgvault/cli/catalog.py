@@ -28,7 +28,8 @@ from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.watermark import read_watermarks
-from pgvault.restore.window import WindowRange, recovery_window
+from pgvault.restore.window import recovery_window
+from pgvault.restore.windowparts import WindowRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _windows(
         inventory = read_inventory(opened.repository, opened.name, system, segment_size=size, passed_over=passed_over)
         since = min(backup.stopped_at for backup in backups)
         marks = read_watermarks(opened.repository, opened.name, system, since=since)
-        yield from recovery_window(backups, inventory, marks)
+        yield from recovery_window(backups, inventory, marks).ranges
 
 
 def _listing_document(listing: Listing) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pgvault.instants import iso
 from pgvault.repository.manifest import Manifest
-from pgvault.restore.window import WindowRange
+from pgvault.restore.windowparts import WindowRange
 
 
 def backup_document(manifest: Manifest) -> dict[str, Any]:
