@@ -1,0 +1,168 @@
+"""A replication connection: what a server says of its WAL to whoever wants to stream it.
+
+    IDENTIFY_SYSTEM            system identifier, timeline, how far its WAL is flushed (standby: received)
+    TIMELINE_HISTORY n         the content of a history file
+    START_REPLICATION …        here only to ask whether the server still has a segment
+
+Errors are told apart by SQLSTATE: messages come in the server's language. The streaming itself is pg_receivewal's.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from select import select
+from typing import Self
+
+import psycopg
+from psycopg import conninfo, pq
+
+from pgvault.errors import ServerUnfit, ServerUnreachable
+from pgvault.postgres.connection import CONNECTION_DEFAULTS, Connection
+from pgvault.postgres.history import TimelineHistory
+from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.walname import WalSegment
+
+REMOVED = b"58P01"  # undefined_file: the segment is not in pg_wal any more
+PROBE_SECONDS = 10.0  # a server that has the segment sends its first bytes within milliseconds
+# They choose among several hosts; here the choice has been made.
+CHOOSING = ("hostaddr", "load_balance_hosts", "target_session_attrs")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """One server: a dsn without choice and without password, and the password."""
+
+    dsn: str
+    password: str | None
+
+    @classmethod
+    def of(cls, connection: Connection, dsn: str, *, password: str | None) -> Self:
+        """Name the server that `connection`, made from `dsn`, has reached.
+
+        Where a dsn lists several hosts, a second connection may reach another one.
+        """
+        given = {name: str(value) for name, value in conninfo.conninfo_to_dict(dsn).items()}
+        named = given.pop("password", password)
+        for name in CHOOSING:
+            given.pop(name, None)
+        host, port = connection.peer()
+        return cls(conninfo.make_conninfo("", **(given | {"host": host, "port": port})), named)
+
+    def replication_dsn(self) -> str:
+        """Return the connection string for a program that adds `replication` itself; no password."""
+        given = {name: str(value) for name, value in conninfo.conninfo_to_dict(self.dsn).items()}
+        defaults = {name: value for name, value in CONNECTION_DEFAULTS.items() if name != "client_encoding"}
+        return conninfo.make_conninfo("", **(defaults | given))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What IDENTIFY_SYSTEM says."""
+
+    system_identifier: int
+    timeline: int
+    current_lsn: Lsn  # flushed; on a standby: what it can send
+
+
+def identify(address: ServerAddress) -> tuple[Identity, TimelineHistory]:
+    """Return what the server is and how its timeline came about.
+
+    Raises ServerUnreachable, ServerUnfit where it admits no replication.
+    """
+    with closing(_connect(address)) as connection:
+        try:
+            row = connection.execute(b"IDENTIFY_SYSTEM").fetchone()
+            if row is None:
+                raise ServerUnreachable("the server did not say which system it is")
+            found = Identity(int(_text(row[0])), int(_text(row[1])), Lsn.parse(_text(row[2])))
+            if found.timeline == 1:
+                return found, TimelineHistory(1)
+            history = connection.execute(b"TIMELINE_HISTORY %d" % found.timeline).fetchone()
+        except psycopg.Error as error:
+            raise _explain(error) from error
+    if history is None:
+        raise ServerUnreachable(f"the server did not send the history of timeline {found.timeline}")
+    content = history[1] if isinstance(history[1], bytes) else str(history[1]).encode()
+    return found, TimelineHistory.parse(content, found.timeline)
+
+
+def holds_segment(address: ServerAddress, segment: WalSegment) -> bool:
+    """Tell whether the server can still send that segment, by asking for it and hanging up.
+
+    Raises ServerUnreachable, ServerUnfit when it refuses for another reason.
+    """
+    with closing(_connect(address)) as connection:
+        raw = connection.pgconn
+        command = f"START_REPLICATION PHYSICAL {segment.start_lsn} TIMELINE {segment.timeline}"
+        try:
+            raw.send_query(command.encode())
+            result = _next_result(raw)
+            if result is not None and result.status == pq.ExecStatus.COPY_BOTH:
+                result = _after_copy(raw)
+                if result is None:
+                    return True
+        except psycopg.Error as error:
+            raise _explain(error) from error
+    if result is None:
+        raise ServerUnreachable(f"the server did not answer when asked for WAL segment {segment.name}")
+    if result.error_field(pq.DiagnosticField.SQLSTATE) == REMOVED:
+        return False
+    said = (result.error_message or b"the stream ended").decode("utf-8", "backslashreplace").strip()
+    raise ServerUnfit(f"PostgreSQL refuses to send WAL segment {segment.name}: {said.partition(chr(10))[0]}")
+
+
+def _after_copy(raw: pq.abc.PGconn) -> pq.abc.PGresult | None:
+    """Return None when WAL comes, or nothing for a while, else the error that ended the copy."""
+    deadline = time.monotonic() + PROBE_SECONDS
+    while True:
+        length, _ = raw.get_copy_data(1)  # 0 would wait, holding the interpreter's lock
+        if length > 0:
+            return None
+        if length < 0:
+            return _next_result(raw)
+        if not _wait_for_input(raw, deadline):
+            return None
+        raw.consume_input()
+
+
+def _next_result(raw: pq.abc.PGconn) -> pq.abc.PGresult | None:
+    deadline = time.monotonic() + PROBE_SECONDS
+    while raw.is_busy():
+        if not _wait_for_input(raw, deadline):
+            return None
+        raw.consume_input()
+    return raw.get_result()
+
+
+def _wait_for_input(raw: pq.abc.PGconn, deadline: float) -> bool:
+    readable, _, _ = select([raw.socket], [], [], max(0.0, deadline - time.monotonic()))
+    return bool(readable)
+
+
+def _connect(address: ServerAddress) -> psycopg.Connection[tuple[object, ...]]:
+    given = {name: str(value) for name, value in conninfo.conninfo_to_dict(address.replication_dsn()).items()}
+    if address.password is not None:
+        given["password"] = address.password
+    given["replication"] = "true"
+    try:
+        return psycopg.connect(conninfo.make_conninfo("", **given), autocommit=True)
+    except psycopg.OperationalError as error:
+        raise _explain(error) from error
+
+
+def _explain(error: psycopg.Error) -> ServerUnreachable | ServerUnfit:
+    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    if "replication" in said and "pg_hba.conf" in said:
+        return ServerUnfit(
+            f"the server admits no replication connection: {said}",
+            hint="Add a line to pg_hba.conf: host replication ROLE ADDRESS scram-sha-256.",
+        )
+    if (error.sqlstate or "08").startswith(("08", "57P", "53")):  # 53: no free wal sender just now
+        return ServerUnreachable(f"no replication connection with PostgreSQL: {said}")
+    return ServerUnfit(f"PostgreSQL refuses replication: {said}", hint=error.diag.message_hint)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
