@@ -65,6 +65,7 @@ class FakeInventory:
     segment_size: int = SIZE
     system_identifier: int = SYSTEM
     unreadable: Mapping[int, PgvaultError] = field(default_factory=dict)
+    tails: Mapping[WalSegment, Lsn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
