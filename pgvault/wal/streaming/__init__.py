@@ -1,0 +1,1 @@
+"""Receive WAL by streaming replication: `pgvault wal stream`."""
