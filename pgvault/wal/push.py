@@ -36,16 +36,26 @@ from pgvault.wal.walfile import TEXT_BYTES_MAX, WalOwner, check_content, read_ne
 logger = logging.getLogger(__name__)
 
 
-def push_wal(repository: Repository, cluster: str, path: Path, *, clock: Clock, is_adopted: bool = False) -> WalOutcome:
+def push_wal(  # noqa: PLR0913  one of the two flags is on its way out
+    repository: Repository,
+    cluster: str,
+    path: Path,
+    *,
+    clock: Clock,
+    is_adopted: bool = False,
+    owner: WalOwner | None = None,
+) -> WalOutcome:
     """Archive the file at `path`, which must lie in pg_wal unless it is a segment; durable when this returns.
 
+    `owner` is whose WAL it must be, where the caller knows that without pg_wal: it streamed the file from there.
     `is_adopted` lets a `.history` pass that leaves its parent before WAL archived on it. Raises UsageError for a
     name that PostgreSQL does not archive, SourceUnreadable, ObjectCorrupt, MajorUnsupported, OtherCluster,
     WalMismatch, Refused, and what the store raises.
     """
     file = parse_wal_name(path.name)
     content, last_write_at = read_source(path, file)
-    owner = require_owner(read_neighbour(path), file, content)
+    if owner is None:
+        owner = require_owner(read_neighbour(path), file, content)
     start_lsn = check_content(file, content, owner)
     now = clock.now()
     require_system(repository, cluster, System(owner.system_identifier, owner.major), now=now)
