@@ -1,7 +1,7 @@
 """Take a restored cluster into service: from now on it archives, and its history is the cluster's.
 
 A restored server does not archive, since two futures of one cluster in one archive lead `latest` astray. Adopting says
-which one goes on: its timeline's history file is pushed (an archived history is never judged again), a new system
+which one goes on: its timeline's history file is pushed, a new system
 identifier (pg_upgrade, initdb) is recorded behind the one it follows, and the archive settings come back. WAL of the
 other future stays where it is. Until a backup of the new timeline exists nothing protects it: `awaits_backup`.
 """
@@ -96,11 +96,18 @@ def awaits_backup(repository: Repository, cluster: str) -> str | None:
     catalog = read_catalog(repository, cluster)
     if not catalog.backups:
         return None
-    unbacked = known_systems(repository, cluster) - {backup.system_identifier for backup in catalog.backups}
-    if unbacked:
-        return f"system {max(unbacked)} has no backup yet"
     newest = max(catalog.backups, key=lambda backup: backup.stopped_at)
     inventory = read_inventory(repository, cluster, newest.system_identifier, segment_size=newest.wal_segment_size)
+    return find_unprotected(catalog, known_systems(repository, cluster), inventory)
+
+
+def find_unprotected(catalog: Catalog, known: set[int], inventory: WalInventory) -> str | None:
+    """Say the same of what was read already: the systems that the cluster has had, and the WAL of one of them."""
+    if not catalog.backups:
+        return None
+    unbacked = known - {backup.system_identifier for backup in catalog.backups}
+    if unbacked:
+        return f"system {max(unbacked)} has no backup yet"
     return _unbacked_timeline(catalog, inventory)
 
 
@@ -148,7 +155,7 @@ def _push_history(
     path = data / "pg_wal" / name
     if not path.exists():
         raise ObjectMissing(f"'{path}' is missing: nobody knows where timeline {timeline} comes from")
-    push_wal(repository, cluster, path, clock=clock, is_adopted=True)
+    push_wal(repository, cluster, path, clock=clock)
     return TimelineHistory.parse(path.read_bytes(), timeline)
 
 
