@@ -1,0 +1,93 @@
+"""A finding: one thing that was looked at, how it is, and the figures behind it.
+
+Every part that watches something yields findings; who shows them knows nothing of what they are about. What can not
+be known is a warning that begins with "unknown": it is never green, and never an objective broken either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+Figure = str | int | float | bool | None
+Figures = Mapping[str, Figure]
+BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+class Level(StrEnum):
+    """How a thing is."""
+
+    OK = "ok"
+    WARN = "warn"  # somebody should look, nothing that was promised is broken; or it is not known
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    level: Level
+    detail: str  # one clause for people
+    hint: str | None = None  # a sentence: what to do
+    figures: Figures = field(default_factory=dict)  # what was measured, units in the names
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return {
+            "name": self.name,
+            "level": self.level.value,
+            "detail": self.detail,
+            "hint": self.hint,
+            "figures": dict(self.figures),
+        }
+
+
+def ok(name: str, detail: str, figures: Figures | None = None) -> Finding:
+    """All is well, as far as it was looked at."""
+    return Finding(name, Level.OK, detail, None, figures or {})
+
+
+def warn(name: str, detail: str, figures: Figures | None = None, *, hint: str | None = None) -> Finding:
+    """Not well, and nothing promised is broken; or not known."""
+    return Finding(name, Level.WARN, detail, hint, figures or {})
+
+
+def red(name: str, detail: str, figures: Figures | None = None, *, hint: str | None = None) -> Finding:
+    """Broken."""
+    return Finding(name, Level.RED, detail, hint, figures or {})
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """Return the worst level; nothing looked at is red, since a claim over nothing is never green."""
+    order = list(Level)
+    return max((finding.level for finding in findings), key=order.index, default=Level.RED)
+
+
+def span(value: timedelta | float) -> str:
+    """A span of time in words: 40 s, 12 min, 3.5 h, 9 days."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def amount(count: float) -> str:
+    """A number of bytes in words: 1.5 GiB."""
+    for unit in BYTE_UNITS[:-1]:
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} {BYTE_UNITS[-1]}"
+
+
+def moment(value: datetime) -> str:
+    """An instant in words, with its zone."""
+    return value.isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,138 @@
+"""Look at a cluster for its status: the server, then the repository, then the file system of pg_wal.
+
+In that order: what the server counts as archived before we list must be in the listing. Nothing is written anywhere.
+A part that does not answer leaves an error in the facts, and the others are looked at all the same. What is read of
+the repository are roots, names, history files, the watermarks of the last hours and a few info frames: a second's
+work, however large the cluster is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgvault.config import ClusterConfig
+from pgvault.errors import PgvaultError
+from pgvault.instants import Clock
+from pgvault.monitor.finding import Finding, worst
+from pgvault.monitor.heldwal import read_held
+from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts
+from pgvault.monitor.walstatus import judge
+from pgvault.postgres.control import CONTROL_PATH, read_control
+from pgvault.postgres.server import Session
+from pgvault.postgres.walstate import WalState, read_wal_state
+from pgvault.repository.repository import Repository
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """One cluster, judged."""
+
+    cluster: str
+    findings: tuple[Finding, ...]
+    error: PgvaultError | None  # neither the repository nor the server said anything
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        findings = [finding.to_json() for finding in self.findings]
+        return {"cluster": self.cluster, "level": worst(self.findings).value, "findings": findings}
+
+
+def read_statuses(
+    clusters: Mapping[str, ClusterConfig],
+    *,
+    open_repository: Callable[[], Repository],
+    connect: Callable[[ClusterConfig], Session],
+    clock: Clock,
+) -> Iterator[ClusterStatus]:
+    """Look at each cluster and judge it; the repository, which they share, is opened once."""
+    repository = _tried(open_repository)
+    for name, config in clusters.items():
+        facts = gather(name, config, repository, connect=connect, clock=clock)
+        is_mute = isinstance(facts.server, PgvaultError) and isinstance(facts.repository, PgvaultError)
+        error = facts.repository if is_mute and isinstance(facts.repository, PgvaultError) else None
+        yield ClusterStatus(name, judge(facts), error)
+
+
+def gather(
+    name: str,
+    config: ClusterConfig,
+    repository: Repository | PgvaultError,
+    *,
+    connect: Callable[[ClusterConfig], Session],
+    clock: Clock,
+) -> ClusterFacts:
+    """Look at one cluster."""
+    server = _tried(lambda: _ask_server(config, connect))
+    host_at = clock.now()
+    disk = look_at_disk(server, config.data_directory) if isinstance(server, WalState) else "the server is not reached"
+    known = server if isinstance(server, WalState) else None
+    held: RepositoryFacts | PgvaultError
+    if isinstance(repository, PgvaultError):
+        held = repository
+    else:
+        held = _tried(lambda: read_held(repository, name, known, now=host_at))
+    return ClusterFacts(
+        cluster=name,
+        host_at=host_at,
+        server=server,
+        repository=held,
+        disk=disk,
+        is_streamed=config.stream is not None,
+        rpo=config.objectives.rpo,
+    )
+
+
+def _ask_server(config: ClusterConfig, connect: Callable[[ClusterConfig], Session]) -> WalState:
+    with connect(config) as session:
+        return read_wal_state(session, slot=None if config.stream is None else config.stream.slot)
+
+
+def look_at_disk(server: WalState, configured: Path | None) -> DiskFacts | str:
+    """Look at the file system of pg_wal where it is on this host; else say why it is not known."""
+    data = configured or server.data_directory
+    try:
+        control = read_control(data / CONTROL_PATH)
+    except PgvaultError as error:
+        return f"the data directory is not seen from here: {error}"
+    if control.system_identifier != server.system_identifier:
+        return f"'{data}' on this host holds another system than the server's"
+    if control.checkpoint_lsn < server.checkpoint_lsn:
+        return f"'{data}' on this host is a copy: the server's last checkpoint does not show in it"
+    try:
+        wal = (data / "pg_wal").resolve(strict=True)
+        space = os.statvfs(wal)
+    except OSError as error:
+        return f"'{data / 'pg_wal'}' can not be looked at: {error.strerror}"
+    count, size = _waiting(wal)
+    return DiskFacts(wal, space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize, count, size)
+
+
+def _waiting(wal: Path) -> tuple[int, int] | tuple[None, None]:
+    """Count the files that wait for the archiver, and their bytes; the archiver may take one away meanwhile."""
+    count = size = 0
+    try:
+        for entry in os.scandir(wal / "archive_status"):
+            if not entry.name.endswith(".ready"):
+                continue
+            count += 1
+            try:
+                size += (wal / entry.name.removesuffix(".ready")).stat().st_size
+            except FileNotFoundError:
+                continue
+    except OSError:
+        return None, None
+    return count, size
+
+
+def _tried(look: Callable[[], T]) -> T | PgvaultError:
+    """Return what there is to see, or why there is nothing."""
+    try:
+        return look()
+    except PgvaultError as error:
+        return error
