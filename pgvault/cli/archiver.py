@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from pgvault.cli.fastpath import notes_of
 from pgvault.errors import PgvaultError
 
 if TYPE_CHECKING:
@@ -84,12 +85,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def push(options: argparse.Namespace) -> int:
-    """Archive one file."""
+    """Archive one file, and those that wait behind it."""
     from pgvault.instants import SystemClock
-    from pgvault.wal.push import push_wal
+    from pgvault.wal.batch import Batch, push_ready
 
+    config = getattr(options, "config", None)
+    # Before the configuration is read: whatever changes in it from now on, the notes are void.
+    notes = notes_of(None if config is None else str(config), getattr(options, "cluster", None))
     opened = open_named(options)
-    outcome = push_wal(opened.repository, opened.name, options.path, clock=SystemClock())
+    batch = Batch(SystemClock(), jobs=opened.config.jobs, notes=notes)
+    outcome = push_ready(opened.repository, opened.name, options.path, batch=batch)
     if options.json:
         say_json({"name": options.path.name, "outcome": str(outcome)})
     return 0

@@ -1,14 +1,19 @@
 """The program's entry point: `pgvault` calls `main`.
 
-`wal push` and `wal fetch` take their own way (archiver.py), since typer alone takes longer than they may.
+`wal push` and `wal fetch` take their own way (archiver.py), since typer alone takes longer than they may; a push of
+what is stored already ends before that (fastpath.py). So nothing is imported up here but what all three need.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
-from pgvault.cli import archiver
-from pgvault.errors import PgvaultError
+from pgvault.cli.fastpath import is_stored
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without its import
+if TYPE_CHECKING:
+    from pgvault.errors import PgvaultError
 
 
 def render_error(error: PgvaultError) -> None:
@@ -22,9 +27,14 @@ def render_error(error: PgvaultError) -> None:
 
 def main() -> None:
     """Run the command line; with archiver.py the only place where an error becomes an exit status."""
+    if is_stored(sys.argv[1:]):
+        os._exit(0)  # nothing was begun that would have to be ended
+    from pgvault.cli import archiver
+
     if archiver.is_wal_command(sys.argv[1:]):
         archiver.main(sys.argv[1:])
     from pgvault.cli.app import app
+    from pgvault.errors import PgvaultError
 
     try:
         app()

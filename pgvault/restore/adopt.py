@@ -1,9 +1,9 @@
 """Take a restored cluster into service: from now on it archives, and its history is the cluster's.
 
 A restored server does not archive, since two futures of one cluster in one archive lead `latest` astray. Adopting says
-which one goes on: its timeline's history file is pushed, a new system
-identifier (pg_upgrade, initdb) is recorded behind the one it follows, and the archive settings come back. WAL of the
-other future stays where it is. Until a backup of the new timeline exists nothing protects it: `awaits_backup`.
+which one goes on: its timeline's history file is pushed, a new system identifier (pg_upgrade, initdb) is recorded
+behind the one it follows, and the archive settings come back. WAL of the other future stays where it is. Until a backup
+of the new timeline exists nothing protects it: `awaits_backup`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     read whole → is it what its name says? → does its system belong to this cluster? → put, never replace
 
 Success means: durable in the deciding copy. The same content again is success too, since PostgreSQL repeats itself
-after a crash; other content under an archived name is an error for ever. What this does not promise: that records
+after a crash; other content under an archived name is an error for ever. A `.history` that leaves its parent before
+WAL archived on it is stored with a warning (wal/fork.py). What this does not promise: that records
 inside a segment are intact, and anything about copies but the deciding one.
 """
 
@@ -12,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pgvault.errors import ObjectMissing, SourceUnreadable
+from pgvault.errors import SourceUnreadable
 from pgvault.instants import Clock
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.walname import (
@@ -26,39 +28,53 @@ from pgvault.postgres.walname import (
     WalFile,
     parse_wal_name,
 )
-from pgvault.repository import layout
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
-from pgvault.repository.walobjects import WalInfo, WalOutcome, holds_content, put_wal
-from pgvault.wal.fork import refuse_fork
+from pgvault.repository.walobjects import WalInfo, WalOutcome, put_wal
+from pgvault.wal.fork import find_fork
 from pgvault.wal.walfile import TEXT_BYTES_MAX, WalOwner, check_content, read_neighbour, require_owner
 
 logger = logging.getLogger(__name__)
 
 
-def push_wal(  # noqa: PLR0913  one of the two flags is on its way out
-    repository: Repository,
-    cluster: str,
-    path: Path,
-    *,
-    clock: Clock,
-    is_adopted: bool = False,
-    owner: WalOwner | None = None,
-) -> WalOutcome:
-    """Archive the file at `path`, which must lie in pg_wal unless it is a segment; durable when this returns.
+@dataclass(frozen=True, slots=True)
+class WalSource:
+    """A WAL file that was read whole and is what its name says."""
 
-    `owner` is whose WAL it must be, where the caller knows that without pg_wal: it streamed the file from there.
-    `is_adopted` lets a `.history` pass that leaves its parent before WAL archived on it. Raises UsageError for a
-    name that PostgreSQL does not archive, SourceUnreadable, ObjectCorrupt, MajorUnsupported, OtherCluster,
-    WalMismatch, Refused, and what the store raises.
+    file: WalFile
+    info: WalInfo
+    content: bytes
+    owner: WalOwner
+
+
+def push_wal(
+    repository: Repository, cluster: str, path: Path, *, clock: Clock, owner: WalOwner | None = None
+) -> WalOutcome:
+    """Archive the file at `path`; durable when this returns.
+
+    Whose it is, the data directory says in whose pg_wal it lies; elsewhere a segment says so itself, and for
+    texts `owner` has to. Raises UsageError for a name that PostgreSQL does not archive, SourceUnreadable,
+    ObjectCorrupt, MajorUnsupported, OtherCluster, WalMismatch, and what the store raises.
+    """
+    source = read_wal_file(path, clock=clock, owner=owner)
+    system = System(source.owner.system_identifier, source.owner.major)
+    require_system(repository, cluster, system, now=source.info.pushed_at)
+    outcome = put_wal(repository, cluster, source.info, content=source.content)
+    if isinstance(source.file, TimelineHistoryFile) and outcome is WalOutcome.STORED:
+        _warn_of_fork(repository, cluster, source)
+    logger.debug("%s: %s", source.info.name, outcome)
+    return outcome
+
+
+def read_wal_file(path: Path, *, clock: Clock, owner: WalOwner | None = None) -> WalSource:
+    """Read a WAL file and compare it with its name and its owner; nothing is asked of a repository.
+
+    Raises as `push_wal`.
     """
     file = parse_wal_name(path.name)
     content, last_write_at = read_source(path, file)
-    if owner is None:
-        owner = require_owner(read_neighbour(path), file, content)
+    owner = require_owner(owner or read_neighbour(path), file, content)
     start_lsn = check_content(file, content, owner)
-    now = clock.now()
-    require_system(repository, cluster, System(owner.system_identifier, owner.major), now=now)
     info = WalInfo(
         name=file.name,
         length=len(content),
@@ -67,13 +83,9 @@ def push_wal(  # noqa: PLR0913  one of the two flags is on its way out
         timeline=file.timeline if isinstance(file, SegmentFile | TimelineHistoryFile) else file.of.timeline,
         start_lsn=start_lsn,
         last_write_at=last_write_at,
-        pushed_at=now,
+        pushed_at=clock.now(),
     )
-    if isinstance(file, TimelineHistoryFile) and not is_adopted:
-        _judge_history(repository, cluster, info, owner=owner, content=content)
-    outcome = put_wal(repository, cluster, info, content=content)
-    logger.debug("%s: %s", info.name, outcome)
-    return outcome
+    return WalSource(file, info, content, owner)
 
 
 def read_source(path: Path, file: WalFile) -> tuple[bytes, datetime]:
@@ -96,10 +108,9 @@ def read_source(path: Path, file: WalFile) -> tuple[bytes, datetime]:
     return content, datetime.fromtimestamp(after.st_mtime, UTC)
 
 
-def _judge_history(repository: Repository, cluster: str, info: WalInfo, *, owner: WalOwner, content: bytes) -> None:
-    path = layout.wal_file(cluster, info.system_identifier, info.name)
-    try:
-        holds_content(repository, path, info.sha256)
-    except ObjectMissing:
-        history = TimelineHistory.parse(content, info.timeline)
-        refuse_fork(repository, cluster, info.system_identifier, history=history, segment_size=owner.segment_size)
+def _warn_of_fork(repository: Repository, cluster: str, source: WalSource) -> None:
+    history = TimelineHistory.parse(source.content, source.info.timeline)
+    owner = source.owner
+    fork = find_fork(repository, cluster, owner.system_identifier, history=history, segment_size=owner.segment_size)
+    if fork is not None:
+        logger.warning("%s; take a backup of the one that goes on, `latest` is refused until then", fork)
