@@ -153,6 +153,27 @@ def open_frames(body: Buffer, address: Address, *, keys: Mapping[int, Repository
         raise ObjectCorrupt(f"object {address.path!r} holds {plain_length} bytes, its trailer says otherwise")
 
 
+def open_first_frame(start: Buffer, address: Address, *, keys: Mapping[int, RepositoryKey]) -> bytes | None:
+    """Return the plaintext of the first frame from an object's first bytes; None when they do not hold all of it.
+
+    The frame is authentic; that the object is whole, nobody has seen. Raises ObjectCorrupt, WrongKey.
+    """
+    view = memoryview(start)
+    header = ObjectHeader.decode(view, where=address.path)
+    if header.kind != address.kind:
+        raise ObjectCorrupt(f"object {address.path!r} is a {header.kind.name}, not a {address.kind.name}")
+    if header.key_id not in keys:
+        raise WrongKey(f"object {address.path!r} is sealed with key {header.key_id}, which is not at hand")
+    frame = view[HEADER.size :]
+    if len(frame) < FRAME_HEAD.size:
+        return None
+    stored, _, _, last, _ = FRAME_HEAD.unpack_from(frame)
+    if len(frame) < FRAME_HEAD.size + stored:
+        return None
+    sealer = _FrameSealer(header, address, keys[header.key_id])
+    return sealer.open(0, frame[: FRAME_HEAD.size + stored], is_last=bool(last))
+
+
 class _FrameSealer:
     """Seals and opens the frames of one object."""
 

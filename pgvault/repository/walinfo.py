@@ -1,0 +1,37 @@
+"""What the info frame of a WAL object says, from its first bytes: one small read, whatever the object's size.
+
+The frame is authentic, bound to the object's name. That the bytes behind it are whole, nobody has seen: whoever
+uses a segment reads it whole (walobjects.py).
+"""
+
+from __future__ import annotations
+
+from pgvault.errors import ObjectCorrupt
+from pgvault.pipeline.header import HEADER, Kind
+from pgvault.pipeline.seal import FRAME_BYTES, FRAME_HEAD, TAG_BYTES, open_first_frame
+from pgvault.repository import layout
+from pgvault.repository.objects import address
+from pgvault.repository.repository import Repository
+from pgvault.repository.walobjects import WalInfo
+
+FIRST_READ_BYTES = 1024  # header and info frame take about 390
+LONGEST_BYTES = HEADER.size + FRAME_HEAD.size + FRAME_BYTES + TAG_BYTES
+
+
+def read_info(repository: Repository, cluster: str, system_identifier: int, name: str) -> WalInfo:
+    """Return the info frame of an archived WAL file. Raises ObjectMissing (confirmed), ObjectCorrupt, WrongKey."""
+    path = layout.wal_file(cluster, system_identifier, name)
+    info = WalInfo.decode(read_first_frame(repository, path, Kind.WAL), where=path)
+    if info.name != name or info.system_identifier != system_identifier:
+        raise ObjectCorrupt(f"WAL object {path!r} says it is {info.name!r} of system {info.system_identifier}")
+    return info
+
+
+def read_first_frame(repository: Repository, path: str, kind: Kind) -> bytes:
+    """Return the plaintext of an object's first frame."""
+    store, place = repository.deciding.store, address(repository, path, kind)
+    for length in (FIRST_READ_BYTES, LONGEST_BYTES):
+        frame = open_first_frame(store.get_range(path, 0, length), place, keys=repository.keys.by_id)
+        if frame is not None:
+            return frame
+    raise ObjectCorrupt(f"object {path!r} is cut in its first frame")
