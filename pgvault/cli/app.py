@@ -26,6 +26,7 @@ COMMANDS = {
     "backup": "pgvault.cli.backup:backup",
     "list": "pgvault.cli.catalog:list_backups",
     "show": "pgvault.cli.catalog:show",
+    "status": "pgvault.cli.status:status",
     "restore": "pgvault.cli.restore:restore",
     "adopt": "pgvault.cli.restore:adopt",
     "verify": "pgvault.cli.verify:verify",
