@@ -3,7 +3,7 @@
 
     unseal.py --key FILE --repository DIR OBJECT            plaintext to stdout; FILE: 32 bytes as hex or base64
     unseal.py --passphrase FILE --repository DIR OBJECT     the same by a passphrase slot
-    unseal.py … --wal OBJECT                                a WAL file as PostgreSQL wrote it: without the info frame
+    unseal.py … --wal OBJECT                                a WAL file, or a tail, without our info frame
     unseal.py --check --repository DIR OBJECT               is the object whole? needs no key, prints what it is
 
 OBJECT is its name relative to DIR: clusters/main/backups/20260115T103000Z-f7c2/manifest. Needs Python 3.9 with
@@ -29,7 +29,7 @@ TAIL = struct.Struct(">IQQ8s")
 DIGEST_BYTES = 32
 KEY_BYTES = 32
 FRAME_BYTES_MAX = 1 << 20
-KINDS = ("", "manifest", "aborted", "part", "map", "pack", "wal", "system", "watermark", "drill")
+KINDS = ("", "manifest", "aborted", "part", "map", "pack", "wal", "system", "watermark", "drill", "tail", "gap")
 
 
 class NotUnsealed(Exception):
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, required=True, metavar="DIR")
     parser.add_argument("--key", type=Path, metavar="FILE", help="the key: 32 bytes as hex or base64")
     parser.add_argument("--passphrase", type=Path, metavar="FILE", help="a file that holds the passphrase")
-    parser.add_argument("--wal", action="store_true", help="leave out the info frame of a WAL object")
+    parser.add_argument("--wal", action="store_true", help="leave out the info frame of a WAL object or tail")
     parser.add_argument("--check", action="store_true", help="check lengths and SHA-256 only; needs no key")
     parser.add_argument("object", help="name of the object, relative to DIR")
     given = parser.parse_args()

@@ -7,7 +7,7 @@ r"""The clear header of every sealed object, and the trailer behind its frames.
             | magic[8] "PGVEND1\n" | SHA-256[32] of every byte before it
 
 Integers are big-endian. `salt` makes the object's own data key; `nonce` says "this very write", so that a
-retried put recognises itself; `content HMAC` (WAL only, else zeros) answers "same content?" without reading
+retried put recognises itself; `content HMAC` (WAL and tails, else zeros) answers "same content?" without reading
 frames. The trailer lets anybody check and copy a whole object without any key, and find frame n by
 adding up lengths. Neither is secret; both are authenticated by every frame (pipeline/seal.py).
 """
@@ -43,6 +43,8 @@ class Kind(IntEnum):
     SYSTEM = 7
     WATERMARK = 8
     DRILL = 9
+    TAIL = 10
+    GAP = 11
 
 
 @dataclass(frozen=True, slots=True)

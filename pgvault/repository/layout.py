@@ -10,6 +10,8 @@
     clusters/<cluster>/backups/<label>/{parts,maps,packs}/<n>
     clusters/<cluster>/wal/<system id>/<16 digits>/<WAL file name>
     clusters/<cluster>/wal/<system id>/<timeline>.history
+    clusters/<cluster>/wal/<system id>/<16 digits>/<segment>.tail/<from>-<to>      bytes of a segment under way
+    clusters/<cluster>/gaps/<time>-<random>            "this WAL is gone, and why"
     clusters/<cluster>/drills/<id>
 
 Numbers are eight decimal digits from 00000000 (key documents: from 00000001), so that names sort as numbers do.
@@ -25,6 +27,7 @@ IDENTITY = "pgvault.json"
 KEYS = "keys"
 CLUSTERS = "clusters"
 NUMBER = re.compile(r"\d{8}", re.ASCII)
+TAIL = ".tail"
 LABEL = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
@@ -107,6 +110,21 @@ def wal_file(cluster_name: str, system_identifier: int, name: str) -> str:
     """Name of a WAL file: a segment, .partial, .backup (by its first 16 digits) or .history."""
     prefix = wal(cluster_name, system_identifier)
     return f"{prefix}/{name}" if name.endswith(".history") else f"{prefix}/{name[:16]}/{name}"
+
+
+def tails(cluster_name: str, system_identifier: int, segment_name: str) -> str:
+    """Prefix of the streamed tails of one segment."""
+    return f"{wal_file(cluster_name, system_identifier, segment_name)}{TAIL}"
+
+
+def tail(cluster_name: str, system_identifier: int, segment_name: str, *, start: int, end: int) -> str:
+    """Name of the tail that holds the bytes from `start` to `end` of a segment."""
+    return f"{tails(cluster_name, system_identifier, segment_name)}/{start:08X}-{end:08X}"
+
+
+def gaps(cluster_name: str) -> str:
+    """Prefix of the cluster's gap records."""
+    return f"{cluster(cluster_name)}/gaps"
 
 
 def drills(cluster_name: str) -> str:

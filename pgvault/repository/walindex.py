@@ -1,6 +1,7 @@
 """Which WAL files a system has in the repository: names from the store, history files read and parsed.
 
-A listing says what should be there, not that it opens; whoever needs a segment reads it (repository/walobjects.py).
+A listing says what should be there, not that it opens; whoever needs a segment reads it (repository/walobjects.py),
+or its tails (repository/tails.py).
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from dataclasses import dataclass, field
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, UsageError, WrongKey
 from pgvault.postgres.history import TimelineHistory
+from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.walheader import HEADER_BYTES
 from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
 from pgvault.repository import layout
 from pgvault.repository.repository import Repository
+from pgvault.repository.tails import Span, chain, covered_to
 from pgvault.repository.walobjects import read_wal_bytes
 
 logger = logging.getLogger(__name__)
@@ -28,6 +32,9 @@ class WalInventory:
     segments: frozenset[WalSegment]
     histories: Mapping[int, TimelineHistory]  # by the timeline they describe
     unreadable: Mapping[int, PgvaultError] = field(default_factory=dict)  # histories that are there and do not open
+    tails: Mapping[WalSegment, Lsn] = field(default_factory=dict)  # not archived whole; streamed without a hole to here
+    tail_spans: Mapping[WalSegment, tuple[Span, ...]] = field(default_factory=dict)  # what to read for that, in order
+    left_tails: frozenset[WalSegment] = frozenset()  # archived whole, and tails are still there
 
 
 def read_inventory(
@@ -45,11 +52,16 @@ def read_inventory(
     Names that are none of ours are passed over with a warning: a stray file must not stand in the way of a restore.
     """
     segments: set[WalSegment] = set()
+    spans: dict[WalSegment, list[Span]] = {}
     histories: dict[int, TimelineHistory] = {}
     unreadable: dict[int, PgvaultError] = {}
     for entry in repository.deciding.store.list(layout.wal(cluster, system_identifier)):
-        name = entry.key.rpartition("/")[2]
+        directory, _, name = entry.key.rpartition("/")
         try:
+            if directory.endswith(layout.TAIL):
+                segment = WalSegment.parse(directory.rpartition("/")[2].removesuffix(layout.TAIL), segment_size)
+                spans.setdefault(segment, []).append(Span.parse(name, segment_size=segment_size))
+                continue
             file = parse_wal_name(name)
             if isinstance(file, SegmentFile):
                 segments.add(file.segment(segment_size))
@@ -65,4 +77,15 @@ def read_inventory(
                     raise
                 passed_over(name, error)
                 unreadable[file.timeline] = error
-    return WalInventory(system_identifier, segment_size, frozenset(segments), histories, unreadable)
+    chains = {segment: chain(found) for segment, found in spans.items() if segment not in segments}
+    useful = {segment: links for segment, links in chains.items() if covered_to(links) > HEADER_BYTES}
+    return WalInventory(
+        system_identifier,
+        segment_size,
+        frozenset(segments),
+        histories,
+        unreadable,
+        tails={segment: segment.start_lsn + links[-1].end for segment, links in useful.items()},
+        tail_spans=useful,
+        left_tails=frozenset(segments & spans.keys()),
+    )

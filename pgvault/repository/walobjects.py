@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -104,26 +104,40 @@ def put_wal(repository: Repository, cluster: str, info: WalInfo, *, content: Buf
     Raises WalMismatch when other content has that name. What is to be written is opened and compared first,
     since a compressor that writes bad data is found too late at the restore (pitfall 81).
     """
+    if len(content) != info.length:
+        raise ObjectCorrupt(f"WAL file {info.name!r} changed while it was read")
     path = layout.wal_file(cluster, info.system_identifier, info.name)
+    outcome = put_content(repository, path, Kind.WAL, frames=_frames(info, content), sha256=info.sha256)
+    if outcome is WalOutcome.ALREADY:
+        logger.debug("%s was archived before, with the same content", info.name)
+    return outcome
+
+
+def put_content(
+    repository: Repository, path: str, kind: Kind, *, frames: Iterable[Buffer], sha256: bytes
+) -> WalOutcome:
+    """Store an info frame and the content behind it, whose SHA-256 is given, under that content's HMAC.
+
+    Raises WalMismatch when other content has that name, ObjectCorrupt when it does not survive sealing.
+    """
+    name = "/".join(path.split("/")[5:])  # below the directory of its 16 digits
     key = repository.keys.active
-    place = address(repository, path, Kind.WAL)
-    content_name = content_hmac(key, repository.id, info.sha256)
-    sealed = seal(_frames(info, content), place, key=key, content=content_name)
+    place = address(repository, path, kind)
+    sealed = seal(frames, place, key=key, content=content_hmac(key, repository.id, sha256))
     check = hashlib.sha256()
     opened = open_frames(sealed.body, place, keys=repository.keys.by_id)
     next(opened)
     for frame in opened:
         check.update(frame)
-    if check.digest() != info.sha256 or len(content) != info.length:
-        raise ObjectCorrupt(f"WAL file {info.name!r} changed while it was read, or did not survive sealing")
+    if check.digest() != sha256:
+        raise ObjectCorrupt(f"WAL file {name!r} changed while it was read, or did not survive sealing")
     try:
         put_object(repository.deciding.store, path, sealed.body)
     except ObjectExists as error:
-        if holds_content(repository, path, info.sha256):
-            logger.debug("%s was archived before, with the same content", info.name)
+        if holds_content(repository, path, sha256):
             return WalOutcome.ALREADY
         raise WalMismatch(
-            f"WAL file {info.name!r} is archived already, with other content",
+            f"WAL file {name!r} is archived already, with other content",
             hint="Two servers archive under one cluster name, or a restored one archives into its source's history.",
         ) from error
     return WalOutcome.STORED

@@ -57,6 +57,8 @@ def test_kinds_keep_their_numbers() -> None:
         ("SYSTEM", 7),
         ("WATERMARK", 8),
         ("DRILL", 9),
+        ("TAIL", 10),
+        ("GAP", 11),
     ]
 
 
