@@ -1,0 +1,95 @@
+"""From the configuration and the options of `pgvault wal stream` to a running stream; loaded only for that."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+
+from pydantic import ValidationError
+
+from pgvault.cli.opening import OpenedCluster, RepositorySource, open_cluster
+from pgvault.cli.sessions import connect
+from pgvault.cli.signals import SIGNALS
+from pgvault.config import StreamConfig
+from pgvault.errors import UsageError
+from pgvault.instants import SystemClock
+from pgvault.stores.retry import Patience
+from pgvault.wal.beacon import Beacon
+from pgvault.wal.streaming.heal import BackupCommand
+from pgvault.wal.streaming.supervise import Stream, StreamOrder
+
+SPOOLS = Path("/var/lib/pgvault")
+OFF = "off"
+# What libpq and setpriv need of our environment, beside PG*; the repository's key is not for them.
+PASSED_ON = ("HOME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH", "PATH", "TZ", "USER")
+# The supervisor tries again by itself, and says so; it must not wait long for one answer.
+PATIENCE = Patience(deadline_seconds=10.0)
+
+
+def run(source: RepositorySource, cluster: str | None, options: Mapping[str, str | None]) -> None:
+    """Stream until a signal says otherwise; `options` are those of the command line, None where not given."""
+    opened = open_cluster(source, cluster, patience=PATIENCE)
+    settings = apply_options(opened.config.stream or StreamConfig(), options)
+    beacon = None if settings.beacon is None else _beacon(opened, settings.beacon)
+    with setting_on_signals() as stop:
+        _make_stream(opened, settings).run(stop, beside=beacon)
+
+
+def apply_options(configured: StreamConfig, options: Mapping[str, str | None]) -> StreamConfig:
+    """Return the settings that hold. Raises UsageError for a value that means nothing."""
+    given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
+    if given.get("beacon") == OFF:
+        given["beacon"] = None
+    try:
+        return StreamConfig.model_validate(configured.model_dump() | given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = str(problem["loc"][0]).replace("_", "-")
+        said = problem["msg"].removeprefix("Value error, ")
+        raise UsageError(f"--{name}: {said[:1].lower()}{said[1:]}") from error
+
+
+@contextmanager
+def setting_on_signals() -> Iterator[Event]:
+    """Give an event that is set by the signals that ask us to end."""
+    stop = Event()
+    before = {each: signal.signal(each, lambda _number, _frame: stop.set()) for each in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _make_stream(opened: OpenedCluster, settings: StreamConfig) -> Stream:
+    cluster = opened.config
+    passed = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("PG")}
+    order = StreamOrder(
+        cluster=opened.name,
+        dsn=cluster.dsn,
+        password=None if cluster.password is None else cluster.password.read().decode(),
+        slot=settings.slot,
+        spool=settings.spool or SPOOLS / opened.name / "stream",
+        every=settings.every,
+        jobs=cluster.jobs,
+        environment={name: value for name, value in passed.items() if not name.startswith("PGVAULT")},
+    )
+    healing = _healing(opened, order.spool) if settings.on_gap == "backup" else None
+    return Stream(opened.repository, order, lambda: connect(cluster), clock=SystemClock(), healing=healing)
+
+
+def _healing(opened: OpenedCluster, spool: Path) -> BackupCommand:
+    """The full backup after a gap: this program, this configuration, this environment."""
+    argv = [sys.executable, "-m", "pgvault", "--config", str(opened.source.config)]
+    argv += ["backup", "--cluster", opened.name]
+    return BackupCommand(argv, dict(os.environ), spool / "backup.log")
+
+
+def _beacon(opened: OpenedCluster, every: timedelta) -> Beacon:
+    return Beacon(lambda: connect(opened.config), every=every, clock=SystemClock())
