@@ -14,13 +14,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, OtherCluster, PgvaultError, TargetInvalid, TargetTooEarly
+from pgvault.errors import (
+    ObjectCorrupt,
+    ObjectMissing,
+    OtherCluster,
+    PgvaultError,
+    TargetInvalid,
+    TargetTooEarly,
+    TargetTooLate,
+    WalGap,
+)
 from pgvault.instants import iso, parse_instant
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import segments_between
 from pgvault.postgres.walrange import SegmentRange, make_ranges
 from pgvault.restore.covered import CoveredWal, RememberingReader
 from pgvault.restore.facts import Backup, Inventory, RestoreFacts, Transaction
+from pgvault.restore.outside import with_neighbours
 from pgvault.restore.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
 from pgvault.restore.stop import Candidate, Stop, find_stop
 from pgvault.restore.target import (
@@ -171,7 +181,10 @@ def _require_known_way(facts: RestoreFacts, request: RestoreRequest, plan: Resto
 
 
 def _plan_on(facts: RestoreFacts, request: RestoreRequest, *, timeline: int) -> RestorePlan:
-    path = find_path(timeline, facts.inventory)
+    try:
+        path = find_path(timeline, facts.inventory)
+    except WalGap as error:
+        raise with_neighbours(error, facts, request.target, timeline=timeline) from error
     labelled = _labelled(facts, request.backup_label)
     if labelled:
         require_holding(path, labelled)
@@ -182,10 +195,15 @@ def _plan_on(facts: RestoreFacts, request: RestoreRequest, *, timeline: int) -> 
         covered = cover(path, backup.start_lsn, archived=facts.inventory.segments)
         wal = CoveredWal(covered, backup.start_lsn, facts.reader)
         candidate = Candidate(backup, path, wal, facts.watermarks)
-        stop = find_stop(candidate, request.target, is_inclusive=request.options.is_inclusive)
+        try:
+            stop = find_stop(candidate, request.target, is_inclusive=request.options.is_inclusive)
+        except (TargetTooLate, WalGap) as error:
+            raise with_neighbours(error, facts, request.target, timeline=timeline, tried=backup.label) from error
         if stop is not None:
             return _assemble(facts, request, candidate=candidate, stop=stop)
-    raise _not_from(backups, request.target, timeline=timeline)
+    raise with_neighbours(
+        _not_from(backups, request.target, timeline=timeline), facts, request.target, timeline=timeline
+    )
 
 
 def _assemble(facts: RestoreFacts, request: RestoreRequest, *, candidate: Candidate, stop: Stop) -> RestorePlan:
@@ -241,10 +259,7 @@ def _not_from(backups: Sequence[Backup], target: Target, *, timeline: int) -> Pg
             f"{target} does not occur in the archived WAL behind backup {oldest.label!r} ({oldest.stop_lsn})",
             hint="It may be misspelt, older than that backup, or not archived yet.",
         )
-    return TargetTooEarly(
-        f"{target} lies before the end of the oldest backup that could reach it, {oldest.label!r}: the oldest"
-        f" reachable point is just after {iso(oldest.stopped_at)}, LSN {oldest.stop_lsn}",
-    )
+    return TargetTooEarly(f"{target} lies before the end of the oldest backup that could reach it, {oldest.label!r}")
 
 
 def _require_one_system(facts: RestoreFacts) -> None:

@@ -43,12 +43,13 @@ MISSING = "segment missing (never arrived, or removed)"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A reachable point; of time, LSN, or both."""
+    """A reachable point: an instant, an LSN, or both where a range begins (there: just after that instant)."""
 
     timeline: int
-    label: str  # the backup to restore
+    label: str  # the backup to restore: the newest that leads to it
     at: datetime | None
     lsn: Lsn | None
+    labels: tuple[str, ...]  # of all backups of its range
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,10 +313,18 @@ def _is_gap_told(part: WindowGap, path: RecoveryPath, ways: Mapping[int, Sequenc
 
 
 def _at_instant(at: datetime, found: WindowRange) -> Point:
-    backups = [backup for backup in found.backups if backup.stopped_at < at] or found.backups[:1]
-    return Point(found.timeline, max(backups, key=lambda backup: backup.stop_lsn).label, at, None)
+    if at <= found.starts_at:
+        return _at_start(found)
+    label = [backup for backup in found.backups if backup.stopped_at < at][-1].label
+    return Point(found.timeline, label, at, None, found.labels)
 
 
 def _at_lsn(lsn: Lsn, found: WindowRange) -> Point:
-    backups = [backup for backup in found.backups if backup.stop_lsn <= lsn]
-    return Point(found.timeline, backups[-1].label, None, lsn)
+    if lsn <= found.start_lsn:
+        return _at_start(found)
+    label = [backup for backup in found.backups if backup.stop_lsn <= lsn][-1].label
+    return Point(found.timeline, label, None, lsn, found.labels)
+
+
+def _at_start(found: WindowRange) -> Point:
+    return Point(found.timeline, found.backups[0].label, found.starts_at, found.start_lsn, found.labels)
