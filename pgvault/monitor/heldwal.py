@@ -20,22 +20,29 @@ from pgvault.monitor.walfacts import (
     StoredEnd,
     TimedPosition,
 )
-from pgvault.postgres.walname import TimelineHistoryFile
+from pgvault.pipeline.header import Kind
+from pgvault.postgres.walname import TimelineHistoryFile, WalSegment
 from pgvault.postgres.walstate import QuietPoint, WalState
+from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog
+from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import known_systems
+from pgvault.repository.tails import TailInfo, chain, list_tails
 from pgvault.repository.walindex import WalInventory, read_inventory
-from pgvault.repository.walobjects import WalInfo, read_wal
+from pgvault.repository.walinfo import read_first_frame, read_info
+from pgvault.repository.walobjects import WalInfo
 from pgvault.repository.watermark import StoredWatermark, read_watermarks
 from pgvault.restore.adopt import find_unprotected
 from pgvault.restore.path import RecoveryPath, find_path
 from pgvault.restore.stretches import Stretch, find_runs, find_stretches, stretch_with
 from pgvault.restore.window import RecoveryWindow, recovery_window
 from pgvault.restore.windowparts import WindowGap
+from pgvault.wal.fork import forks
 
 RECENT = timedelta(hours=3)  # watermarks before that tell nothing that the rest does not
+TRIES = 3
 UNREADABLE = (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey)
 
 
@@ -60,7 +67,7 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
     )
     backups = [backup for backup in catalog.backups if backup.system_identifier == system]
     marks = read_watermarks(repository, cluster, system, since=now - RECENT)
-    window = recovery_window(backups, inventory, marks)
+    window = recovery_window(backups, inventory, marks, read_gaps(repository, cluster, system))
     timeline = server.timeline if server is not None else _likeliest(window, backups)
     search = _Search(repository, cluster, inventory, backups)
     path = _path(inventory, timeline)
@@ -71,7 +78,7 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
         lost=tuple(f"{lost.label}: {lost.reason}" for lost in window.lost),
         is_system_known=system in known or not known,
         unprotected=find_unprotected(catalog, known, inventory),
-        forks=_contested(window, server),
+        forks=_futures(inventory, backups, window),
         timeline=timeline,
         is_timeline_known=path is not None,
         end=end,
@@ -109,10 +116,18 @@ class _Search:
             return None
         segment = path.segment(stretch.last_number)
         try:
+            for _ in range(TRIES if stretch.has_tail else 0):
+                # Tails are merged, and go when the segment is in: between our listing and our reading, too.
+                try:
+                    tail = self.tail(segment)
+                    return StoredEnd(segment, stretch.end_lsn, True, tail.server_at or tail.read_at, tail.read_at)
+                except ObjectMissing:
+                    if self.is_whole(segment):
+                        break
             info = self.info(segment.name)
         except UNREADABLE as error:
             return StoredEnd(segment, stretch.end_lsn, stretch.has_tail, None, None, error)
-        return StoredEnd(segment, stretch.end_lsn, stretch.has_tail, info.last_write_at, info.pushed_at)
+        return StoredEnd(segment, segment.end_lsn, False, info.last_write_at, info.pushed_at)
 
     def positions(
         self, path: RecoveryPath, end: StoredEnd | None, marks: Sequence[StoredWatermark], *, since: datetime
@@ -143,8 +158,24 @@ class _Search:
 
     def info(self, name: str) -> WalInfo:
         """What a stored file says of itself."""
-        wal, _ = read_wal(self.repository, self.cluster, self.inventory.system_identifier, name)
-        return wal.info
+        return read_info(self.repository, self.cluster, self.inventory.system_identifier, name)
+
+    def is_whole(self, segment: WalSegment) -> bool:
+        """Tell whether a segment is stored whole by now."""
+        try:
+            self.info(segment.name)
+        except ObjectMissing:
+            return False
+        return True
+
+    def tail(self, segment: WalSegment) -> TailInfo:
+        """What the last of a segment's tails says of itself. Raises ObjectMissing when they went meanwhile."""
+        system = self.inventory.system_identifier
+        links = chain(list_tails(self.repository, self.cluster, system, segment))
+        if not links:
+            raise ObjectMissing(f"the tails of {segment} are there no more")
+        path = layout.tail(self.cluster, system, segment.name, start=links[-1].start, end=links[-1].end)
+        return TailInfo.decode(read_first_frame(self.repository, path, Kind.TAIL), segment, where=path)
 
 
 def _nothing(unreadable: tuple[str, ...]) -> RepositoryFacts:
@@ -178,12 +209,12 @@ def _path(inventory: WalInventory, timeline: int) -> RecoveryPath | None:
         return None
 
 
-def _contested(window: RecoveryWindow, server: WalState | None) -> tuple[str, ...]:
-    """Several futures are archived, and a restore of `latest` can not know which one is meant."""
-    if len(window.leading) <= 1:
-        return ()
-    others = [each for each in window.leading if server is None or each != server.timeline]
-    return tuple(f"timeline {each} goes on beside it, and no backup tells which is production's" for each in others)
+def _futures(inventory: WalInventory, backups: Sequence[Manifest], window: RecoveryWindow) -> tuple[str, ...]:
+    """Several futures are archived, and no backup says yet which one the cluster goes on in."""
+    found = tuple(str(fork) for fork in forks(inventory, backups))
+    if found or len(window.leading) <= 1:
+        return found
+    return (f"timelines {', '.join(map(str, window.leading))} all go on, and no backup tells which is production's",)
 
 
 def _names(inventory: WalInventory) -> frozenset[str]:

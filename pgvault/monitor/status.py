@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any, TypeVar
 
 from pgvault.config import ClusterConfig
@@ -19,7 +21,7 @@ from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.monitor.finding import Finding, worst
 from pgvault.monitor.heldwal import read_held
-from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts
+from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts, lag_limit, measure_lag
 from pgvault.monitor.walstatus import judge
 from pgvault.postgres.control import CONTROL_PATH, read_control
 from pgvault.postgres.server import Session
@@ -27,6 +29,8 @@ from pgvault.postgres.walstate import WalState, read_wal_state
 from pgvault.repository.repository import Repository
 
 T = TypeVar("T")
+LOOK_AGAIN_SECONDS = 0.5
+STREAM_GRACE = timedelta(seconds=5)  # beyond its interval, to store a tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,17 @@ def gather(
     server = _tried(lambda: _ask_server(config, connect))
     host_at = clock.now()
     disk = look_at_disk(server, config.data_directory) if isinstance(server, WalState) else "the server is not reached"
-    known = server if isinstance(server, WalState) else None
     held: RepositoryFacts | PgvaultError
+    waited = timedelta(0)
     if isinstance(repository, PgvaultError):
         held = repository
     else:
+        known = server if isinstance(server, WalState) else None
         held = _tried(lambda: read_held(repository, name, known, now=host_at))
+        while isinstance(server, WalState) and _may_be_under_way(server, held, config, waited=waited):
+            sleep(LOOK_AGAIN_SECONDS)
+            waited = clock.now() - host_at
+            held = _tried(lambda: read_held(repository, name, known, now=host_at))
     return ClusterFacts(
         cluster=name,
         host_at=host_at,
@@ -85,12 +94,30 @@ def gather(
         disk=disk,
         is_streamed=config.stream is not None,
         rpo=config.objectives.rpo,
+        waited=waited,
     )
 
 
 def _ask_server(config: ClusterConfig, connect: Callable[[ClusterConfig], Session]) -> WalState:
     with connect(config) as session:
         return read_wal_state(session, slot=None if config.stream is None else config.stream.slot)
+
+
+def _may_be_under_way(
+    server: WalState, held: RepositoryFacts | PgvaultError, config: ClusterConfig, *, waited: timedelta
+) -> bool:
+    """Tell whether a stream may yet bring what seems to be late.
+
+    A streamed server that was idle for an hour and commits is an hour behind by all that is known, until the next
+    tail is stored a few seconds later.
+    """
+    if config.stream is None or isinstance(held, PgvaultError) or waited > config.stream.every + STREAM_GRACE:
+        return False
+    if server.slot is None or not server.slot.is_active:
+        return False
+    lag = measure_lag(server, held)
+    limit = lag_limit(server, config.objectives.rpo)
+    return lag is not None and (lag.seconds is None or lag.seconds > limit.total_seconds())
 
 
 def look_at_disk(server: WalState, configured: Path | None) -> DiskFacts | str:

@@ -119,6 +119,16 @@ class ClusterFacts:
     disk: DiskFacts | str  # why nothing is known of it
     is_streamed: bool  # the configuration has a stream: for it
     rpo: timedelta | None  # the objective
+    waited: timedelta = timedelta(0)  # for the repository to hold what the server had written
+
+
+# Where no objective says otherwise: what customers were promised, or what archive_timeout itself makes of it.
+USUAL_RPO = timedelta(minutes=15)
+
+
+def lag_limit(server: WalState, rpo: timedelta | None) -> timedelta:
+    """How old the oldest commit may be that is not stored."""
+    return rpo or max(USUAL_RPO, 2 * server.archive_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +156,15 @@ def measure_lag(server: WalState, held: RepositoryFacts) -> Lag | None:
     end = held.end.end_lsn
     size = max(0, server.end_lsn - end)
     if size == 0 or (held.end.is_tail and size < LEAST_RECORD_BYTES):
-        return Lag(0, 0.0, is_exact=True, reason="everything that the server wrote is stored")
+        return Lag(0, 0.0, is_exact=True, reason="all that the server wrote is stored")
     quiet = (*held.quiet, *([server.quiet] if server.quiet else []))
     if any(
         point.next_xid == server.next_xid and point.lsn.value <= end.value + LONG_PAGE_HEADER_BYTES for point in quiet
     ):
         return Lag(size, 0.0, is_exact=True, reason="no transaction has ended since what is stored")
     bounds = [
-        (server.at - known.at, f"WAL ended there at {moment(known.at)}")
-        for known in held.positions
+        (server.at - known.at, f"WAL stood there at {moment(known.at)}")
+        for known in (*held.positions, last_checkpoint(server))
         if known.lsn.value <= end.value + LONG_PAGE_HEADER_BYTES
     ]
     segment_start = server.end_lsn.value // server.segment_size * server.segment_size
@@ -167,13 +177,18 @@ def measure_lag(server: WalState, held: RepositoryFacts) -> Lag | None:
     return Lag(size, max(0.0, least.total_seconds()), is_exact=False, reason=reason)
 
 
+def last_checkpoint(server: WalState) -> TimedPosition:
+    """What the server itself says of when its WAL stood where."""
+    return TimedPosition(server.redo_lsn, server.redo_at)
+
+
 def measure_pace(server: WalState, positions: Iterable[TimedPosition]) -> Pace | None:
     """Return the pace of the last hour, or of as much of it as is known; None when that is no minute.
 
     From the last position known before the hour began; what was written since then may all lie in that hour, so
     the pace is never too low.
     """
-    past = [known for known in positions if known.lsn <= server.end_lsn]
+    past = [known for known in (*positions, last_checkpoint(server)) if known.lsn <= server.end_lsn]
     older = [known for known in past if server.at - known.at >= HOUR]
     first = max(older, key=lambda known: known.lsn) if older else min(past, key=lambda known: known.at, default=None)
     if first is None or server.at - first.at < LEAST_PACE_SPAN:

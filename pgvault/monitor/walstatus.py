@@ -17,7 +17,9 @@ from pgvault.monitor.walfacts import (
     ClusterFacts,
     DiskFacts,
     GapFact,
+    Lag,
     RepositoryFacts,
+    lag_limit,
     measure_lag,
     measure_pace,
 )
@@ -26,8 +28,6 @@ from pgvault.postgres.walstate import WalState
 
 STALE = timedelta(hours=24)  # of the newest backup
 LEAST_TIME_UNTIL_FULL = timedelta(hours=4)
-# Where no objective says otherwise: what customers were promised, or what archive_timeout itself makes of it.
-USUAL_RPO = timedelta(minutes=15)
 CLOCK_TOLERANCE = timedelta(seconds=5)
 NAMES_SHOWN = 3
 
@@ -238,7 +238,10 @@ def _lag(facts: ClusterFacts, held: RepositoryFacts) -> Finding:
     if lag is None:
         what = "no WAL" if held.is_timeline_known else "not even the history"
         return red("WAL lag", f"without bound: {what} of the server's timeline {server.timeline} is stored")
-    limit = facts.rpo or max(USUAL_RPO, 2 * server.archive_timeout)
+    if lag.size == 0 and facts.waited:
+        waited = facts.waited.total_seconds()
+        lag = Lag(0, waited, is_exact=False, reason="what the server had written was stored while we waited")
+    limit = lag_limit(server, facts.rpo)
     promise = f"the objective is {span(limit)}" if facts.rpo else f"no objective is set, {span(limit)} is usual"
     seconds = "" if lag.seconds is None else ("" if lag.is_exact else "at most ") + span(lag.seconds)
     said = f"{amount(lag.size)}, {seconds or 'of unknown age'} ({lag.reason})"
@@ -299,7 +302,7 @@ def _disk(facts: ClusterFacts) -> Finding:
         pace = measure_pace(server, held.positions)
     if pace is None:
         return warn(
-            name, f"{said}; unknown how long that lasts: no position of a minute ago or more is stored", figures
+            name, f"{said}; unknown how long that lasts: no position is known that is a minute old or more", figures
         )
     if pace.bytes_per_second <= 0:
         return ok(name, f"{said}; nothing was written in the last {span(pace.over)}", figures)

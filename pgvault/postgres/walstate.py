@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pgvault.postgres.connection import read_lsn, read_number, read_text
+from pgvault.postgres.connection import read_instant, read_lsn, read_number, read_text
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.server import ArchiverStatistics, Session
 
@@ -64,7 +64,9 @@ class WalState:
     at: datetime  # the server's clock, read before `end_lsn`
     end_lsn: Lsn  # end of the last record; on a standby, of the last one replayed
     next_xid: int | None  # 64-bit; one more than the latest that ended; None on a standby
-    checkpoint_lsn: Lsn
+    checkpoint_lsn: Lsn  # of the last checkpoint's record
+    redo_lsn: Lsn  # where WAL stood when it began ...
+    redo_at: datetime  # ... or earlier: by the server's clock, whole seconds
     quiet: QuietPoint | None  # the last checkpoint, where no transaction was open
     data_directory: Path
     segment_size: int  # bytes
@@ -89,7 +91,7 @@ def read_wal_state(session: Session, *, slot: str | None = None) -> WalState:
     settings = session.settings(WAL_SETTINGS)
     (identifier, in_recovery) = session.row("SELECT system_identifier, pg_is_in_recovery() FROM pg_control_system()")
     # The checkpoint before the position: whatever is quiet at its redo point is so at or before the end of WAL.
-    checkpoint, quiet = _checkpoint(session, has_prepared=settings["max_prepared_transactions"] != "0")
+    checkpoint, redo, redo_at, quiet = _checkpoint(session, has_prepared=settings["max_prepared_transactions"] != "0")
     position = session.idle_watermark()
     command = settings["archive_command"]
     keep_mib = int(settings["max_slot_wal_keep_size"])
@@ -102,6 +104,8 @@ def read_wal_state(session: Session, *, slot: str | None = None) -> WalState:
         end_lsn=position.lsn,
         next_xid=position.next_xid,
         checkpoint_lsn=checkpoint,
+        redo_lsn=redo,
+        redo_at=redo_at,
         quiet=quiet,
         data_directory=Path(settings["data_directory"]),
         segment_size=int(settings["wal_segment_size"]),
@@ -116,21 +120,22 @@ def read_wal_state(session: Session, *, slot: str | None = None) -> WalState:
     )
 
 
-def _checkpoint(session: Session, *, has_prepared: bool) -> tuple[Lsn, QuietPoint | None]:
-    """Return the last checkpoint's record and, where no transaction was open, its redo point.
+def _checkpoint(session: Session, *, has_prepared: bool) -> tuple[Lsn, Lsn, datetime, QuietPoint | None]:
+    """Return the last checkpoint's record, its redo point, when it began, and whether nothing was open then.
 
     PostgreSQL looks for the oldest open transaction, then sets the redo point, then notes the next number
     (CreateCheckPoint, 15 to 18). So where both numbers are the same, none was open and none began in between. A
     shutdown checkpoint notes no oldest one: only prepared transactions outlive it, where there can be any.
     """
-    checkpoint, redo, next_xid, oldest = session.row(
-        "SELECT checkpoint_lsn::text, redo_lsn::text, next_xid, oldest_active_xid::text::bigint"
+    checkpoint, redo, began, next_xid, oldest = session.row(
+        "SELECT checkpoint_lsn::text, redo_lsn::text, (extract(epoch FROM checkpoint_time) * 1000000)::bigint,"
+        " next_xid, oldest_active_xid::text::bigint"
         " FROM pg_control_checkpoint()"
     )
     epoch, _, low = read_text(next_xid).partition(":")
     is_quiet = oldest == int(low) or (oldest == 0 and not has_prepared)
     quiet = QuietPoint(read_lsn(redo), int(epoch) << 32 | int(low)) if is_quiet else None
-    return read_lsn(checkpoint), quiet
+    return read_lsn(checkpoint), read_lsn(redo), read_instant(began), quiet
 
 
 def _slot(session: Session, name: str, *, version_num: int) -> SlotState | None:
