@@ -33,6 +33,7 @@ STATUS_MAX = 125
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_SECONDS = 2.0  # for removing temporary files after a signal
 GLOBAL_OPTIONS = ("--config", "--cluster")  # each with a value
+AHEAD = 8  # segments that a fetch looks ahead
 STORE_DEADLINE_SECONDS = 60.0  # of one operation on the store; a fetch begins anew until its own budget is used up
 
 
@@ -50,6 +51,7 @@ def is_wal_command(arguments: Sequence[str]) -> bool:
 def main(arguments: Sequence[str]) -> NoReturn:
     """Run one WAL command and end the process, whatever happens, with a status PostgreSQL understands."""
     _arm_signals()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes 10 ms
     try:
         status = run(arguments)
     except SystemExit as stop:  # argparse, or a signal
@@ -115,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     fetching = commands.add_parser("fetch", parents=[shared], add_help=False, allow_abbrev=False)
     fetching.add_argument("name")
     fetching.add_argument("--plan", type=Path)
+    fetching.add_argument("--ahead", type=int, default=AHEAD)
     for each in (pushing, fetching):
         each.add_argument("path", type=Path)
         each.add_argument("--retry-for", type=_seconds)

@@ -96,7 +96,7 @@ class _Ahead:
         source = read_wal_file(self.pg_wal / name, clock=self.clock, owner=self.owner)
         put_wal(self.repository, self.cluster, source.info, content=source.content)
         with suppress(OSError):  # without a note its own call asks the repository
-            self.notes.leave(name, sha256=source.info.sha256, length=source.info.length)
+            self.notes.leave(name, digest=source.info.sha256, length=source.info.length)
 
 
 def _store_ahead(ahead: _Ahead, names: list[str], *, jobs: int) -> None:
