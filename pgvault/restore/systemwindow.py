@@ -14,11 +14,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
+from pgvault.pipeline.header import Kind
 from pgvault.postgres.walname import WalSegment
+from pgvault.repository import layout
+from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
+from pgvault.repository.tails import TailInfo
 from pgvault.repository.walindex import WalInventory, read_inventory
-from pgvault.repository.walinfo import read_info
+from pgvault.repository.walinfo import read_first_frame, read_info
 from pgvault.repository.watermark import read_watermarks
 from pgvault.restore.window import RecoveryWindow, recovery_window
 
@@ -69,8 +73,8 @@ def read_window(
     inventory = read_inventory(repository, cluster, system, segment_size=size, passed_over=passed_over)
     since = min(backup.stopped_at for backup in backups)
     marks = read_watermarks(repository, cluster, system, since=since)
-    window = recovery_window(backups, inventory, marks)
-    times = read_times(repository, cluster, system, edges(window))
+    window = recovery_window(backups, inventory, marks, read_gaps(repository, cluster, system))
+    times = read_times(repository, cluster, inventory, edges(window))
     return SystemWindow(system, inventory, with_times(window, times))
 
 
@@ -97,13 +101,13 @@ def with_times(window: RecoveryWindow, times: Mapping[WalSegment, datetime]) -> 
 
 
 def read_times(
-    repository: Repository, cluster: str, system_identifier: int, segments: Sequence[WalSegment]
+    repository: Repository, cluster: str, inventory: WalInventory, segments: Sequence[WalSegment]
 ) -> dict[WalSegment, datetime]:
-    """Return when the first MOST_READS of `segments` were last written, by the archiving host's clock."""
+    """Return when the first MOST_READS of `segments` were last written, or streamed, by the archiving host's clock."""
 
     def read(segment: WalSegment) -> datetime | None:
         try:
-            return read_info(repository, cluster, system_identifier, segment.name).last_write_at
+            return _written_at(repository, cluster, inventory, segment)
         except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
             logger.warning("when %s was written is not known: %s", segment, error)
             return None
@@ -112,3 +116,12 @@ def read_times(
     with ThreadPoolExecutor(READERS) as readers:
         found = zip(wanted, readers.map(read, wanted), strict=True)
         return {segment: at for segment, at in found if at is not None}
+
+
+def _written_at(repository: Repository, cluster: str, inventory: WalInventory, segment: WalSegment) -> datetime:
+    system, spans = inventory.system_identifier, inventory.tail_spans.get(segment)
+    if segment in inventory.segments or not spans:
+        return read_info(repository, cluster, system, segment.name).last_write_at
+    last = spans[-1]
+    path = layout.tail(cluster, system, segment.name, start=last.start, end=last.end)
+    return TailInfo.decode(read_first_frame(repository, path, Kind.TAIL), segment, where=path).read_at

@@ -290,8 +290,7 @@ def _timelines(inventory: Inventory, backups: Sequence[Backup]) -> list[int]:
 
 
 def _tails(inventory: Inventory) -> Mapping[WalSegment, Lsn]:
-    tails: Mapping[WalSegment, Lsn] = getattr(inventory, "tails", {})
-    return {segment: end for segment, end in tails.items() if segment not in inventory.segments}
+    return {segment: end for segment, end in inventory.tails.items() if segment not in inventory.segments}
 
 
 def _is_told(part: WindowRange, path: RecoveryPath, ways: Mapping[int, Sequence[WindowRange]]) -> bool:
