@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import struct
 import sys
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pgvault.postgres.walrange import make_ranges
 from pgvault.process import Finished, attempt
 from pgvault.repository import layout
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Copy, Repository, init_repository, open_repository
 from pgvault.stores.file import FileStore
 from pgvault.wal.fetchplan import FetchPlan
 
@@ -81,6 +82,16 @@ def make_archive(directory: Path, *, url: str | None = None) -> Archive:
     repository, _ = init_repository([Copy("primary", store)], Credential("raw", KEY), now=AT)
     key.write_text(KEY.hex() + "\n")
     write_config(config, key, url or root.as_uri())
+    return Archive(root, config, key, repository)
+
+
+def copy_archive(archive: Archive, directory: Path) -> Archive:
+    """The same repository below `directory`, with files of its own that name it."""
+    root, config, key = directory / "repository", directory / "pgvault.yaml", directory / "key"
+    shutil.copytree(archive.root, root)
+    shutil.copy(archive.key, key)
+    write_config(config, key, root.as_uri())
+    repository = open_repository([Copy("primary", FileStore(root))], Credential("raw", KEY))
     return Archive(root, config, key, repository)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +33,11 @@ def major(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this worker keeps its freshly made clusters."""
-    return tmp_path_factory.mktemp("clusters")
+    """Where freshly made clusters are kept, by all workers of this run."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clusters"
+    place.mkdir(exist_ok=True)
+    return place
 
 
 @pytest.fixture

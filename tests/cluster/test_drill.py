@@ -16,7 +16,7 @@ from pgvault.restore.plan import RestoreRequest
 from pgvault.restore.target import TimeTarget
 from tests.archive import make_archive
 from tests.cluster.drills import Stage, digest, load_shop, make_stage, make_told_stage, write_orders
-from tests.servers import NEWEST, ServerFactory
+from tests.servers import NEWEST, ServerFactory, older_in_ci
 from tests.wal.servers import archiving
 
 pytestmark = pytest.mark.cluster
@@ -55,6 +55,7 @@ def target(at: datetime) -> RestoreRequest:
     return RestoreRequest(TimeTarget(at, str(at), None))
 
 
+@older_in_ci
 def test_a_good_backup_passes(
     server: ServerFactory, major: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,15 +70,25 @@ def test_who_starts_it_is_told_of_subscriptions(vault: Vault) -> None:
     assert json.loads(document.output)["directory"] == str(vault.directory / "two")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_restore_that_is_told_to_end_takes_its_server_along(vault: Vault, number: signal.Signals) -> None:
-    """Nobody else would ever stop it."""
-    vault.backup()
+@pytest.fixture(scope="module")
+def long(servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    """With WAL behind its backup whose replay takes a while."""
+    made = make_vault(servers, NEWEST, tmp_path_factory.mktemp("long"))
+    made.backup()
     for row in range(8):
-        vault.insert(row)
-        vault.archive_all()
-    data, log = vault.directory / "data", vault.directory / "log"
-    words = ["--config", str(vault.archive.config), "restore", "--to", "latest", "--finish", str(data)]
+        made.insert(row)
+        made.archive_all()
+    made.server.stop()
+    return made
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_restore_that_is_told_to_end_takes_its_server_along(
+    long: Vault, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Nobody else would ever stop it."""
+    data, log = tmp_path / "data", tmp_path / "log"
+    words = ["--config", str(long.archive.config), "restore", "--to", "latest", "--finish", str(data)]
     child = start([*program(), *words], env={"PATH": os.environ["PATH"]}, log=log)
     try:
         wait_until(lambda: postmaster_pid(data) is not None)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import functools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,14 +34,26 @@ newest_only = pytest.mark.parametrize("major", [NEWEST])
 NOTHING = {"archive_mode": "on", "restore_command": "", "recovery_target_lsn": "", "archive_command": ""}
 
 
+@pytest.fixture(scope="module")
+def originals(servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Vault]:
+    """One of each major, made when it is asked for: row 1 is in the backup, row 2 came after it."""
+
+    @functools.cache
+    def original(major: int) -> Vault:
+        made = make_vault(servers, major, tmp_path_factory.mktemp("original"))
+        made.insert(1)
+        made.backup()
+        made.insert(2)
+        made.archive_all()
+        made.server.stop()
+        return made
+
+    return original
+
+
 @pytest.fixture
-def vault(server: ServerFactory, major: int, tmp_path: Path) -> Vault:
-    made = make_vault(server, major, tmp_path)
-    made.insert(1)
-    made.backup()
-    made.insert(2)
-    made.archive_all()
-    return made
+def vault(originals: Callable[[int], Vault], server: ServerFactory, major: int, tmp_path: Path) -> Vault:
+    return originals(major).copied(server, tmp_path)
 
 
 def test_a_finished_directory_needs_nobody_any_more(vault: Vault) -> None:

@@ -15,18 +15,24 @@ from tests.archive import program
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, ServerFactory
 
-pytestmark = [pytest.mark.cluster, pytest.mark.parametrize("major", [NEWEST])]
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(not NEWEST, reason="no PostgreSQL is installed")]
 
 KILLS = 6
 
 
-@pytest.fixture
-def vault(server: ServerFactory, major: int, tmp_path: Path) -> Vault:
-    made = make_vault(server, major, tmp_path)
+@pytest.fixture(scope="module")
+def original(servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    """Backed up, its server stopped."""
+    made = make_vault(servers, NEWEST, tmp_path_factory.mktemp("original"))
     made.insert(1)
     made.backup()
     made.server.stop()
     return made
+
+
+@pytest.fixture
+def vault(original: Vault, server: ServerFactory, tmp_path: Path) -> Vault:
+    return original.copied(server, tmp_path, running=False)
 
 
 def refuses_to_start(vault: Vault, data: Path) -> bool:

@@ -10,7 +10,7 @@ from pgvault.repository.walobjects import read_wal_bytes
 from pgvault.restore.target import LatestTarget
 from pgvault.wal.occupied import created_tablespaces
 from tests.cluster.vaults import Vault, make_vault
-from tests.servers import ServerFactory
+from tests.servers import ServerFactory, older_in_ci
 from tests.wal.servers import system_of
 
 pytestmark = pytest.mark.cluster
@@ -52,6 +52,7 @@ def test_replay_keeps_out_of_production_s_new_tablespace(vault: Vault) -> None:
     assert files_in(space) == before
 
 
+@older_in_ci
 def test_a_place_that_is_empty_may_be_used(vault: Vault) -> None:
     """On another machine its directory has to be there, empty; then the tablespace is made in it."""
     space = vault.factory.directory()

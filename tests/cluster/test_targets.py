@@ -19,7 +19,7 @@ from pgvault.restore.target import (
     XidTarget,
 )
 from tests.cluster.vaults import SECOND, Vault, make_vault
-from tests.servers import NEWEST, ServerFactory
+from tests.servers import NEWEST, ServerFactory, older_in_ci
 
 pytestmark = pytest.mark.cluster
 EXCLUSIVE = TargetOptions(is_inclusive=False)
@@ -68,6 +68,7 @@ def vault(server: ServerFactory, major: int, tmp_path: Path) -> Vault:
     return make_vault(server, major, tmp_path)
 
 
+@older_in_ci
 def test_every_kind_of_target_finds_exactly_its_rows(vault: Vault) -> None:
     """Rows committed up to the target are there, none after it; for time, LSN, xid, name, immediate and latest."""
     story = tell(vault)
@@ -87,6 +88,7 @@ def test_every_kind_of_target_finds_exactly_its_rows(vault: Vault) -> None:
         assert (str(target), vault.rows(restored)) == (str(target), expected)
 
 
+@pytest.mark.parametrize("major", [NEWEST])
 def test_what_can_not_be_reached_is_refused_before_anything_is_written(vault: Vault) -> None:
     """Before the oldest backup, and beyond what is archived and proven."""
     story = tell(vault)

@@ -9,7 +9,7 @@ import pytest
 from pgvault.errors import Refused
 from pgvault.restore.target import ImmediateTarget, LatestTarget
 from tests.cluster.vaults import Vault, make_vault
-from tests.servers import NEWEST, ServerFactory
+from tests.servers import NEWEST, ServerFactory, older_in_ci
 
 pytestmark = pytest.mark.cluster
 
@@ -62,6 +62,7 @@ def test_postgresql_itself_finds_the_directory_whole(vault: Vault) -> None:
     assert victim.name in said.errors
 
 
+@older_in_ci
 def test_production_s_tablespace_is_not_touched(vault: Vault) -> None:
     """On the host that still has the original: unmapped it is refused, mapped it stays as it was, replay included."""
     space = with_tablespace(vault)

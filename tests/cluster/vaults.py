@@ -22,9 +22,9 @@ from pgvault.restore.files import Effort
 from pgvault.restore.plan import RestoreRequest
 from pgvault.restore.run import Ending, Restored, RestoreOrder, restore
 from pgvault.restore.target import Target, TargetOptions
-from tests.archive import Archive, make_archive, program
+from tests.archive import Archive, copy_archive, make_archive, program
 from tests.servers import Server, ServerFactory
-from tests.wal.servers import archiving, rows, system_of, wait_archived
+from tests.wal.servers import archiving, archiving_settings, rows, system_of, wait_archived
 
 QUICK_EFFORT = Effort(2, NoProgress(), is_durable=False)
 SECOND = timedelta(seconds=1)
@@ -108,6 +108,17 @@ class Vault:
     def verify(self, data: Path) -> Finished:
         """What PostgreSQL's own pg_verifybackup says."""
         return attempt([self.server.programs.path("pg_verifybackup"), data], timeout=120)
+
+    def copied(self, factory: ServerFactory, directory: Path, *, running: bool = True) -> Vault:
+        """The same once more, for a test that changes it; this one's server is stopped."""
+        archive = copy_archive(self.archive, directory)
+        data = factory.directory() / "data"
+        shutil.copytree(self.server.data, data, symlinks=True)
+        server = factory.adopt(self.server.programs, data, settings=archiving_settings(archive), running=False)
+        server.instance.environment = {}
+        if running:
+            server.start()
+        return Vault(factory, server, archive, directory)
 
     def lose_repository(self) -> None:
         """Take the repository away, key and configuration included."""

@@ -7,7 +7,7 @@ import pytest
 from pgvault.errors import SourceUnreadable
 from pgvault.postgres.conffiles import ConfigurationFile, FileRole, find_configuration_files
 from pgvault.postgres.server import Session
-from tests.servers import ServerFactory
+from tests.servers import ServerFactory, older_in_ci
 
 
 def found(directory: Path) -> list[str]:
@@ -161,6 +161,7 @@ def test_files_outside_the_data_directory_are_listed(server: ServerFactory, majo
 
 
 @pytest.mark.cluster
+@older_in_ci
 def test_a_usual_directory_has_none_outside(server: ServerFactory, major: int) -> None:
     """initdb's own layout keeps all of them in the data directory, where the backup takes them anyway."""
     with Session(server(major).dsn) as session:

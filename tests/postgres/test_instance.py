@@ -9,7 +9,7 @@ import pytest
 from pgvault.errors import ClusterRunning, ProgramFailed, RecoveryFailed, ServerUnfit
 from pgvault.postgres.instance import Instance, ServerState, init_cluster, postmaster_pid
 from pgvault.postgres.programs import find_programs
-from tests.servers import NEWEST, ServerFactory
+from tests.servers import NEWEST, ServerFactory, older_in_ci
 
 pytestmark = pytest.mark.cluster
 
@@ -35,6 +35,7 @@ def test_a_server_lives_and_dies(server: ServerFactory, major: int) -> None:
     one.instance.stop()  # a stopped one is fine
 
 
+@older_in_ci
 def test_a_killed_server_leaves_nobody_and_recovers(server: ServerFactory, major: int) -> None:
     """SIGKILL takes every process along, so that the next start finds the shared memory free, and loses no commit."""
     one = server(major)
@@ -84,6 +85,7 @@ def test_two_servers_do_not_share_a_directory(server: ServerFactory) -> None:
     assert one.value("SELECT 1") == 1
 
 
+@older_in_ci
 def test_a_broken_start_says_why(server: ServerFactory, major: int) -> None:
     """The error carries the FATAL line of this start, not of an earlier one, and names the log."""
     one = server(major, running=False)
@@ -120,6 +122,7 @@ def test_recovery_is_told_from_being_ready(server: ServerFactory, major: int) ->
     assert one.instance.wait_ready(30) is ServerState.READY
 
 
+@older_in_ci
 def test_recovery_without_answers_is_still_starting(server: ServerFactory, major: int) -> None:
     """With hot_standby = off nobody can connect before recovery is over."""
     one = server(major, running=False, settings={"hot_standby": "off"})
@@ -132,6 +135,7 @@ def test_recovery_without_answers_is_still_starting(server: ServerFactory, major
     assert one.instance.state() is ServerState.STARTING
 
 
+@older_in_ci
 def test_the_detail_of_a_failure_is_kept(server: ServerFactory, major: int) -> None:
     """Which setting is too small for recovery stands in the DETAIL, and only there."""
     one = server(major, running=False, settings={"max_connections": "5"})
@@ -152,6 +156,7 @@ def test_a_server_that_ends_by_itself_is_waited_for(server: ServerFactory) -> No
     assert one.instance.wait_exit(30) == 0
 
 
+@older_in_ci
 def test_its_own_configuration_files_are_used(server: ServerFactory, major: int) -> None:
     """A directory without postgresql.conf starts with files from elsewhere, and what is ours wins over them."""
     one = server(major, running=False)
@@ -172,6 +177,7 @@ def test_its_own_configuration_files_are_used(server: ServerFactory, major: int)
     assert one.value("SELECT current_setting('listen_addresses')") == ""
 
 
+@older_in_ci
 def test_a_broken_configuration_file_says_where(server: ServerFactory, major: int) -> None:
     """PostgreSQL's FATAL line only says that there are errors; the error says which."""
     one = server(major, running=False)

@@ -25,11 +25,15 @@ def wait_until(claim: Callable[[], object], *, seconds: float = 30) -> None:
 
 def archiving(server: ServerFactory, major: int, archive: Archive, *, wal_segsize_mib: int = 16) -> Server:
     """A server that archives into `archive`, started as `env -i` would."""
-    settings = {"archive_mode": "on", "archive_command": archive_command(archive)}
-    one = server(major, settings=settings, wal_segsize_mib=wal_segsize_mib, running=False)
+    one = server(major, settings=archiving_settings(archive), wal_segsize_mib=wal_segsize_mib, running=False)
     one.instance.environment = {}
     one.start()
     return one
+
+
+def archiving_settings(archive: Archive) -> dict[str, str]:
+    """What makes a server archive into `archive`."""
+    return {"archive_mode": "on", "archive_command": archive_command(archive)}
 
 
 def system_of(data: Path) -> int:

@@ -10,7 +10,7 @@ from pgvault.process import run
 from pgvault.repository.walobjects import read_wal_bytes
 from pgvault.wal.fetch import FetchOutcome, fetch_wal
 from tests.archive import Archive, archive_command, make_segment, program, small
-from tests.servers import NEWEST, ServerFactory
+from tests.servers import NEWEST, ServerFactory, older_in_ci
 from tests.wal.servers import (
     archiving,
     copy_of,
@@ -44,7 +44,7 @@ def test_a_server_archives_from_an_empty_environment(server: ServerFactory, majo
     assert failed_count(one) == 0
 
 
-@pytest.mark.parametrize("mib", [1, 64])
+@pytest.mark.parametrize("mib", [pytest.param(1, marks=pytest.mark.endurance), 64])
 def test_other_segment_sizes_come_back(server: ServerFactory, archive: Archive, tmp_path: Path, mib: int) -> None:
     """initdb --wal-segsize=1 and 64: archived by the server, planned, and fetched byte for byte."""
     one = archiving(server, NEWEST, archive, wal_segsize_mib=mib)
@@ -145,6 +145,7 @@ def test_a_restored_copy_can_not_fork_the_history(server: ServerFactory, archive
     assert [name for name in archive.names(system) if name.startswith("00000002")] == []
 
 
+@older_in_ci
 def test_a_follower_catches_up_and_takes_over(server: ServerFactory, major: int, archive: Archive) -> None:
     """A standby lives on live fetches; promoted when the old server is done, it archives the next timeline."""
     one = archiving(server, major, archive)
