@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from select import select
 from typing import Self
 
@@ -35,7 +35,11 @@ class ServerAddress:
     """One server: a dsn without choice and without password, and the password."""
 
     dsn: str
-    password: str | None
+    password: str | None = field(repr=False)
+
+    def __str__(self) -> str:
+        given = conninfo.conninfo_to_dict(self.dsn)
+        return f"{given['host']}:{given['port']}"
 
     @classmethod
     def of(cls, connection: Connection, dsn: str, *, password: str | None) -> Self:

@@ -172,7 +172,7 @@ class Stream:
         kind = "standby" if source.is_standby else "primary"
         logger.info(
             "streaming from %s, a %s on timeline %d that stands at %s, since %s",
-            source.address.dsn,
+            source.address,
             kind,
             source.history.timeline,
             source.current_lsn,
@@ -238,7 +238,7 @@ class Stream:
     def _record(self, source: Source, plan: StartPlan) -> None:
         """Record what is lost before going on behind it: never in silence."""
         for hole in plan.holes:
-            cause = f"the server at {source.address.dsn} did not have this WAL any more when streaming began anew"
+            cause = f"the server at {source.address} did not have this WAL any more when streaming began anew"
             gap = self._archive.record(source, hole, cause=cause)
             logger.error(
                 "WAL from %s to %s of timeline %d is lost: neither archived nor on the server any more%s",
