@@ -17,7 +17,7 @@ from pgvault.repository.keys import Credential
 from pgvault.repository.repository import Copy, Repository, init_repository
 from pgvault.repository.tails import Span, chain, covered_to, list_tails, read_tails
 from pgvault.wal.push import push_wal
-from pgvault.wal.tail import MERGED_BYTES_MAX, TailWriter, merged_start
+from pgvault.wal.tail import MERGED_BYTES_MAX, TailWriter, _Pages, merged_start
 from tests.archive import AT, KEY, SYSTEM, StillClock, make_segment, small
 from tests.fakes import MemoryStore
 
@@ -208,6 +208,24 @@ def test_a_file_is_read_while_it_is_written(stream: Stream) -> None:
     stream.tail()
 
     assert stream.read() == CONTENT
+
+
+def test_a_page_that_was_caught_half_written_is_read_again(stream: Stream) -> None:
+    """Its end is there before its middle: one pass alone would take the hole for WAL."""
+    stream.grow(3000)
+    reads = []
+
+    class Torn(_Pages):
+        def read(self, start: int, end: int) -> bytes:
+            reads.append((start, end))
+            content = _Pages.read(self, start, end)
+            return content[:1000] + bytes(8) + content[1008:] if len(reads) == 2 else content
+
+    with stream.partial.open("rb") as file:
+        content = Torn(file.fileno(), SEGMENT.size, PAGE).read_new(0)
+
+    assert content == CONTENT[: len(content or b"")]
+    assert len(reads) > 3
 
 
 def test_a_large_piece_is_cut(tmp_path: Path) -> None:
