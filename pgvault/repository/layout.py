@@ -101,9 +101,14 @@ def pack(cluster_name: str, label: str, number: int) -> str:
     return f"{backup(cluster_name, label)}/packs/{number:08d}"
 
 
+def wals(cluster_name: str) -> str:
+    """Prefix of the WAL of all systems of a cluster."""
+    return f"{cluster(cluster_name)}/wal"
+
+
 def wal(cluster_name: str, system_identifier: int) -> str:
     """Prefix of the WAL of one system."""
-    return f"{cluster(cluster_name)}/wal/{system_identifier}"
+    return f"{wals(cluster_name)}/{system_identifier}"
 
 
 def wal_file(cluster_name: str, system_identifier: int, name: str) -> str:
