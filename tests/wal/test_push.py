@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from pgvault.errors import (
     ObjectCorrupt,
     OtherCluster,
     PgvaultError,
-    Refused,
     SourceUnreadable,
     UsageError,
     WalMismatch,
@@ -23,6 +23,7 @@ from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository.walobjects import WalOutcome, read_wal_bytes
 from pgvault.wal.push import push_wal
+from pgvault.wal.walfile import WalOwner
 from tests.archive import AT, SYSTEM, Archive, StillClock, history_text, make_control, make_segment, small
 
 LABEL = b"START WAL LOCATION: 0/300028 (file 000000010000000000000003)\nSTOP WAL LOCATION: 0/300100\n"
@@ -34,8 +35,8 @@ def put(directory: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def push_file(archive: Archive, path: Path, *, is_adopted: bool = False) -> WalOutcome:
-    return push_wal(archive.repository, "main", path, clock=StillClock(), is_adopted=is_adopted)
+def push_file(archive: Archive, path: Path) -> WalOutcome:
+    return push_wal(archive.repository, "main", path, clock=StillClock())
 
 
 def push_segment(archive: Archive, directory: Path, segment: WalSegment, **making: object) -> WalOutcome:
@@ -218,46 +219,53 @@ def test_a_text_outside_a_data_directory_is_refused(archive: Archive, tmp_path: 
         push_file(archive, put(tmp_path, f"{small(3).name}.00000028.backup", LABEL))
 
 
+def test_a_text_outside_a_data_directory_needs_an_owner(archive: Archive, tmp_path: Path) -> None:
+    """Who received it over the network knows whose it is; with another owner it is another cluster's."""
+    path = put(tmp_path, "00000002.history", history_text(TimelineHistory(2, (HistoryEntry(1, Lsn(MIB), "x"),))))
+    owner = WalOwner(SYSTEM, 18, MIB)
+
+    outcome = push_wal(archive.repository, "main", path, clock=StillClock(), owner=owner)
+
+    assert (outcome, archive.names(SYSTEM)) == (WalOutcome.STORED, [path.name])
+    with pytest.raises(OtherCluster):
+        push_wal(archive.repository, "main", path, clock=StillClock(), owner=replace(owner, system_identifier=1))
+
+
 @pytest.mark.parametrize(
-    ("switch", "accepted"),
-    [(Lsn(7 * MIB), True), (Lsn(7 * MIB - 1), False), (Lsn(6 * MIB + 100), False), (Lsn(100), False)],
+    ("switch", "forks"),
+    [(Lsn(7 * MIB), False), (Lsn(7 * MIB - 1), True), (Lsn(6 * MIB + 100), True), (Lsn(100), True)],
 )
-def test_a_timeline_may_not_begin_before_archived_wal(
-    archive: Archive, pg_wal: Path, switch: Lsn, accepted: bool
+def test_a_fork_is_stored_with_a_warning(
+    archive: Archive, pg_wal: Path, caplog: pytest.LogCaptureFixture, switch: Lsn, forks: bool
 ) -> None:
-    """5 and 6 are archived: a timeline that leaves at their end continues them, one that leaves earlier forks."""
+    """5 and 6 are archived: a timeline that leaves at their end continues them, one that leaves earlier forks.
+
+    Refused, it would stop the archiver of a server that was promoted in need, until its pg_wal is full.
+    """
     push_segment(archive, pg_wal, small(5))
     push_segment(archive, pg_wal, small(6))
     path = put(pg_wal, "00000002.history", history_text(TimelineHistory(2, (HistoryEntry(1, switch, "x"),))))
 
-    if accepted:
-        assert push_file(archive, path) is WalOutcome.STORED
-    else:
-        with pytest.raises(Refused, match="000000010000000000000006 is archived") as caught:
-            push_file(archive, path)
-        assert "pgvault adopt" in str(caught.value.hint)
+    assert push_file(archive, path) is WalOutcome.STORED
+    told = [record.getMessage() for record in caplog.records if "leaves timeline 1 at" in record.getMessage()]
+    assert len(told) == forks
+    assert all("000000010000000000000006 is archived" in each for each in told)
 
-
-def test_an_adopted_fork_is_accepted_ever_after(archive: Archive, pg_wal: Path) -> None:
-    """The operator says so once; the archiver's own push of the same file, and timelines behind it, then pass."""
-    push_segment(archive, pg_wal, small(6))
-    first = HistoryEntry(1, Lsn(5 * MIB), "restored")
-    path = put(pg_wal, "00000002.history", history_text(TimelineHistory(2, (first,))))
-
-    assert push_file(archive, path, is_adopted=True) is WalOutcome.STORED
+    caplog.clear()
     assert push_file(archive, path) is WalOutcome.ALREADY
-
-    second = TimelineHistory(3, (first, HistoryEntry(2, Lsn(6 * MIB), "promoted")))
-    assert push_file(archive, put(pg_wal, "00000003.history", history_text(second))) is WalOutcome.STORED
+    assert caplog.records == []
 
 
-def test_a_fork_does_not_hide_behind_a_second_promotion(archive: Archive, pg_wal: Path) -> None:
-    """A copy that was refused and promoted again still leaves timeline 1 too early."""
+def test_a_fork_does_not_hide_behind_a_second_promotion(
+    archive: Archive, pg_wal: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy whose history never came, and that was promoted again, still leaves timeline 1 too early."""
     push_segment(archive, pg_wal, small(6))
     entries = (HistoryEntry(1, Lsn(5 * MIB), "restored"), HistoryEntry(2, Lsn(6 * MIB), "promoted"))
 
-    with pytest.raises(Refused, match="timeline 2 leaves timeline 1"):
-        push_file(archive, put(pg_wal, "00000003.history", history_text(TimelineHistory(3, entries))))
+    push_file(archive, put(pg_wal, "00000003.history", history_text(TimelineHistory(3, entries))))
+
+    assert "timeline 2 leaves timeline 1 at 0/500000" in caplog.text
 
 
 def test_a_history_with_other_content_is_a_mismatch(archive: Archive, pg_wal: Path) -> None:
@@ -272,12 +280,15 @@ def test_a_history_with_other_content_is_a_mismatch(archive: Archive, pg_wal: Pa
                 push_file(archive, path)
 
 
-def test_the_4_gib_border_is_no_border(archive: Archive, pg_wal: Path) -> None:
-    """A fork below a border of 4 GiB sees what is archived behind it."""
+def test_the_4_gib_border_is_no_border(archive: Archive, pg_wal: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A fork below a border of 4 GiB sees what is archived behind it, whatever else lies there."""
     last, following = WalSegment(1, 4095, MIB), WalSegment(1, 4096, MIB)
     assert (last.directory, following.directory) == ("0000000100000000", "0000000100000001")
     push_segment(archive, pg_wal, following)
+    archive.object_path(f"{following.next().name}.tail/00000000-00002000", SYSTEM).parent.mkdir()
+    archive.object_path(f"{following.next().name}.tail/00000000-00002000", SYSTEM).touch()
     history = TimelineHistory(2, (HistoryEntry(1, last.start_lsn, "x"),))
 
-    with pytest.raises(Refused, match=following.name):
-        push_file(archive, put(pg_wal, "00000002.history", history_text(history)))
+    push_file(archive, put(pg_wal, "00000002.history", history_text(history)))
+
+    assert f"{following.name} is archived" in caplog.text
