@@ -13,6 +13,7 @@ What is written inside is what pg_verifybackup expects. recovery.signal is alway
 from __future__ import annotations
 
 import grp
+import hashlib
 import os
 import pwd
 import secrets
@@ -55,8 +56,8 @@ from pgvault.restore.plan import RestorePlan
 from pgvault.restore.settings import render_auto_conf
 from pgvault.restore.tablespaces import render_map
 from pgvault.restore.target import Action
-from pgvault.wal.fetch import place, read_checked
-from pgvault.wal.fetchplan import FetchPlan
+from pgvault.wal.fetch import place, read_checked, read_streamed
+from pgvault.wal.fetchplan import FetchPlan, PlannedTail
 
 PLAN_NAME = "plan.json"
 LABEL_NAME, MAP_NAME = b"backup_label", b"tablespace_map"
@@ -160,8 +161,14 @@ def find_owner(manifest: Manifest) -> tuple[tuple[int, int] | None, str | None]:
     return (user.pw_uid, group), None
 
 
-def make_fetch_plan(manifest: Manifest, plan: RestorePlan, source: Mapping[str, Any]) -> FetchPlan:
-    """Return what the restored server may fetch."""
+def make_fetch_plan(
+    repository: Repository, manifest: Manifest, plan: RestorePlan, *, source: Mapping[str, Any]
+) -> FetchPlan:
+    """Return what the restored server may fetch. Reads streamed tails once more: what it says of them is fixed."""
+    tails = {}
+    for segment, spans in plan.tails.items():
+        content = read_streamed(repository, manifest.cluster, manifest.system_identifier, segment=segment, spans=spans)
+        tails[segment.name] = PlannedTail(spans, hashlib.sha256(content).digest())
     return FetchPlan(
         restore_id=secrets.token_hex(8),
         cluster=manifest.cluster,
@@ -170,6 +177,7 @@ def make_fetch_plan(manifest: Manifest, plan: RestorePlan, source: Mapping[str, 
         segments=plan.segments,
         histories=tuple(TimelineHistoryFile(timeline).name for timeline in plan.histories),
         taken=tuple(TimelineHistoryFile(timeline).name for timeline in plan.taken),
+        tails=tails,
         source=source,
     )
 
@@ -189,7 +197,7 @@ def apply_plan(
         # Replaying a raised max_connections would pause a hot standby for ever (pitfall 50).
         settings["hot_standby"] = "off"
     applying.arm(files, settings)
-    fetch_plan = make_fetch_plan(manifest, plan, fetching.source)
+    fetch_plan = make_fetch_plan(repository, manifest, plan, source=fetching.source)
     external = applying.write_external(files)
     applying.sync(effort.progress)
     applying.write_marks(fetch_plan)

@@ -65,8 +65,9 @@ class CoveredWal:
 
     def index(self, lsn: Lsn) -> int:
         """The position of the segment that holds `lsn`; behind the last one when it is not covered."""
-        first_number = self.coverage.missing.number - len(self.segments)
-        return min(lsn.value // self.coverage.missing.size - first_number, len(self.segments))
+        if not self.segments or lsn >= self.coverage.end_lsn:
+            return len(self.segments)
+        return lsn.value // self.coverage.missing.size - self.segments[0].number
 
     def transactions(self, index: int) -> Sequence[Transaction]:
         """The commit and abort records that start in a segment, in LSN order."""

@@ -17,6 +17,8 @@ from pgvault.errors import PgvaultError
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
+from pgvault.repository.tails import Span
+from pgvault.restore.windowparts import GapRecord
 
 
 class Backup(Protocol):
@@ -57,6 +59,10 @@ class Inventory(Protocol):
     def histories(self) -> Mapping[int, TimelineHistory]: ...
     @property
     def unreadable(self) -> Mapping[int, PgvaultError]: ...  # histories that are there and do not open
+    @property
+    def tails(self) -> Mapping[WalSegment, Lsn]: ...  # not archived whole; streamed without a hole to here
+    @property
+    def tail_spans(self) -> Mapping[WalSegment, tuple[Span, ...]]: ...  # the objects to read for that, in order
 
 
 class Watermark(Protocol):
@@ -133,3 +139,4 @@ class RestoreFacts:
     inventory: Inventory
     watermarks: Sequence[Watermark]
     reader: WalReader
+    gaps: Sequence[GapRecord] = ()  # they explain, and decide nothing

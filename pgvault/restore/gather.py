@@ -22,12 +22,14 @@ from pgvault.postgres.programs import Programs, find_programs
 from pgvault.postgres.waldump import TransactionRecord, record_starts, restore_points, transactions
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository.catalog import read_catalog
+from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
+from pgvault.repository.tails import Span
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.watermark import read_watermarks
 from pgvault.restore.facts import RestoreFacts, RestorePoint, WalReader
-from pgvault.wal.fetch import read_checked
+from pgvault.wal.fetch import read_checked, read_streamed
 
 SEGMENTS_KEPT = 4  # on disk; planning mostly goes back and forth between neighbours
 CLOCK_SLACK = timedelta(days=1)  # watermarks are named by a clock that may have been set back
@@ -81,11 +83,11 @@ def gathering(
     if len(backups) < len(catalog.backups):
         notes.append(f"cluster {cluster!r} has had several systems; this is about {system}")
     with tempfile.TemporaryDirectory(prefix="pgvault-", dir=scratch) as directory:
-        reader: WalReader = ArchivedWal(repository, cluster, newest, Path(directory))
+        reader: WalReader = ArchivedWal(repository, cluster, newest, Path(directory), tails=inventory.tail_spans)
         if is_wal_optional and not has_waldump(newest.postgres_major):
             reader = UnreadWal()
             notes.append(f"how far the WAL reaches is not known: no pg_waldump of PostgreSQL {newest.postgres_major}")
-        facts = RestoreFacts(backups, inventory, watermarks, reader)
+        facts = RestoreFacts(backups, inventory, watermarks, reader, read_gaps(repository, cluster, system))
         yield Gathered(facts, {backup.label: backup for backup in backups}, tuple(notes))
 
 
@@ -121,7 +123,17 @@ class UnreadWal:
 class ArchivedWal:
     """Reads records out of archived segments; a WalReader."""
 
-    def __init__(self, repository: Repository, cluster: str, backup: Manifest, directory: Path) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        cluster: str,
+        backup: Manifest,
+        directory: Path,
+        *,
+        tails: Mapping[WalSegment, Sequence[Span]],
+    ) -> None:
+        """Segments in `tails` are put together from these."""
+        self._tails = tails
         self._repository = repository
         self._cluster = cluster
         self._system = backup.system_identifier
@@ -219,6 +231,10 @@ class ArchivedWal:
 
     def _read(self, segment: WalSegment) -> bytes:
         try:
+            if segment in self._tails:
+                return read_streamed(
+                    self._repository, self._cluster, self._system, segment=segment, spans=self._tails[segment]
+                )
             return read_checked(
                 self._repository, self._cluster, self._system, name=segment.name, segment_size=segment.size
             )

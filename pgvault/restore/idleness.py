@@ -29,7 +29,9 @@ LONG_PAGE_HEADER_BYTES = 40
 def proven_until(path: RecoveryPath, end_lsn: Lsn, *, watermarks: Iterable[Watermark]) -> datetime | None:
     """Return the latest instant up to which every commit of `path` lies before `end_lsn`; None without proof."""
     on_path = [mark for mark in watermarks if mark.is_idle and path.timeline_of(mark.lsn) == mark.timeline]
-    covered = [mark for mark in on_path if mark.lsn.value <= end_lsn.value + LONG_PAGE_HEADER_BYTES]
+    # Inside a segment, where streamed tails end, that many bytes may be a commit.
+    slack = 0 if end_lsn.value % path.segment_size else LONG_PAGE_HEADER_BYTES
+    covered = [mark for mark in on_path if mark.lsn.value <= end_lsn.value + slack]
     anchors = {(mark.timeline, mark.next_xid) for mark in covered if mark.next_xid is not None}
     proven = covered + [mark for mark in on_path if (mark.timeline, mark.next_xid) in anchors]
     return max((mark.server_at for mark in proven), default=None)

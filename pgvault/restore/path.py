@@ -8,18 +8,24 @@ Of each number recovery takes the segment of the newest timeline that has begun 
 silently take an older timeline's when that one is missing; therefore the plan lists the segments, and what is
 not listed is not served. The same number on several timelines is legal. Names in a listing are not proof that a
 segment can be read.
+
+The first segment that is not archived whole may have streamed tails: then the way ends inside it. Nothing behind such
+a segment counts, even where the tails reach its last byte.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pgvault.errors import TargetInvalid, WalGap
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import TimelineHistoryFile, WalSegment
 from pgvault.restore.facts import Backup, Inventory
+
+NO_TAILS: Mapping[WalSegment, Lsn] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +65,20 @@ class RecoveryPath:
 class Coverage:
     """What is archived of a path, without a hole, from a backup's start on."""
 
-    segments: tuple[WalSegment, ...]  # contiguous; may be empty
-    missing: WalSegment  # the first that is not archived
+    segments: tuple[WalSegment, ...]  # contiguous; may be empty; the last one may be that of a tail
+    missing: WalSegment  # the first that is not archived whole
     has_more: bool  # WAL of this path is archived behind the missing segment: it is a hole, not the end
+    tail_lsn: Lsn | None = None  # where the streamed tails of `missing` end; None: it has none
+
+    @property
+    def tail(self) -> WalSegment | None:
+        """The last of `segments`, where that is put together from tails."""
+        return None if self.tail_lsn is None else self.missing
 
     @property
     def end_lsn(self) -> Lsn:
-        """The first byte that is not covered."""
-        return self.missing.start_lsn
+        """The first byte that is not covered. Certain: a record that ends at or before it is there."""
+        return self.missing.start_lsn if self.tail_lsn is None else self.tail_lsn
 
 
 def find_path(timeline: int, inventory: Inventory) -> RecoveryPath:
@@ -83,15 +95,23 @@ def find_path(timeline: int, inventory: Inventory) -> RecoveryPath:
     return RecoveryPath(history, inventory.segment_size)
 
 
-def cover(path: RecoveryPath, start_lsn: Lsn, *, archived: frozenset[WalSegment]) -> Coverage:
-    """Walk the segments from `start_lsn` on, as recovery does, to the first that is not archived."""
+def cover(
+    path: RecoveryPath, start_lsn: Lsn, *, archived: frozenset[WalSegment], tails: Mapping[WalSegment, Lsn] = NO_TAILS
+) -> Coverage:
+    """Walk the segments from `start_lsn` on, as recovery does, to the first that is not archived, and into its tails.
+
+    `tails` tells up to where segments are streamed; one that does not reach `start_lsn` holds nothing of use.
+    """
     segments: list[WalSegment] = []
     missing = path.segment(start_lsn.value // path.segment_size)
     while missing in archived:
         segments.append(missing)
         missing = path.segment(missing.number + 1)
     has_more = any(segment.number > missing.number and path.has(segment) for segment in archived)
-    return Coverage(tuple(segments), missing, has_more)
+    tail_lsn = tails.get(missing)
+    if tail_lsn is None or tail_lsn <= start_lsn:
+        return Coverage(tuple(segments), missing, has_more)
+    return Coverage((*segments, missing), missing, has_more, tail_lsn)
 
 
 def leading_timelines(inventory: Inventory, backups: Sequence[Backup]) -> tuple[int, ...]:
@@ -103,7 +123,7 @@ def leading_timelines(inventory: Inventory, backups: Sequence[Backup]) -> tuple[
     highest first, which is the one PostgreSQL's own `latest` would take.
     """
     last_numbers: dict[int, int] = {}
-    for segment in inventory.segments:
+    for segment in (*inventory.segments, *inventory.tails):  # a timeline may have begun with nothing but tails
         last_numbers[segment.timeline] = max(segment.number, last_numbers.get(segment.timeline, -1))
     newest = max(backups, key=lambda backup: (backup.stopped_at, backup.stop_lsn), default=None)
     if newest is not None:
@@ -126,8 +146,8 @@ def leading_timelines(inventory: Inventory, backups: Sequence[Backup]) -> tuple[
 
 def other_ends(inventory: Inventory, path: RecoveryPath) -> tuple[int, ...]:
     """Return the timelines with WAL that is on no way to or from `path`: told to whoever restores."""
-    beside = {segment.timeline for segment in inventory.segments if not path.history.holds_timeline(segment.timeline)}
-    return tuple(sorted(beside))
+    seen = {segment.timeline for segment in (*inventory.segments, *inventory.tails)}
+    return tuple(sorted(timeline for timeline in seen if not path.history.holds_timeline(timeline)))
 
 
 def require_holding(path: RecoveryPath, backup: Backup) -> None:

@@ -26,8 +26,9 @@ from pgvault.errors import (
 )
 from pgvault.instants import iso, parse_instant
 from pgvault.postgres.lsn import Lsn
-from pgvault.postgres.walname import segments_between
+from pgvault.postgres.walname import WalSegment, segments_between
 from pgvault.postgres.walrange import SegmentRange, make_ranges
+from pgvault.repository.tails import Span
 from pgvault.restore.covered import CoveredWal, RememberingReader
 from pgvault.restore.facts import Backup, Inventory, RestoreFacts, Transaction
 from pgvault.restore.outside import with_neighbours
@@ -75,6 +76,7 @@ class RestorePlan:
     timeline: int  # recovery_target_timeline
     settings: Mapping[str, str]  # recovery_target…; restore_command is the caller's
     segments: tuple[SegmentRange, ...]  # what recovery may fetch, in order, nothing else
+    tails: Mapping[WalSegment, tuple[Span, ...]]  # those of `segments` that are put together, and from what
     histories: tuple[int, ...]  # timelines whose history files it may fetch
     taken: tuple[int, ...]  # later timelines whose history does not open: promotion must not take their numbers
     stop: Stop
@@ -172,7 +174,8 @@ def _require_known_way(facts: RestoreFacts, request: RestoreRequest, plan: Resto
     for timeline, error in facts.inventory.unreadable.items():
         if timeline < newest.timeline or history.holds_timeline(timeline):
             continue
-        starts = [segment.start_lsn for segment in facts.inventory.segments if segment.timeline == timeline]
+        listed = (*facts.inventory.segments, *facts.inventory.tails)
+        starts = [segment.start_lsn for segment in listed if segment.timeline == timeline]
         if starts and (isinstance(request.target, LatestTarget) or plan.end_lsn > min(starts)):
             raise type(error)(
                 f"{request.target} may lie on timeline {timeline}, and nobody knows where that begins: {error}",
@@ -192,7 +195,8 @@ def _plan_on(facts: RestoreFacts, request: RestoreRequest, *, timeline: int) -> 
     # Not by name and not by time first: clocks are set back.
     backups.sort(key=lambda backup: (backup.stop_lsn, backup.stopped_at), reverse=True)
     for backup in backups:
-        covered = cover(path, backup.start_lsn, archived=facts.inventory.segments)
+        inventory = facts.inventory
+        covered = cover(path, backup.start_lsn, archived=inventory.segments, tails=inventory.tails)
         wal = CoveredWal(covered, backup.start_lsn, facts.reader)
         candidate = Candidate(backup, path, wal, facts.watermarks)
         try:
@@ -226,6 +230,7 @@ def _assemble(facts: RestoreFacts, request: RestoreRequest, *, candidate: Candid
             "recovery_target_action": str(request.options.action),
         },
         segments=make_ranges(segments),
+        tails={tail: inventory.tail_spans[tail] for tail in segments[-1:] if tail == wal.coverage.tail},
         # Histories of higher timelines too: promotion takes the first number without one, and must not take
         # a number that somebody else's WAL has.
         histories=tuple(

@@ -1,9 +1,10 @@
 """Deliver one WAL file to a recovering server: what restore_command calls.
 
     listed by the plan     → read whole, checked, fsync, rename; or an error. Never "absent"
+    … with tails           → exactly the bytes that were planned with, zeros behind them; whole or not by now
     taken, says the plan   → a stand-in for a history that is damaged in the archive
     not listed             → ABSENT, and nobody is asked
-    no plan (a follower)   → the repository is asked; ABSENT only when it confirms that
+    no plan (a follower)   → the repository is asked; ABSENT only when it confirms that, or has nothing but tails
 
 PostgreSQL looks at the size of what it gets and at nothing else before it decides that WAL ends here, so nothing
 takes its final name before name, system, place, length and SHA-256 were checked. An outage is waited out within
@@ -13,10 +14,11 @@ takes its final name before name, system, place, length and SHA-256 were checked
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,9 +35,10 @@ from pgvault.errors import (
     StoreUnreachable,
 )
 from pgvault.postgres.history import TimelineHistory
-from pgvault.postgres.walname import BackupHistoryFile, TimelineHistoryFile, parse_wal_name
+from pgvault.postgres.walname import BackupHistoryFile, TimelineHistoryFile, WalSegment, parse_wal_name
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import known_systems
+from pgvault.repository.tails import Span, read_promised
 from pgvault.repository.walobjects import read_wal_bytes
 from pgvault.wal.fetchplan import FetchPlan, sync_directory
 from pgvault.wal.walfile import WalOwner, check_content, read_neighbour, read_owner
@@ -99,9 +102,7 @@ def fetch_wal(
         return FetchOutcome.DELIVERED
 
     def attempt() -> bytes:
-        return read_checked(
-            open_repository(), plan.cluster, plan.system_identifier, name=name, segment_size=plan.segment_size
-        )
+        return read_planned(open_repository(), plan, name)
 
     place(persist(attempt, name, budget or Budget()), destination)
     return FetchOutcome.DELIVERED
@@ -133,6 +134,33 @@ def fetch_live(
         return FetchOutcome.ABSENT
     place(content, destination)
     return FetchOutcome.DELIVERED
+
+
+def read_planned(repository: Repository, plan: FetchPlan, name: str) -> bytes:
+    """Return a WAL file that the plan lists. Raises ObjectMissing, ObjectCorrupt, OtherCluster."""
+    cluster, system, size = plan.cluster, plan.system_identifier, plan.segment_size
+    if name not in plan.tails:
+        return read_checked(repository, cluster, system, name=name, segment_size=size)
+    promise = plan.tails[name]
+    content = read_streamed(repository, cluster, system, segment=WalSegment.parse(name, size), spans=promise.spans)
+    if hashlib.sha256(content).digest() != promise.sha256:
+        raise ObjectCorrupt(
+            f"what was streamed of WAL segment {name!r} is not what it was when the restore was planned"
+        )
+    return content
+
+
+def read_streamed(
+    repository: Repository, cluster: str, system_identifier: int, *, segment: WalSegment, spans: Sequence[Span]
+) -> bytes:
+    """Return a segment as its tails have it, zeros behind them, also when they were merged or completed meanwhile.
+
+    Raises ObjectMissing, ObjectCorrupt, OtherCluster.
+    """
+    content = read_promised(repository, cluster, system_identifier, segment, spans)
+    owner = WalOwner(system_identifier, read_owner(content, segment.name).major, segment.size)
+    check_content(parse_wal_name(segment.name), content, owner)
+    return content
 
 
 def read_checked(

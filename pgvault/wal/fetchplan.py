@@ -2,13 +2,16 @@
 
     {"pgvault_fetch_plan": 1, "restore_id", "cluster", "system_identifier": "7…", "segment_size": bytes,
      "segments": [["000000010000000000000002", "00000001000000000000002F"], …],        first and last of each range
+     "tails": {"000000010000000000000030": {"spans": ["00000000-0004A6F0", …], "sha256": hex}},
      "histories": ["00000002.history", …], "taken": ["00000003.history", …], "source": {…}}
 
 What is listed exists and must be delivered; what is not listed is absent, and that is answered without asking
 anybody: so a restore finds its end even where nothing can be reached any more. Histories are all that the
 archive holds, also of timelines that the restore does not follow: the server looks for the highest to choose its
 new timeline's number. Those that the archive holds damaged are `taken`: a stand-in is delivered, whose presence keeps
-the number from being used twice. `source` says how to open the repository (cli/opening.py) and holds no secret.
+the number from being used twice. A segment with `tails` is put together from these; should they have gone, since the
+segment is complete or a longer tail holds them, it is cut back to where they ended: `sha256` is that of what the plan
+was made with, zeros included. `source` says how to open the repository (cli/opening.py) and holds no secret.
 """
 
 from __future__ import annotations
@@ -16,16 +19,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgvault.errors import ConfigInvalid, FormatUnsupported, UsageError
 from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
 from pgvault.postgres.walrange import SegmentRange
+from pgvault.repository.fields import read_digest
+
+if TYPE_CHECKING:
+    from pgvault.repository.tails import Span
 
 VERSION_FIELD = "pgvault_fetch_plan"
 VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTail:
+    """A segment of which only the beginning was there."""
+
+    spans: tuple[Span, ...]  # what it is put together from
+    sha256: bytes  # of the whole segment, zeros included
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +51,11 @@ class FetchPlan:
     cluster: str
     system_identifier: int
     segment_size: int  # bytes
-    segments: tuple[SegmentRange, ...]
+    segments: tuple[SegmentRange, ...]  # those with tails included
     histories: tuple[str, ...]  # names of every history file in the archive
     source: Mapping[str, Any]  # how to open the repository; opaque here
     taken: tuple[str, ...] = ()  # names of history files that are there and can not be read
+    tails: Mapping[str, PlannedTail] = field(default_factory=dict)  # by the segment's name
 
     def lists(self, name: str) -> bool:
         """Tell whether the plan promises the file `name`. Raises UsageError for what is no WAL file's name."""
@@ -58,6 +74,10 @@ class FetchPlan:
             "system_identifier": str(self.system_identifier),
             "segment_size": self.segment_size,
             "segments": [[each.first.name, each.last.name] for each in self.segments],
+            "tails": {
+                name: {"spans": [str(span) for span in tail.spans], "sha256": tail.sha256.hex()}
+                for name, tail in self.tails.items()
+            },
             "histories": list(self.histories),
             "taken": list(self.taken),
             "source": dict(self.source),
@@ -82,6 +102,7 @@ class FetchPlan:
             histories=tuple(str(name) for name in document["histories"]),
             source=dict(document["source"]),
             taken=tuple(str(name) for name in document.get("taken", ())),
+            tails={str(name): _planned_tail(tail, size) for name, tail in document.get("tails", {}).items()},
         )
 
     def save(self, path: Path) -> None:
@@ -106,6 +127,13 @@ class FetchPlan:
             raise ConfigInvalid(
                 f"fetch plan {str(path)!r} is damaged", hint="Restore again: pgvault restore makes a new one."
             ) from error
+
+
+def _planned_tail(document: Mapping[str, Any], segment_size: int) -> PlannedTail:
+    from pgvault.repository.tails import Span  # it can unseal: nothing to load with every plan
+
+    spans = tuple(Span.parse(text, segment_size=segment_size) for text in document["spans"])
+    return PlannedTail(spans, read_digest(document["sha256"]))
 
 
 def sync_directory(path: Path) -> None:

@@ -10,6 +10,7 @@ from pgvault.errors import ObjectCorrupt, PgvaultError
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.walname import WalSegment
+from pgvault.repository.tails import Span
 from pgvault.restore.covered import CoveredWal, RememberingReader
 from pgvault.restore.facts import RestoreFacts, RestorePoint, Transaction
 from pgvault.restore.path import RecoveryPath, cover
@@ -67,6 +68,10 @@ class FakeInventory:
     unreadable: Mapping[int, PgvaultError] = field(default_factory=dict)
     tails: Mapping[WalSegment, Lsn] = field(default_factory=dict)
 
+    @property
+    def tail_spans(self) -> Mapping[WalSegment, tuple[Span, ...]]:
+        return {segment: (Span(0, end - segment.start_lsn),) for segment, end in self.tails.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class FakeWatermark:
@@ -91,6 +96,7 @@ class Archive:
     watermarks: list[FakeWatermark] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
     unreadable: dict[int, PgvaultError] = field(default_factory=dict)
+    tails: dict[WalSegment, Lsn] = field(default_factory=dict)
     damaged: set[WalSegment] = field(default_factory=set)
     starts: list[Lsn] | None = (
         None  # of all records, where a test says; None: the known ones and one at the end of every segment
@@ -108,7 +114,9 @@ class Archive:
 
     @property
     def facts(self) -> RestoreFacts:
-        inventory = FakeInventory(frozenset(self.segments), self.histories, unreadable=self.unreadable)
+        inventory = FakeInventory(
+            frozenset(self.segments), self.histories, unreadable=self.unreadable, tails=self.tails
+        )
         return RestoreFacts(self.backups, inventory, self.watermarks, self)
 
     def transactions_in_order(self) -> Sequence[Transaction]:
