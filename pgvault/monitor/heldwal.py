@@ -101,7 +101,7 @@ class _Search:
     def stretch(self, path: RecoveryPath) -> Stretch | None:
         """The stretch that the newest backup lies in, else the last one: what recovery would read to its end."""
         runs = find_runs(self.inventory.segments)
-        stretches = find_stretches(path, runs, tails=getattr(self.inventory, "tails", {}))
+        stretches = find_stretches(path, runs, tails=self.inventory.tails)
         held = [backup for backup in self.backups if path.holds(backup)]
         newest = max(held, key=lambda backup: backup.stop_lsn, default=None)
         found = None

@@ -75,17 +75,13 @@ def gather(
     server = _tried(lambda: _ask_server(config, connect))
     host_at = clock.now()
     disk = look_at_disk(server, config.data_directory) if isinstance(server, WalState) else "the server is not reached"
+    known = server if isinstance(server, WalState) else None
     held: RepositoryFacts | PgvaultError
     waited = timedelta(0)
     if isinstance(repository, PgvaultError):
         held = repository
     else:
-        known = server if isinstance(server, WalState) else None
-        held = _tried(lambda: read_held(repository, name, known, now=host_at))
-        while isinstance(server, WalState) and _may_be_under_way(server, held, config, waited=waited):
-            sleep(LOOK_AGAIN_SECONDS)
-            waited = clock.now() - host_at
-            held = _tried(lambda: read_held(repository, name, known, now=host_at))
+        held, waited = look_again(known, config, lambda: read_held(repository, name, known, now=host_at), clock=clock)
     return ClusterFacts(
         cluster=name,
         host_at=host_at,
@@ -103,17 +99,27 @@ def _ask_server(config: ClusterConfig, connect: Callable[[ClusterConfig], Sessio
         return read_wal_state(session, slot=None if config.stream is None else config.stream.slot)
 
 
-def _may_be_under_way(
-    server: WalState, held: RepositoryFacts | PgvaultError, config: ClusterConfig, *, waited: timedelta
-) -> bool:
-    """Tell whether a stream may yet bring what seems to be late.
+def look_again(
+    server: WalState | None, config: ClusterConfig, look: Callable[[], RepositoryFacts], *, clock: Clock
+) -> tuple[RepositoryFacts | PgvaultError, timedelta]:
+    """Look at the repository, and once more while a stream may yet bring what seems late; return how long that took.
 
     A streamed server that was idle for an hour and commits is an hour behind by all that is known, until the next
     tail is stored a few seconds later.
     """
-    if config.stream is None or isinstance(held, PgvaultError) or waited > config.stream.every + STREAM_GRACE:
-        return False
-    if server.slot is None or not server.slot.is_active:
+    began = clock.monotonic()
+    waited = timedelta(0)
+    held = _tried(look)
+    while _is_under_way(server, held, config) and config.stream and waited < config.stream.every + STREAM_GRACE:
+        sleep(LOOK_AGAIN_SECONDS)
+        waited = timedelta(seconds=clock.monotonic() - began)
+        held = _tried(look)
+    return held, waited
+
+
+def _is_under_way(server: WalState | None, held: RepositoryFacts | PgvaultError, config: ClusterConfig) -> bool:
+    """Tell whether something seems late that an active stream is about to bring."""
+    if server is None or server.slot is None or not server.slot.is_active or isinstance(held, PgvaultError):
         return False
     lag = measure_lag(server, held)
     limit = lag_limit(server, config.objectives.rpo)

@@ -297,9 +297,8 @@ def _disk(facts: ClusterFacts) -> Finding:
     }
     waiting = "" if not disk.ready_count else f", {disk.ready_count} files wait for the archiver"
     said = f"{amount(disk.free_bytes)} free of {amount(disk.total_bytes)}{waiting}"
-    pace = None
-    if isinstance(server, WalState) and isinstance(held, RepositoryFacts):
-        pace = measure_pace(server, held.positions)
+    positions = held.positions if isinstance(held, RepositoryFacts) else ()
+    pace = measure_pace(server, positions) if isinstance(server, WalState) else None
     if pace is None:
         return warn(
             name, f"{said}; unknown how long that lasts: no position is known that is a minute old or more", figures

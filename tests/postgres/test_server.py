@@ -12,6 +12,7 @@ import pytest
 from pgvault.errors import ServerUnfit, ServerUnreachable
 from pgvault.postgres.grants import GRANTS, grants_for
 from pgvault.postgres.server import Session
+from pgvault.postgres.walstate import read_wal_state
 from pgvault.process import run
 from tests.servers import NEWEST, Server, ServerFactory
 
@@ -33,6 +34,7 @@ DEEDS: dict[str, Callable[[Session], object]] = {
     "message": lambda session: session.emit_message("x"),
     "watermark": Session.idle_watermark,
     "archiver": Session.archiver_statistics,
+    "WAL state": lambda session: read_wal_state(session, slot="x"),
 }
 
 
