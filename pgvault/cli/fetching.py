@@ -1,44 +1,75 @@
-"""`pgvault wal fetch` as PostgreSQL calls it: the part of archiver.py that brings files back."""
+"""`pgvault wal fetch` as PostgreSQL calls it: the part of archiver.py that brings files back.
+
+A segment that was looked ahead at has been delivered before this is reached (fastfetch.py).
+"""
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pgvault.cli.archiver import named_source, open_named, patience, say_json
-from pgvault.cli.opening import RepositorySource, open_from
 from pgvault.errors import WAL_ABSENT_EXIT
-from pgvault.repository.repository import Repository
-from pgvault.wal.fetch import LIVE_BUDGET, Budget, FetchOutcome, fetch_live, fetch_wal
 from pgvault.wal.fetchplan import FetchPlan
-from pgvault.wal.occupied import refuse_occupied
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pgvault.repository.repository import Repository
 
 
 def fetch(options: argparse.Namespace) -> int:
     """Deliver one file, as its plan says, or whatever there is now."""
-    budget = LIVE_BUDGET if options.plan is None else Budget()
-    if options.retry_for is not None:
-        budget = Budget(options.retry_for)
-    options.retry_for = budget.seconds
-    if options.plan is not None:
-        plan = FetchPlan.load(options.plan)
-        outcome = fetch_wal(lambda: open_planned(plan, options), plan, options.name, options.path, budget=budget)
-        if outcome is FetchOutcome.DELIVERED:
-            # PostgreSQL hands over a path inside its data directory, which is where it runs.
-            refuse_occupied(options.name, options.path, data=options.path.absolute().parent.parent)
-    else:
-        outcome = fetch_live(lambda: open_live(options), options.name, options.path, budget=budget)
+    is_there = fetch_live_file(options) if options.plan is None else fetch_planned_file(options)
     if options.json:
-        say_json({"name": options.name, "outcome": str(outcome)})
-    return 0 if outcome is FetchOutcome.DELIVERED else WAL_ABSENT_EXIT
+        from pgvault.cli.archiver import say_json
+
+        say_json({"name": options.name, "outcome": "delivered" if is_there else "absent"})
+    return 0 if is_there else WAL_ABSENT_EXIT
+
+
+def fetch_planned_file(options: argparse.Namespace) -> bool:
+    """Deliver what the plan lists; False for what it does not."""
+    plan = FetchPlan.load(options.plan)
+    if not plan.lists(options.name):
+        return False  # without what takes longer to import than to answer
+    from pgvault.wal.fetch import Budget, fetch_wal
+    from pgvault.wal.occupied import refuse_occupied
+
+    budget = Budget() if options.retry_for is None else Budget(options.retry_for)
+    options.retry_for = budget.seconds
+    # PostgreSQL hands over a path inside its data directory, which is where it runs.
+    data = Path(options.path).absolute().parent.parent
+    if options.ahead > 0 and not hasattr(options, "config"):
+        from pgvault.cli.lookahead import start_ahead
+
+        start_ahead(options.plan, plan, options.name, count=options.ahead, data=data)
+    fetch_wal(lambda: open_planned(plan, options), plan, options.name, options.path, budget=budget)
+    refuse_occupied(options.name, options.path, data=data)
+    return True
+
+
+def fetch_live_file(options: argparse.Namespace) -> bool:
+    """Deliver what the repository has now; False when it confirms that there is nothing."""
+    from pgvault.wal.fetch import LIVE_BUDGET, Budget, FetchOutcome, fetch_live
+
+    budget = LIVE_BUDGET if options.retry_for is None else Budget(options.retry_for)
+    options.retry_for = budget.seconds
+    outcome = fetch_live(lambda: open_live(options), options.name, options.path, budget=budget)
+    return outcome is FetchOutcome.DELIVERED
 
 
 def open_live(options: argparse.Namespace) -> tuple[Repository, str]:
     """Open the configured cluster; return its repository and name."""
+    from pgvault.cli.archiver import open_named
+
     opened = open_named(options)
     return opened.repository, opened.name
 
 
 def open_planned(plan: FetchPlan, options: argparse.Namespace) -> Repository:
     """Open the repository of a plan; a --config overrules where the plan looks for it."""
+    from pgvault.cli.archiver import named_source, patience
+    from pgvault.cli.opening import RepositorySource, open_from
+
     source = named_source(options) if hasattr(options, "config") else RepositorySource.from_json(plan.source)
     return open_from(source.load(), patience=patience(options))

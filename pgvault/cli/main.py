@@ -1,7 +1,8 @@
 """The program's entry point: `pgvault` calls `main`.
 
 `wal push` and `wal fetch` take their own way (archiver.py), since typer alone takes longer than they may; a push of
-what is stored already ends before that (fastpath.py). So nothing is imported up here but what all three need.
+what is stored already and a fetch of what lies ready end before that (fastpath.py, fastfetch.py). So nothing is
+imported up here but what all of them need.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from pgvault.cli.fastfetch import deliver
 from pgvault.cli.fastpath import is_stored
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without its import
@@ -27,7 +29,7 @@ def render_error(error: PgvaultError) -> None:
 
 def main() -> None:
     """Run the command line; with archiver.py the only place where an error becomes an exit status."""
-    if is_stored(sys.argv[1:]):
+    if is_stored(sys.argv[1:]) or deliver(sys.argv[1:]):
         os._exit(0)  # nothing was begun that would have to be ended
     from pgvault.cli import archiver
 

@@ -134,16 +134,17 @@ def adopt(
 def program() -> tuple[str, ...]:
     """How restore_command calls us: by this very interpreter, whatever a server's PATH is.
 
-    -P, since a server's working directory is its data directory; PYTHONPATH, where we run from a source tree.
+    -P, since a server's working directory is its data directory; PYTHONPATH, where we run from a source tree;
+    -S, since a segment that lies ready is delivered before Python has looked through its packages.
     """
     source_tree = Path(pgvault.__file__).resolve().parent.parent
     is_installed = not (source_tree / "pyproject.toml").exists()
     return (
         *(() if is_installed else ("/usr/bin/env", f"PYTHONPATH={source_tree}")),
         sys.executable,
+        "-S",
         "-P",
-        "-m",
-        "pgvault",
+        str(source_tree / "pgvault/cli/fetchprogram.py"),
     )
 
 

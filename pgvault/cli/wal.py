@@ -8,8 +8,13 @@ from typing import Annotated
 import typer
 
 from pgvault.cli import archiver
+from pgvault.cli.stream import stream
+from pgvault.cli.wallist import list_wal
 
 wal = typer.Typer(name="wal", no_args_is_help=True, help="Archive WAL and bring it back: what PostgreSQL calls.")
+
+wal.command()(stream)
+wal.command("list")(list_wal)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
 ClusterOption = Annotated[str | None, typer.Option("--cluster", help="Which cluster, where there are several.")]
@@ -44,6 +49,9 @@ def fetch(
     config: ConfigOption = None,
     cluster: ClusterOption = None,
     retry_for: RetryOption = None,
+    ahead: Annotated[
+        int | None, typer.Option("--ahead", min=0, help="With a plan: segments to fetch ahead, 8 unless said; 0: none.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring one WAL file back, checked: for restore_command, behind the guard that `pgvault restore` writes.
@@ -53,6 +61,7 @@ def fetch(
     125 for the end of WAL: do not put this command into restore_command without the guard.
     """
     options = ["--plan", plan, "--config", config, "--cluster", cluster, "--retry-for", retry_for]
+    options += ["--ahead", None if ahead is None else str(ahead)]
     raise typer.Exit(archiver.run(_words("fetch", [name, path], options, as_json=as_json)))
 
 

@@ -33,6 +33,7 @@ from pgvault.restore.files import AUTO_CONF
 from pgvault.restore.plan import MAX_WAL_BYTES, RestorePlan
 from pgvault.restore.reached import require_reached
 from pgvault.restore.settings import wal_room
+from pgvault.wal.spool import remove_spools
 
 LOG_NAME = "recovery.log"
 PRIVATE_SETTINGS = {
@@ -114,6 +115,7 @@ def remove_marks(marks: Path, *also: str) -> None:
     """Remove what recovery needed beside a data directory, and `also`; anything else stays, the directory with it."""
     for name in (PLAN_NAME, LOG_NAME, *map(os.fsdecode, (CONFIG, HBA, IDENT)), *also):
         (marks / name).unlink(missing_ok=True)
+    remove_spools(marks)
     try:
         marks.rmdir()
     except FileNotFoundError:
