@@ -16,7 +16,9 @@ from psycopg import sql
 
 from pgvault.postgres.control import CONTROL_PATH, read_control
 from pgvault.postgres.lsn import MIB
+from pgvault.postgres.owner import hand_over
 from pgvault.postgres.walname import WalSegment
+from pgvault.process import run
 from pgvault.repository import layout
 from pgvault.repository.gaps import GapRecord, read_gaps
 from tests.archive import Archive, make_archive, pgvault, program
@@ -186,6 +188,15 @@ def write_stream_config(
         f"    dsn: '{quoted}'\n"
         f"    stream: {{spool: '{streamed.spool}', every: {every}, on_gap: {on_gap}}}\n"
     )
+
+
+def standby_of(factory: ServerFactory, primary: Server) -> Server:
+    """A running standby that streams from `primary`."""
+    data = factory.directory() / "data"
+    argv: list[str | Path] = [primary.programs.path("pg_basebackup"), "-d", primary.dsn, "-D", data]
+    run([*argv, "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest", "-R"], timeout=120)
+    hand_over(data)
+    return factory.adopt(primary.programs, data, settings=primary.settings)
 
 
 @dataclass(slots=True)

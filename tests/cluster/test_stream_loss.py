@@ -1,0 +1,194 @@
+"""What is lost when a streamed server dies under load, and what its failovers cost: minutes of real servers."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.streams import EVERY_SECONDS, Load, Streamed, make_streamed, standby_of, write_stream_config
+from tests.servers import Server, ServerFactory
+from tests.wal.servers import wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
+
+
+@pytest.fixture
+def streamed(server: ServerFactory, tmp_path: Path, major: int) -> Iterator[Streamed]:
+    """A server of each major, backed up while it is streamed."""
+    made = make_streamed(server, tmp_path, major)
+    made.server.sql("CREATE TABLE rows (number int, filler text)")
+    made.start_streaming()
+    try:
+        made.backup()
+        yield made
+    finally:
+        made.kill()
+
+
+@dataclass(slots=True)
+class Clients:
+    """Three clients that commit as fast as they can until their server is gone."""
+
+    loads: list[Load]
+    threads: list[threading.Thread] = field(default_factory=list)
+    is_over: bool = False
+
+    @classmethod
+    def start(cls, dsn: str) -> Clients:
+        clients = cls([Load(dsn, table) for table in ("a", "b", "c")])
+        for load in clients.loads:
+            load.prepare()
+            target = threading.Thread(target=load.run_until, args=(lambda: clients.is_over,), daemon=True)
+            clients.threads.append(target)
+            target.start()
+        return clients
+
+    def counts(self) -> list[int]:
+        """How many commits each client knows of."""
+        return [len(load.acknowledged) for load in self.loads]
+
+    def join(self) -> None:
+        self.is_over = True
+        for thread in self.threads:
+            thread.join(30)
+
+    def loss_seconds(self, restored: Server, *, until: float) -> float:
+        """How long before `until` the oldest commit was that is not there; what is there has no hole."""
+        worst = 0.0
+        for load in self.loads:
+            found = {int(str(number)) for (number,) in restored.sql(f"SELECT number FROM {load.table}")}
+            lost = [at for number, at in load.acknowledged if number not in found]
+            worst = max([worst, *(until - at for at in lost)])
+            assert len(load.acknowledged) > 500
+            assert found >= set(range(len(load.acknowledged) - len(lost)))
+        return worst
+
+
+def test_nothing_is_lost_with_the_server_alone(streamed: Streamed) -> None:
+    """kill -9 of the server under load: `latest` has every commit it acknowledged, and PITR stops where it is told."""
+    clients = Clients.start(streamed.dsn)
+    time.sleep(4)
+    moment = datetime.now(UTC)
+    at_moment = clients.counts()
+    time.sleep(6)
+    killed_at = time.monotonic()
+    streamed.server.kill()
+    clients.join()
+    streamed.wait_for("pg_receivewal ended")
+    time.sleep(1)
+    streamed.kill()
+
+    latest = streamed.restore("--to", "latest")
+    earlier = streamed.restore("--to", moment.isoformat())
+
+    # The server may have acknowledged what its wal sender had not sent yet: milliseconds.
+    assert clients.loss_seconds(latest, until=killed_at) < 1
+    for load, at_least in zip(clients.loads, at_moment, strict=True):
+        held = int(str(earlier.value(f"SELECT count(*) FROM {load.table}")))
+        assert at_least - 1 <= held <= at_least + 2
+
+
+def test_loss_of_the_server_with_the_spool(streamed: Streamed) -> None:
+    """Server, supervisor and spool gone at one moment: no commit older than `every` + 5 s is lost."""
+    clients = Clients.start(streamed.dsn)
+    time.sleep(8.3)
+    killed_at = time.monotonic()
+    streamed.kill()
+    streamed.server.kill()
+    clients.join()
+    shutil.rmtree(streamed.spool)
+
+    latest = streamed.restore("--to", "latest")
+
+    assert clients.loss_seconds(latest, until=killed_at) < EVERY_SECONDS + 5
+
+
+def test_failover_to_a_server_without_our_slot(streamed: Streamed, server: ServerFactory) -> None:
+    """The dsn names both servers: the stream finds the new primary, makes its slot, and no byte is missing."""
+    standby = standby_of(server, streamed.server)
+    hosts = ",".join(str(one.instance.socket_dir) for one in (streamed.server, standby))
+    write_stream_config(streamed, f"host={hosts} user=postgres dbname=postgres target_session_attrs=read-write")
+    streamed.stop()
+    streamed.start_streaming()
+    streamed.server.sql("INSERT INTO rows SELECT g, repeat('x', 400) FROM generate_series(1, 5000) g")
+    position = streamed.server.value("SELECT pg_current_wal_flush_lsn()")
+    wait_until(lambda: standby.value(f"SELECT pg_last_wal_receive_lsn() >= '{position}'"))
+
+    streamed.server.kill()
+    standby.sql("SELECT pg_promote()")
+    standby.sql("INSERT INTO rows VALUES (9999, 'after')")
+    streamed.server = standby
+    streamed.wait_for("(?s)pg_receivewal ended.*on timeline 2")
+    streamed.write(2)
+    streamed.wait_archived_to(streamed.current().number - 1, timeline=2)
+    restored = streamed.restore("--to", "latest")
+
+    assert streamed.gaps() == ()
+    assert restored.value("SELECT count(*) FROM rows") == 5001
+    assert "ERROR" not in streamed.log()
+
+
+def test_failover_that_lost_archived_wal(streamed: Streamed, server: ServerFactory) -> None:
+    """The new primary never had the last segments: its timeline is streamed from the switch on, the old one's stay."""
+    standby = standby_of(server, streamed.server)
+    hosts = ",".join(str(one.instance.socket_dir) for one in (streamed.server, standby))
+    write_stream_config(streamed, f"host={hosts} user=postgres dbname=postgres target_session_attrs=read-write")
+    streamed.stop()
+    streamed.start_streaming()
+    standby.sql("ALTER SYSTEM SET primary_conninfo = ''")
+    standby.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: not standby.sql("SELECT 1 FROM pg_stat_wal_receiver"))
+    streamed.server.sql("INSERT INTO rows VALUES (1, 'nobody but us has it')")
+    streamed.write(3)
+    streamed.wait_archived_to(streamed.current().number - 1)
+    last = streamed.archived()[-1]
+
+    streamed.server.kill()
+    standby.sql("SELECT pg_promote()")
+    streamed.server = standby
+    streamed.wait_for("(?s)pg_receivewal ended.*on timeline 2")
+    streamed.write(2)
+    streamed.wait_archived_to(streamed.current().number - 1, timeline=2)
+    streamed.backup()
+    restored = streamed.restore("--to", "latest")
+
+    assert streamed.archived(2)[0] <= last
+    assert last in streamed.archived(1)
+    assert streamed.gaps() == ()
+    assert restored.value("SELECT count(*) FROM rows") == 0
+
+
+def test_promotion_of_a_streamed_standby(streamed: Streamed, server: ServerFactory) -> None:
+    """A standby can be streamed too; when it is promoted the stream follows it to its new timeline."""
+    standby = standby_of(server, streamed.server)
+    streamed.stop()
+    write_stream_config(streamed, standby.dsn)
+    streamed.start_streaming()
+    assert "a standby on timeline 1" in streamed.log()
+    streamed.write(2)
+    streamed.wait_archived_to(streamed.current().number - 1)
+    streamed.server.sql("INSERT INTO rows VALUES (1, 'before')")
+    position = streamed.server.value("SELECT pg_current_wal_flush_lsn()")
+    wait_until(lambda: standby.value(f"SELECT pg_last_wal_replay_lsn() >= '{position}'"))
+    streamed.server.kill()
+
+    standby.sql("SELECT pg_promote()")
+    standby.sql("INSERT INTO rows VALUES (2, 'after')")
+    streamed.server = standby
+    streamed.write(2)
+    streamed.wait_archived_to(streamed.current().number - 1, timeline=2)
+    streamed.server.sql("INSERT INTO rows VALUES (3, 'in a tail')")
+    wait_until(lambda: streamed.current().name in streamed.tails(), seconds=EVERY_SECONDS + 5)
+    time.sleep(EVERY_SECONDS + 1)
+    restored = streamed.restore("--to", "latest")
+
+    assert restored.sql("SELECT number FROM rows ORDER BY 1") == [(1,), (2,), (3,)]
+    assert streamed.gaps() == ()
+    assert "ERROR" not in streamed.log()
