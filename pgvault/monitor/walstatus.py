@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from pgvault.errors import PgvaultError, UsageError
-from pgvault.monitor.finding import Figures, Finding, Level, amount, moment, ok, red, span, warn
+from pgvault.instants import iso
+from pgvault.monitor.finding import Figures, Finding, Level, amount, ok, red, span, warn
 from pgvault.monitor.walfacts import (
     ClusterFacts,
     DiskFacts,
@@ -59,7 +60,7 @@ def _server(facts: ClusterFacts) -> Iterator[Finding]:
     if isinstance(server, PgvaultError):
         yield red("server", str(server), hint=server.hint)
         return
-    figures: Figures = {"timeline": server.timeline, "lsn": str(server.end_lsn), "at": moment(server.at)}
+    figures: Figures = {"timeline": server.timeline, "lsn": str(server.end_lsn), "at": iso(server.at)}
     said = f"PostgreSQL {server.version_text}, timeline {server.timeline}, WAL at {server.end_lsn}"
     if server.is_standby:
         yield warn("server", f"{said}: it is a standby, and its primary may be further", figures)
@@ -84,7 +85,7 @@ def _backups(held: RepositoryFacts, now: datetime) -> Iterator[Finding]:
         age = now - newest.stopped_at
         figures: Figures = {
             "label": newest.label,
-            "stopped_at": moment(newest.stopped_at),
+            "stopped_at": iso(newest.stopped_at),
             "age_seconds": age.total_seconds(),
             "count": len(held.backups),
         }
@@ -150,7 +151,7 @@ def _archiver(server: WalState, held: RepositoryFacts | None) -> Iterator[Findin
     figures: Figures = {
         "failed_count": said.failed_count,
         "last_failed": said.last_failed_name,
-        "last_failed_at": None if said.last_failed_at is None else moment(said.last_failed_at),
+        "last_failed_at": None if said.last_failed_at is None else iso(said.last_failed_at),
         "last_archived": said.last_archived_name,
     }
     is_failing = said.last_failed_at is not None and (
@@ -223,8 +224,8 @@ def _last_segment(held: RepositoryFacts, now: datetime) -> Finding:
         f"{name}, written {span(max(age, timedelta(0)))} ago",
         {
             **figures,
-            "written_at": moment(end.written_at),
-            "stored_at": None if end.stored_at is None else moment(end.stored_at),
+            "written_at": iso(end.written_at),
+            "stored_at": None if end.stored_at is None else iso(end.stored_at),
             "age_seconds": age.total_seconds(),
         },
     )
