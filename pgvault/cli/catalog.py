@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from pgvault.cli import render
-from pgvault.cli.documents import backup_document, window_document
+from pgvault.cli.documents import backup_document, gap_document, window_document, window_lines
 from pgvault.cli.opening import OpenedCluster, open_cluster
 from pgvault.cli.options import (
     ClusterOption,
@@ -26,10 +25,7 @@ from pgvault.errors import PgvaultError, VerifyFailed
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.walindex import read_inventory
-from pgvault.repository.watermark import read_watermarks
-from pgvault.restore.window import recovery_window
-from pgvault.restore.windowparts import WindowRange
+from pgvault.restore.systemwindow import SystemWindow, read_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ class Listing:
     """The catalog and what can be reached from it."""
 
     catalog: Catalog
-    window: tuple[WindowRange, ...]
+    systems: tuple[SystemWindow, ...]  # those with a backup
     passed_over: tuple[tuple[str, PgvaultError], ...]  # history files that do not open; their timelines are missing
 
 
@@ -73,20 +69,13 @@ def read_listing(opened: OpenedCluster) -> Listing:
     """Read the catalog and compute the recovery window of each of its systems."""
     catalog = read_catalog(opened.repository, opened.name)
     passed_over: list[tuple[str, PgvaultError]] = []
-    windows = tuple(_windows(opened, catalog, lambda name, error: passed_over.append((name, error))))
-    return Listing(catalog, windows, tuple(passed_over))
-
-
-def _windows(
-    opened: OpenedCluster, catalog: Catalog, passed_over: Callable[[str, PgvaultError], None]
-) -> Iterator[WindowRange]:
-    for system in dict.fromkeys(backup.system_identifier for backup in catalog.backups):
-        backups = [backup for backup in catalog.backups if backup.system_identifier == system]
-        size = backups[0].wal_segment_size
-        inventory = read_inventory(opened.repository, opened.name, system, segment_size=size, passed_over=passed_over)
-        since = min(backup.stopped_at for backup in backups)
-        marks = read_watermarks(opened.repository, opened.name, system, since=since)
-        yield from recovery_window(backups, inventory, marks).ranges
+    systems = read_windows(
+        opened.repository,
+        opened.name,
+        catalog.backups,
+        passed_over=lambda name, error: passed_over.append((name, error)),
+    )
+    return Listing(catalog, systems, tuple(passed_over))
 
 
 def _listing_document(listing: Listing) -> dict[str, Any]:
@@ -94,7 +83,13 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
     return {
         "cluster": catalog.cluster,
         "backups": [backup_document(backup) for backup in catalog.backups],
-        "recovery_window": [window_document(found) for found in listing.window],
+        "recovery_window": [
+            window_document(found, each.system_identifier) for each in listing.systems for found in each.window.ranges
+        ],
+        "gaps": [gap_document(gap, each.system_identifier) for each in listing.systems for gap in each.window.gaps],
+        "not_restorable": [
+            {"label": lost.label, "reason": lost.reason} for each in listing.systems for lost in each.window.lost
+        ],
         "unreadable": [{"label": entry.label, "error": str(entry.error)} for entry in catalog.unreadable],
         "unreadable_wal": [{"name": name, "error": str(error)} for name, error in listing.passed_over],
         "unfinished": list(catalog.unfinished),
@@ -123,10 +118,10 @@ def _write_listing(listing: Listing) -> None:
             for backup in catalog.backups
         ]
         render.write_table(f"backups of {catalog.cluster}", columns, rows)
-    for found in listing.window:
-        gap = "; then WAL is missing" if found.has_gap_behind else ""
-        times = f"{render.instant(found.starts_at)} to at least {render.instant(found.proven_until)}"
-        render.write_lines([f"restorable: timeline {found.timeline}, {times} (WAL to {found.end_lsn}{gap})"])
+    for each in listing.systems:
+        if len(listing.systems) > 1:
+            render.write_lines([f"system {each.system_identifier}"])
+        render.write_lines(window_lines(each.window))
     for label in catalog.unfinished:
         render.write_lines([f"unfinished: {label} (running, or killed)"])
 

@@ -1,12 +1,15 @@
-"""The JSON that commands print; fields are only ever added."""
+"""The JSON that commands print, whose fields are only ever added, and the recovery window in words."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from pgvault.cli import render
 from pgvault.instants import iso
 from pgvault.repository.manifest import Manifest
-from pgvault.restore.windowparts import WindowRange
+from pgvault.restore.window import RecoveryWindow
+from pgvault.restore.windowparts import Standing, WindowGap, WindowRange
 
 
 def backup_document(manifest: Manifest) -> dict[str, Any]:
@@ -28,14 +31,76 @@ def backup_document(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def window_document(found: WindowRange) -> dict[str, Any]:
-    """One run of the recovery window."""
+def window_document(found: WindowRange, system_identifier: int) -> dict[str, Any]:
+    """One range of the recovery window."""
     return {
+        "system_identifier": str(system_identifier),
         "timeline": found.timeline,
         "starts_at": iso(found.starts_at),
         "proven_until": iso(found.proven_until),
+        "last_write_at": _iso(found.last_write_at),
         "start_lsn": str(found.start_lsn),
+        "own_start_lsn": str(found.own_start_lsn),
         "end_lsn": str(found.end_lsn),
         "labels": list(found.labels),
+        "branch": None if found.branch is None else {"timeline": found.branch.timeline, "lsn": str(found.branch.lsn)},
+        "standing": str(found.standing),
+        "is_tail": found.is_tail,
         "has_gap_behind": found.has_gap_behind,
     }
+
+
+def gap_document(gap: WindowGap, system_identifier: int) -> dict[str, Any]:
+    """One gap in the recovery window."""
+    return {
+        "system_identifier": str(system_identifier),
+        "timeline": gap.timeline,
+        "start_lsn": str(gap.start_lsn),
+        "end_lsn": str(gap.end_lsn),
+        "segment_count": gap.segment_count,
+        "before": None if gap.before is None else gap.before.name,
+        "before_at": _iso(gap.before_at),
+        "behind": None if gap.behind is None else gap.behind.name,
+        "behind_at": _iso(gap.behind_at),
+        "reachable_again_lsn": None if gap.reachable_again_lsn is None else str(gap.reachable_again_lsn),
+        "cause": gap.cause,
+        "noticed_at": _iso(gap.noticed_at),
+    }
+
+
+def window_lines(window: RecoveryWindow) -> list[str]:
+    """A recovery window for people, a line each: ranges, gaps, backups that can not be restored."""
+    return [
+        *map(_range_line, window.ranges),
+        *map(gap_line, window.gaps),
+        *(f"not restorable: backup {lost.label}: {lost.reason}" for lost in window.lost),
+    ]
+
+
+def gap_line(gap: WindowGap) -> str:
+    """A gap for people."""
+    segments = "1 segment" if gap.segment_count == 1 else f"{gap.segment_count} segments"
+    sides = [(text, at) for text, at in (("after", gap.before_at), ("before", gap.behind_at)) if at is not None]
+    times = f", written {' and '.join(f'{text} {render.instant(at)}' for text, at in sides)}" if sides else ""
+    again = (
+        "no backup behind it" if gap.reachable_again_lsn is None else f"restorable again from {gap.reachable_again_lsn}"
+    )
+    return (
+        f"gap: timeline {gap.timeline}, WAL {gap.start_lsn} to {gap.end_lsn} ({segments}{times}): {gap.cause}; {again}"
+    )
+
+
+def _range_line(found: WindowRange) -> str:
+    branch = "" if found.branch is None else f" (from timeline {found.branch.timeline} at {found.branch.lsn})"
+    way = {Standing.FOLLOWED: "", Standing.CONTESTED: ", contested", Standing.LEFT: ""}[found.standing]
+    if found.standing is not Standing.FOLLOWED:
+        way += f", only with --timeline {found.timeline}"
+    times = f"{render.instant(found.starts_at)} to at least {render.instant(found.proven_until)}"
+    written = "" if found.last_write_at is None else f", last written {render.instant(found.last_write_at)}"
+    tail = " with a streamed tail" if found.is_tail else ""
+    gap = "; then WAL is missing" if found.has_gap_behind else ""
+    return f"restorable: timeline {found.timeline}{branch}{way}, {times} (WAL to {found.end_lsn}{tail}{written}{gap})"
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else iso(at)

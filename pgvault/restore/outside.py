@@ -27,7 +27,7 @@ def with_neighbours(
 
     `tried`: the label of the backup from which the planner said how far it comes; that is not said twice.
     """
-    window = recovery_window(facts.backups, facts.inventory, facts.watermarks)
+    window = recovery_window(facts.backups, facts.inventory, facts.watermarks, facts.gaps)
     said = "; ".join(_neighbours(window, target, timeline=timeline, tried=tried))
     return type(error)(f"{error}; {said}", hint=error.hint) if said else error
 
@@ -46,6 +46,8 @@ def _neighbours(window: RecoveryWindow, target: Target, *, timeline: int, tried:
     if before is not None and tried not in before.labels:
         reached = f"LSN {before.lsn}" if before.at is None else f"at least {iso(before.at)}"
         yield f"the range before it reaches to {reached}, from backup {before.label!r}{on.format(before.timeline)}"
+    end_lsn = next((each.end_lsn for each in window.ways.get(timeline, ()) if tried in each.labels), None)
+    yield from (f"recorded: {gap.cause}" for gap in window.gaps if gap.noticed_at and gap.start_lsn == end_lsn)
     if after is not None and after.at is not None:
         begins = f"just after {iso(after.at)}, LSN {after.lsn}"
         yield f"the next range begins {begins}, with backup {after.label!r}{on.format(after.timeline)}"

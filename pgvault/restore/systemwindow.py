@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.pipeline.header import Kind
@@ -27,6 +28,8 @@ from pgvault.repository.watermark import read_watermarks
 from pgvault.restore.window import RecoveryWindow, recovery_window
 
 logger = logging.getLogger(__name__)
+
+Fact = TypeVar("Fact")
 
 MOST_READS = 64
 READERS = 8  # a small read takes its round trip, so several go at a time
@@ -104,18 +107,23 @@ def read_times(
     repository: Repository, cluster: str, inventory: WalInventory, segments: Sequence[WalSegment]
 ) -> dict[WalSegment, datetime]:
     """Return when the first MOST_READS of `segments` were last written, or streamed, by the archiving host's clock."""
+    return read_each(segments, lambda segment: _written_at(repository, cluster, inventory, segment))
 
-    def read(segment: WalSegment) -> datetime | None:
+
+def read_each(segments: Sequence[WalSegment], read: Callable[[WalSegment], Fact]) -> dict[WalSegment, Fact]:
+    """Return what `read` says of the first MOST_READS of `segments`, less those whose object does not open."""
+
+    def attempt(segment: WalSegment) -> Fact | None:
         try:
-            return _written_at(repository, cluster, inventory, segment)
+            return read(segment)
         except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
             logger.warning("when %s was written is not known: %s", segment, error)
             return None
 
     wanted = segments[:MOST_READS]
     with ThreadPoolExecutor(READERS) as readers:
-        found = zip(wanted, readers.map(read, wanted), strict=True)
-        return {segment: at for segment, at in found if at is not None}
+        found = zip(wanted, readers.map(attempt, wanted), strict=True)
+        return {segment: fact for segment, fact in found if fact is not None}
 
 
 def _written_at(repository: Repository, cluster: str, inventory: WalInventory, segment: WalSegment) -> datetime:

@@ -56,7 +56,21 @@ BACKUP_FIELDS = {
     "system_identifier",
     "postgres_major",
 }
-WINDOW_FIELDS = {"timeline", "starts_at", "proven_until", "start_lsn", "end_lsn", "labels", "has_gap_behind"}
+WINDOW_FIELDS = {
+    "system_identifier",
+    "timeline",
+    "starts_at",
+    "proven_until",
+    "last_write_at",
+    "start_lsn",
+    "own_start_lsn",
+    "end_lsn",
+    "labels",
+    "branch",
+    "standing",
+    "is_tail",
+    "has_gap_behind",
+}
 
 
 @pytest.fixture(scope="module")

@@ -325,6 +325,8 @@ def test_an_empty_repository_lists_nothing_and_does_not_verify(site: Site) -> No
         "cluster": "main",
         "backups": [],
         "recovery_window": [],
+        "gaps": [],
+        "not_restorable": [],
         "unreadable": [],
         "unreadable_wal": [],
         "unfinished": [],
