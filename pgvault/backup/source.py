@@ -21,8 +21,11 @@ from pgvault.repository.manifest import Owner, PostgresFacts
 SUPPORTED_MAJORS = (15, 16, 17, 18)
 
 
-def check_server(facts: ServerFacts, *, is_untested_major_allowed: bool) -> None:
-    """Refuse a server that we can not back up. Raises MajorUnsupported, ServerUnfit."""
+def check_server(facts: ServerFacts, *, is_untested_major_allowed: bool, is_streamed: bool = False) -> None:
+    """Refuse a server that we can not back up. Raises MajorUnsupported, ServerUnfit.
+
+    Where `pgvault wal stream` brings the WAL, the server itself need not archive.
+    """
     if facts.major not in SUPPORTED_MAJORS and not is_untested_major_allowed:
         raise MajorUnsupported(
             f"PostgreSQL {facts.major} is not one pgvault was tested with ({', '.join(map(str, SUPPORTED_MAJORS))})",
@@ -30,11 +33,13 @@ def check_server(facts: ServerFacts, *, is_untested_major_allowed: bool) -> None
         )
     if facts.in_recovery:
         raise ServerUnfit("the server is a standby", hint="Back up its primary: no standby as a source yet.")
-    if facts.archive_mode == "off" or not (facts.archive_command or facts.archive_library):
+    is_archiving = facts.archive_mode != "off" and bool(facts.archive_command or facts.archive_library)
+    if not is_archiving and not is_streamed:
         raise ServerUnfit(
             f"the server does not archive WAL: archive_mode is {facts.archive_mode!r}, archive_command is "
             f"{facts.archive_command!r}",
-            hint="Set archive_mode = on and archive_command = 'pgvault wal push %p', then restart the server.",
+            hint="Set archive_mode = on and archive_command = 'pgvault wal push %p', then restart the server:"
+            " pgvault check --print-settings writes the lines. Or stream: see pgvault wal stream.",
         )
 
 

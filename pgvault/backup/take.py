@@ -64,6 +64,7 @@ class BackupRequest:
     jobs: int  # worker threads
     archive_wait: timedelta  # how long WAL may take to arrive
     is_untested_major_allowed: bool = False
+    stream_slot: str | None = None  # of `pgvault wal stream`, which brings the WAL; None: the server archives
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ def take_backup(
     raises; then nothing is listed.
     """
     facts = session.facts()
-    check_server(facts, is_untested_major_allowed=request.is_untested_major_allowed)
+    check_server(
+        facts, is_untested_major_allowed=request.is_untested_major_allowed, is_streamed=request.stream_slot is not None
+    )
     data = request.data_directory or facts.data_directory
     check_directory(facts, data)
     holder = session.try_backup_lock()
@@ -108,7 +111,9 @@ def take_backup(
             hint="Wait for it. A backup that takes longer than its schedule needs another schedule.",
         )
     require_system(repository, request.cluster, System(facts.system_identifier, facts.major), now=clock.now())
-    server = ArchivingServer(repository, request.cluster, session, facts, request.archive_wait, clock)
+    server = ArchivingServer(
+        repository, request.cluster, session, facts, request.archive_wait, clock, request.stream_slot
+    )
     progress.phase("archiving")
     prove_archiving(server)
     run = _Run(layout.make_label(clock.now(), os.urandom(2)), server, data, request, progress)

@@ -47,8 +47,9 @@ def backup(
 
 def _back_up(opened: OpenedCluster, is_untested_major_allowed: bool) -> Manifest:
     config = opened.config
+    slot = None if config.stream is None else config.stream.slot
     request = BackupRequest(
-        opened.name, config.data_directory, config.jobs, config.archive_wait, is_untested_major_allowed
+        opened.name, config.data_directory, config.jobs, config.archive_wait, is_untested_major_allowed, slot
     )
     with leaving_in_order(PgvaultError.exit_code), connect(config) as session, render.showing_progress() as progress:
         return take_backup(opened.repository, session, request, clock=SystemClock(), progress=progress)

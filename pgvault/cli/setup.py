@@ -15,7 +15,7 @@ from pgvault.config import Config, Secret
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
 from pgvault.monitor.check import check_cluster
-from pgvault.postgres.grants import grants_for
+from pgvault.postgres.grants import grants_for, replication_grant, replication_line
 from pgvault.repository.keyfile import generate_key_file
 from pgvault.repository.repository import init_repository
 from pgvault.stores.probe import probe_put_if_absent
@@ -80,13 +80,13 @@ def check(
     Example: pgvault check --cluster main
     """
     if print_grants and role is not None:
-        _write_grants(role, as_json=as_json)
+        _write_grants(role, is_streamed=False, as_json=as_json)
         return
     source = source_of(ctx, config)
     loaded = source.load()
     name, chosen = loaded.cluster(cluster)
     if print_grants:
-        _write_grants(role_of(chosen), as_json=as_json)
+        _write_grants(role_of(chosen), is_streamed=chosen.stream is not None, as_json=as_json)
         return
     findings = check_cluster(
         name,
@@ -104,8 +104,12 @@ def check(
         raise failed[0]
 
 
-def _write_grants(role: str, *, as_json: bool) -> None:
+def _write_grants(role: str, *, is_streamed: bool, as_json: bool) -> None:
+    statements = [*grants_for(role), *([replication_grant(role)] if is_streamed else [])]
+    hba_line = replication_line(role) if is_streamed else None
     if as_json:
-        render.write_json({"role": role, "grants": list(grants_for(role))})
-    else:
-        render.write_lines([f"{statement};" for statement in grants_for(role)])
+        render.write_json({"role": role, "grants": statements, "pg_hba": hba_line})
+        return
+    render.write_lines([f"{statement};" for statement in statements])
+    if hba_line is not None:
+        render.write_lines([f"# pg_hba.conf, where nothing admits it yet (from afar: host … ADDRESS …): {hba_line}"])

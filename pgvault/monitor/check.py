@@ -1,7 +1,8 @@
 """`check`: can this cluster archive now? Every answer comes from trying it, none from a setting alone.
 
 repository opens · store keeps put-if-absent · server answers · grants · settings · directory readable · a real
-segment goes through the server's own archive_command. A finding that could not be looked at is red as well.
+segment goes through the server's own archive_command, or the stream. A finding that could not be looked at is red as
+well; a warning is something that holds today and may hurt later: it fails nothing.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from typing import Any
 
 from pgvault.backup.source import check_directory, check_server
 from pgvault.backup.take import leave_watermark
-from pgvault.config import ClusterConfig
+from pgvault.config import ClusterConfig, StreamConfig
 from pgvault.errors import PgvaultError, ServerUnfit, StoreUnfit
 from pgvault.instants import Clock
+from pgvault.monitor.finding import Level
+from pgvault.monitor.streamcheck import check_kept, check_replication, check_role, check_slot
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
 from pgvault.restore.adopt import awaits_backup
 from pgvault.stores.probe import probe_put_if_absent
-from pgvault.wal.arrival import ArchivingServer, prove_archiving
+from pgvault.wal.arrival import ArchivingServer, prove_archiving, way_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,19 @@ class Finding:
     name: str
     detail: str  # what was seen when it passed
     error: PgvaultError | None = None
+    warning: str | None = None  # what to do about something that passed
+
+    @property
+    def level(self) -> Level:
+        """How it is."""
+        if self.error is not None:
+            return Level.RED
+        return Level.OK if self.warning is None else Level.WARN
 
     def line(self) -> str:
         """Return it for people."""
+        if self.error is None and self.warning is not None:
+            return f"warn  {self.name}: {self.detail}\n      {self.warning}"
         if self.error is None:
             return f"ok    {self.name}: {self.detail}"
         hint = f"\n      {self.error.hint}" if self.error.hint else ""
@@ -42,8 +55,14 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
         detail = self.detail if self.error is None else str(self.error)
-        hint = None if self.error is None else self.error.hint
-        return {"name": self.name, "passed": self.error is None, "detail": detail, "hint": hint}
+        hint = self.warning if self.error is None else self.error.hint
+        return {
+            "name": self.name,
+            "passed": self.error is None,
+            "level": self.level.value,
+            "detail": detail,
+            "hint": hint,
+        }
 
 
 def check_cluster(
@@ -63,7 +82,8 @@ def check_cluster(
         with open_session() as session:
             facts = session.facts()
             findings.append(Finding("server", f"PostgreSQL {facts.version_text}, system {facts.system_identifier}"))
-            server = ArchivingServer(repository, name, session, facts, config.archive_wait, clock)
+            slot = None if config.stream is None else config.stream.slot
+            server = ArchivingServer(repository, name, session, facts, config.archive_wait, clock, slot)
             findings += _server_findings(server, config)
     except PgvaultError as error:
         findings.append(Finding("repository" if not findings else "server", "", error))
@@ -74,9 +94,12 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
     facts, repository = server.facts, server.repository
     data = config.data_directory or facts.data_directory
     yield _tried("grants", lambda: _grants(server.session))
-    fit = _tried("settings", lambda: _settings(facts))
+    fit = _tried("settings", lambda: _settings(facts, config.stream))
     yield fit
-    yield _tried("archive_timeout", lambda: _timeout(facts))
+    if config.stream is None:
+        yield _tried("archive_timeout", lambda: _timeout(facts))
+    else:
+        yield from _stream_findings(server, config, config.stream)
     yield _tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
     system = System(facts.system_identifier, facts.major)
     known = _tried("system", lambda: _system(server, system))
@@ -88,6 +111,18 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
         names = ", ".join(copy.name for copy in repository.copies[1:])
         error = StoreUnfit(f"copies {names} receive nothing yet: this version writes the first copy only")
         yield Finding("copies", "", error)
+
+
+def _stream_findings(server: ArchivingServer, config: ClusterConfig, stream: StreamConfig) -> Iterator[Finding]:
+    session, facts = server.session, server.facts
+    yield _tried("replication role", lambda: check_role(session))
+    yield _tried("replication", lambda: check_replication(session, config, facts))
+    yield _tried("slot", lambda: check_slot(session, stream.slot))
+    try:
+        detail, warning = check_kept(session, config.data_directory or facts.data_directory)
+        yield Finding("kept WAL", detail, warning=warning)
+    except PgvaultError as error:
+        yield Finding("kept WAL", "", error)
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:
@@ -109,10 +144,12 @@ def _grants(session: Session) -> str:
     return "the role may do all that pgvault needs"
 
 
-def _settings(facts: ServerFacts) -> str:
-    check_server(facts, is_untested_major_allowed=False)
+def _settings(facts: ServerFacts, stream: StreamConfig | None) -> str:
+    check_server(facts, is_untested_major_allowed=False, is_streamed=stream is not None)
     if facts.wal_level == "minimal":
         raise ServerUnfit("wal_level is minimal", hint="Set wal_level = replica and restart the server.")
+    if stream is not None:
+        return f"streamed, a tail every {stream.every.total_seconds():g} s; archive_mode {facts.archive_mode}"
     return f"archive_mode {facts.archive_mode}, archive_command {facts.archive_command or facts.archive_library!r}"
 
 
@@ -120,7 +157,7 @@ def _timeout(facts: ServerFacts) -> str:
     if facts.archive_timeout == timedelta(0):
         raise ServerUnfit(
             "archive_timeout is 0: a commit may wait for ever to be archived, so the RPO has no bound",
-            hint="Set archive_timeout = 60s, or less than your RPO.",
+            hint="Set archive_timeout = 60s, or less than your RPO; or stream: pgvault wal stream.",
         )
     return f"{facts.archive_timeout.total_seconds():.0f} s"
 
@@ -141,4 +178,4 @@ def _adoption(server: ArchivingServer) -> str:
 def _archiving(server: ArchivingServer) -> str:
     stored = prove_archiving(server)
     leave_watermark(server, source="check")
-    return f"{stored.path.rpartition('/')[2]} went through the server's archive_command and was read back"
+    return f"{stored.path.rpartition('/')[2]} went through {way_of(server)} and was read back"

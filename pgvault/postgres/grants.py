@@ -2,7 +2,8 @@
 
 Found by trying on 15, 17 and 18: without any of them something that a Session does is refused, with all of them
 nothing is. What else it asks (pg_control_*, pg_locks, pg_stat_archiver, pg_logical_emit_message) is everybody's.
-Function grants live in one database: they are for the database that the dsn names.
+Function grants live in one database: they are for the database that the dsn names. A cluster that is streamed wants
+REPLICATION besides, and pg_hba.conf a line for it.
 """
 
 from __future__ import annotations
@@ -22,5 +23,19 @@ GRANTS = (
 
 def grants_for(role: str) -> tuple[str, ...]:
     """Return the statements that let `role` do all that a Session does."""
-    quoted = '"' + role.replace('"', '""') + '"'
-    return tuple(grant.format(role=quoted) for grant in GRANTS)
+    return tuple(grant.format(role=quoted_name(role)) for grant in GRANTS)
+
+
+def replication_grant(role: str) -> str:
+    """Return the statement that lets `role` stream: it makes the slot, and receives from it."""
+    return f"ALTER ROLE {quoted_name(role)} REPLICATION"
+
+
+def replication_line(role: str) -> str:
+    """Return a line of pg_hba.conf that admits `role`'s stream from the same host; `all` does not include that."""
+    return f"local replication {quoted_name(role)} peer"
+
+
+def quoted_name(name: str) -> str:
+    """Return a name as SQL and pg_hba.conf read it to the letter."""
+    return '"' + name.replace('"', '""') + '"'

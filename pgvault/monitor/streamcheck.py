@@ -1,0 +1,85 @@
+"""What `check` looks at where a cluster is streamed: role, replication connection, slot, and what a slot may keep.
+
+Whether the stream really brings WAL is proven by a segment that goes through it (wal/arrival.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pgvault.config import ClusterConfig
+from pgvault.errors import OtherCluster, ServerUnfit
+from pgvault.monitor.finding import amount
+from pgvault.postgres.connection import Connection, read_text
+from pgvault.postgres.grants import replication_grant
+from pgvault.postgres.lsn import MIB
+from pgvault.postgres.replication import ServerAddress, identify
+from pgvault.postgres.server import ServerFacts
+from pgvault.postgres.slots import find_slot
+
+KEEP_SETTING = "max_slot_wal_keep_size"
+LEAST_KEPT_BYTES = 1024 * MIB
+
+
+def check_role(connection: Connection) -> str:
+    """See that our role may stream. Raises ServerUnfit."""
+    role, may_replicate = connection.row(
+        "SELECT current_user::text, rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
+    )
+    name = read_text(role)
+    if not may_replicate:
+        raise ServerUnfit(f"role {name!r} may not replicate", hint=f"As a superuser: {replication_grant(name)};")
+    return f"role {name!r} may replicate"
+
+
+def check_replication(connection: Connection, config: ClusterConfig, facts: ServerFacts) -> str:
+    """Connect as the stream does: pg_hba.conf has lines of its own for that. Raises ServerUnfit, OtherCluster."""
+    password = None if config.password is None else config.password.read().decode()
+    identity, _ = identify(ServerAddress.of(connection, config.dsn, password=password))
+    if identity.system_identifier != facts.system_identifier:
+        raise OtherCluster(f"a replication connection reaches system {identity.system_identifier}, the dsn another one")
+    return f"the server sends WAL of timeline {identity.timeline}, flushed to {identity.current_lsn}"
+
+
+def check_slot(connection: Connection, name: str) -> str:
+    """See that the stream's slot is there, keeps WAL, and is read. Raises ServerUnfit."""
+    slot = find_slot(connection, name)
+    start = "Start `pgvault wal stream` as a service: pgvault check --print-settings writes a systemd unit."
+    if slot is None:
+        raise ServerUnfit(f"the server has no replication slot {name!r}: nobody streams", hint=start)
+    if slot.is_lost:
+        raise ServerUnfit(
+            f"replication slot {name!r} keeps no WAL: {slot.cause or slot.wal_status or 'nothing was ever reserved'}",
+            hint="`pgvault wal stream` replaces it, records what was lost, and takes a backup: see its log.",
+        )
+    if slot.active_pid is None:
+        raise ServerUnfit(f"nobody receives from replication slot {name!r}", hint=start)
+    return f"slot {name!r} is read by process {slot.active_pid} and keeps WAL from {slot.restart_lsn} on"
+
+
+def check_kept(connection: Connection, data: Path) -> tuple[str, str | None]:
+    """Return how much WAL a slot may hold back, and a warning where that is everything, or nothing."""
+    mib = int(connection.settings((KEEP_SETTING,))[KEEP_SETTING])
+    if mib > 0:
+        return f"a stream that stands still keeps {amount(mib * MIB)} of WAL at most", None
+    advice = f"Set {KEEP_SETTING} = '{suggested_keep_mib(data)}MB' and reload."
+    if mib == 0:
+        return f"{KEEP_SETTING} is 0: a slot keeps next to nothing, and each pause of the stream may be a gap", advice
+    free = free_bytes(data)
+    room = "is full" if free is None else f"is full: {amount(free)} are left"
+    return f"{KEEP_SETTING} is -1: a stream that stands still keeps WAL until the file system of pg_wal {room}", advice
+
+
+def suggested_keep_mib(data: Path | None) -> int:
+    """Return half of what is free beside pg_wal, in MiB: the slot shall be lost before the server is."""
+    free = None if data is None else free_bytes(data)
+    return max(LEAST_KEPT_BYTES, (free or 0) // 2) // MIB
+
+
+def free_bytes(data: Path) -> int | None:
+    """Return what is free on the file system of pg_wal; None where it is not ours to look at."""
+    try:
+        return shutil.disk_usage(data / "pg_wal").free
+    except OSError:
+        return None
