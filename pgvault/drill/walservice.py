@@ -142,9 +142,12 @@ class WalService:
 
     def _made_in(self, names: list[str]) -> list[str]:
         """Paths at which the first of one or two segments makes tablespaces, wherever the record ends."""
-        found = tablespace_paths(self._programs, self._scan, names)
+        found = self._paths(names)
         if not found or len(names) == 1:
             return found
         # What lies whole in the second is looked at when that is asked for, and may be behind the target.
-        alone, second = (tablespace_paths(self._programs, self._scan, [name]) for name in names)
+        alone, second = (self._paths([name]) for name in names)
         return alone + [path for path in found if path not in {*alone, *second}]
+
+    def _paths(self, names: list[str]) -> list[str]:
+        return tablespace_paths(self._programs, self._scan, names, cut_at=self._plan.cut_at(names[-1]))

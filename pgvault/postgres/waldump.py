@@ -5,7 +5,10 @@
 
 Segments are asked for as a run of one timeline. A record belongs to the segment in which it begins, and is seen only
 when the run holds its end, too: to see *all* of a segment, give the next one as well. So the first segment of a
-run usually begins with the rest of a record that is not reported. WAL may end in zeros: a tail padded to segment size.
+run usually begins with the rest of a record that is not reported. WAL may end in zeros.
+
+A run whose last segment was put together from streamed tails is cut somewhere, then zeros follow: `cut_at` says where.
+What stands there of a record that goes on behind it is no damage, and not reported: recovery can not replay it either.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 from pgvault.errors import ObjectCorrupt, UsageError
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import Programs
+from pgvault.postgres.walcut import CONTINUES, PAGE_HEADER_BYTES, is_cut
 from pgvault.postgres.walheader import HEADER_BYTES, read_long_header
 from pgvault.postgres.walname import WalSegment
 from pgvault.process import attempt
@@ -37,9 +41,6 @@ RESTORE_POINT = re.compile(r"desc: RESTORE_POINT (?P<name>.*)")
 ZEROS = re.compile(r"invalid record length at .*, got 0\b|invalid magic number 0000 ")
 NOTHING_BEGINS = re.compile(r"could not find a valid record after ")
 
-CONTINUES = 0x0001  # in a page header's info: the page begins with the rest of a record
-PAGE_HEADER_BYTES = 24  # of every page but a segment's first
-
 
 @dataclass(frozen=True, slots=True)
 class TransactionRecord:
@@ -51,13 +52,15 @@ class TransactionRecord:
     is_commit: bool  # else an abort
 
 
-def transactions(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[TransactionRecord]:
+def transactions(
+    programs: Programs, wal_dir: Path, names: Sequence[str], *, cut_at: Lsn | None = None
+) -> list[TransactionRecord]:
     """Return the commits and aborts that begin in a run of segments and end in it, in LSN order.
 
     Raises ObjectCorrupt when WAL in it can not be decoded.
     """
     records = []
-    for line in _dump(programs, wal_dir, names, rmgr="Transaction"):
+    for line in _dump(programs, wal_dir, names, rmgr="Transaction", cut_at=cut_at):
         record, end = RECORD.match(line), END_OF_TRANSACTION.search(line)
         if record is not None and end is not None:
             at = datetime.strptime(end["at"], "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
@@ -81,39 +84,45 @@ def last_record_of(programs: Programs, wal_dir: Path, names: Sequence[str]) -> L
     return starts[-1] if starts else None
 
 
-def record_starts(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[Lsn]:
+def record_starts(programs: Programs, wal_dir: Path, names: Sequence[str], *, cut_at: Lsn | None = None) -> list[Lsn]:
     """Return where the records begin that lie whole in a run of segments, in LSN order.
 
     Raises ObjectCorrupt when WAL in it can not be decoded.
     """
-    lines = _dump(programs, wal_dir, names)
+    lines = _dump(programs, wal_dir, names, cut_at=cut_at)
     return [Lsn.parse(record["lsn"]) for line in lines if (record := RECORD.match(line))]
 
 
-def restore_points(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[tuple[Lsn, str]]:
+def restore_points(
+    programs: Programs, wal_dir: Path, names: Sequence[str], *, cut_at: Lsn | None = None
+) -> list[tuple[Lsn, str]]:
     """Return the restore points of a run of segments, (where the record begins, name), in LSN order.
 
     Names are as the server wrote them; bytes that are no UTF-8 are surrogate escapes. Raises ObjectCorrupt.
     """
     found = []
-    for line in _dump(programs, wal_dir, names, rmgr="XLOG"):
+    for line in _dump(programs, wal_dir, names, rmgr="XLOG", cut_at=cut_at):
         record, point = RECORD.match(line), RESTORE_POINT.search(line)
         if record is not None and point is not None:
             found.append((Lsn.parse(record["lsn"]), point["name"]))
     return found
 
 
-def tablespace_paths(programs: Programs, wal_dir: Path, names: Sequence[str]) -> list[str]:
+def tablespace_paths(
+    programs: Programs, wal_dir: Path, names: Sequence[str], *, cut_at: Lsn | None = None
+) -> list[str]:
     """Return the paths at which replaying a run of segments makes tablespaces, each once, in LSN order.
 
     Paths are as the server wrote them; bytes that are no UTF-8 are surrogate escapes. Raises ObjectCorrupt.
     """
-    lines = _dump(programs, wal_dir, names, rmgr="Tablespace")
+    lines = _dump(programs, wal_dir, names, rmgr="Tablespace", cut_at=cut_at)
     found = [match["path"] for line in lines if RECORD.match(line) and (match := CREATE_TABLESPACE.search(line))]
     return list(dict.fromkeys(found))
 
 
-def _dump(programs: Programs, wal_dir: Path, names: Sequence[str], *, rmgr: str | None = None) -> list[str]:
+def _dump(
+    programs: Programs, wal_dir: Path, names: Sequence[str], *, rmgr: str | None = None, cut_at: Lsn | None = None
+) -> list[str]:
     if not names:
         return []
     if len({name[:8] for name in names}) > 1:
@@ -122,7 +131,11 @@ def _dump(programs: Programs, wal_dir: Path, names: Sequence[str], *, rmgr: str 
     argv += [] if rmgr is None else [f"--rmgr={rmgr}"]
     argv += [names[0]] if len(names) == 1 else [names[0], names[-1]]
     finished = attempt(argv, timeout=TIMEOUT_SECONDS, env=ENVIRONMENT)
-    if finished.status != 0 and not _is_plain_end(finished.errors, wal_dir, names):
+    if (
+        finished.status != 0
+        and not _is_plain_end(finished.errors, wal_dir, names)
+        and not (cut_at is not None and is_cut(finished.errors, wal_dir, names[0], cut_at=cut_at))
+    ):
         raise ObjectCorrupt(
             f"WAL from '{names[0]}' to '{names[-1]}' can not be decoded: {finished.errors.strip()}",
             hint=f"It was read by pg_waldump {programs.minor_text}; the WAL must be of the same major version.",

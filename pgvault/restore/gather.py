@@ -25,7 +25,7 @@ from pgvault.repository.catalog import read_catalog
 from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
-from pgvault.repository.tails import Span
+from pgvault.repository.tails import Span, covered_to
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.watermark import read_watermarks
 from pgvault.restore.facts import RestoreFacts, RestorePoint, WalReader
@@ -145,14 +145,17 @@ class ArchivedWal:
     def transactions(self, segment: WalSegment, following: WalSegment | None) -> Sequence[TransactionRecord]:
         """See WalReader."""
         programs = self._programs()
-        directory, names = self._run(self._pair(segment, following))
-        return [record for record in transactions(programs, directory, names) if segment.holds(record.lsn)]
+        run = self._pair(segment, following)
+        directory, names = self._run(run)
+        found = transactions(programs, directory, names, cut_at=self._cut(run))
+        return [record for record in found if segment.holds(record.lsn)]
 
     def restore_points(self, segment: WalSegment, following: WalSegment | None) -> Sequence[RestorePoint]:
         """See WalReader."""
         programs = self._programs()
-        directory, names = self._run(self._pair(segment, following))
-        found = restore_points(programs, directory, names)
+        run = self._pair(segment, following)
+        directory, names = self._run(run)
+        found = restore_points(programs, directory, names, cut_at=self._cut(run))
         return [RestorePoint(lsn, name) for lsn, name in found if segment.holds(lsn)]
 
     def last_record(self, segments: Sequence[WalSegment]) -> Lsn | None:
@@ -161,7 +164,7 @@ class ArchivedWal:
         count = 1
         while True:
             count = min(count * 2, len(segments))
-            starts = record_starts(programs, *self._run(segments[:count]))
+            starts = self._starts(programs, segments[:count])
             here = [lsn for lsn in starts if segments[0].holds(lsn)]
             if count == len(segments) or len(here) < len(starts):
                 return max(here, default=None)
@@ -171,7 +174,7 @@ class ArchivedWal:
         programs = self._programs()
         count = 1
         while True:
-            starts = record_starts(programs, *self._run(segments[:count]))
+            starts = self._starts(programs, segments[:count])
             found = [start for start in starts if start >= lsn]
             if found:
                 return found[0], found[1] if len(found) > 1 else segments[count - 1].end_lsn
@@ -188,6 +191,14 @@ class ArchivedWal:
         except (ObjectCorrupt, ObjectMissing):
             return [segment]
         return [segment, following]
+
+    def _starts(self, programs: Programs, run: Sequence[WalSegment]) -> list[Lsn]:
+        return record_starts(programs, *self._run(run), cut_at=self._cut(run))
+
+    def _cut(self, run: Sequence[WalSegment]) -> Lsn | None:
+        """Where a run ends that ends in tails."""
+        spans = self._tails.get(run[-1])
+        return run[-1].start_lsn + covered_to(spans) if spans else None
 
     def _programs(self) -> Programs:
         try:

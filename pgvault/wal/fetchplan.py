@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgvault.errors import ConfigInvalid, FormatUnsupported, UsageError
+from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
 from pgvault.postgres.walrange import SegmentRange
 from pgvault.repository.fields import read_digest
@@ -41,6 +42,11 @@ class PlannedTail:
 
     spans: tuple[Span, ...]  # what it is put together from
     sha256: bytes  # of the whole segment, zeros included
+
+    @property
+    def end(self) -> int:
+        """The offset behind which all is zeros."""
+        return max(span.end for span in self.spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,11 @@ class FetchPlan:
             segment = file.segment(self.segment_size)
             return any(segment in each for each in self.segments)
         return isinstance(file, TimelineHistoryFile) and (name in self.histories or name in self.taken)
+
+    def cut_at(self, name: str) -> Lsn | None:
+        """Where a segment ends that is put together from tails; None for any other."""
+        tail = self.tails.get(name)
+        return None if tail is None else WalSegment.parse(name, self.segment_size).start_lsn + tail.end
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
