@@ -117,34 +117,6 @@ def test_another_clusters_server_can_not_archive_here(server: ServerFactory, arc
     assert "is not one of cluster 'main'" in one.instance.log_text()
 
 
-def test_a_restored_copy_can_not_fork_the_history(server: ServerFactory, archive: Archive) -> None:
-    """Promoted before archived WAL, its history is refused, nothing of it is stored, and the log names the way out."""
-    one = archiving(server, NEWEST, archive)
-    system = system_of(one.data)
-    one.sql("CREATE TABLE rows (number int)")
-    copy = copy_of(one, server.directory())
-    wait_archived(archive, system, insert_row(one, 1))
-    wait_archived(archive, system, insert_row(one, 2))
-    archive.plan(system).save(archive.root.with_name("plan.json"))
-    (copy / "recovery.signal").touch()
-    fetch = [*program(), "wal", "fetch", "--plan", str(archive.root.with_name("plan.json"))]
-    settings = recovery_settings(fetch) | {
-        "recovery_target": "immediate",
-        "recovery_target_action": "promote",
-        "archive_mode": "on",
-        "archive_command": archive_command(archive),
-    }
-
-    other = server.adopt(one.programs, copy, settings=settings)
-    other.instance.wait_ready(30)
-    insert_row(other, 3)
-    wait_until(lambda: failed_count(other) > 0)
-
-    assert rows(other) == [3]
-    assert "pgvault adopt" in other.instance.log_text()
-    assert [name for name in archive.names(system) if name.startswith("00000002")] == []
-
-
 @older_in_ci
 def test_a_follower_catches_up_and_takes_over(server: ServerFactory, major: int, archive: Archive) -> None:
     """A standby lives on live fetches; promoted when the old server is done, it archives the next timeline."""
