@@ -122,8 +122,7 @@ class _Search:
                     tail = self.tail(segment)
                     return StoredEnd(segment, stretch.end_lsn, True, tail.server_at or tail.read_at, tail.read_at)
                 except ObjectMissing:
-                    if self.is_whole(segment):
-                        break
+                    continue
             info = self.info(segment.name)
         except UNREADABLE as error:
             return StoredEnd(segment, stretch.end_lsn, stretch.has_tail, None, None, error)
@@ -159,14 +158,6 @@ class _Search:
     def info(self, name: str) -> WalInfo:
         """What a stored file says of itself."""
         return read_info(self.repository, self.cluster, self.inventory.system_identifier, name)
-
-    def is_whole(self, segment: WalSegment) -> bool:
-        """Tell whether a segment is stored whole by now."""
-        try:
-            self.info(segment.name)
-        except ObjectMissing:
-            return False
-        return True
 
     def tail(self, segment: WalSegment) -> TailInfo:
         """What the last of a segment's tails says of itself. Raises ObjectMissing when they went meanwhile."""

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.cluster
 
 SETTINGS = {
     "archive_mode": "on",
-    "archive_command": "false",
+    "archive_command": "true",
     "archive_timeout": "90s",
     "max_slot_wal_keep_size": "64MB",
     "max_prepared_transactions": "2",
@@ -74,7 +74,7 @@ def test_a_role_with_the_printed_grants_may_ask(asked: Server) -> None:
 
     state = ask(asked, "ours")
 
-    assert (state.archive_mode, state.archive_command, state.archive_timeout) == ("on", "false", timedelta(seconds=90))
+    assert (state.archive_mode, state.archive_command, state.archive_timeout) == ("on", "true", timedelta(seconds=90))
     assert (state.slot_keep_bytes, state.keep_bytes, state.segment_size) == (64 * MIB, 0, 16 * MIB)
     assert (state.timeline, state.is_standby, state.is_archiving) == (1, False, True)
     assert state.slot is not None
