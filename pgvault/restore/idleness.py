@@ -14,8 +14,10 @@ up in between says the same without that WAL. A clock that was set back makes th
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import accumulate
 
 from pgvault.postgres.lsn import Lsn
 from pgvault.restore.facts import Watermark
@@ -26,12 +28,32 @@ from pgvault.restore.path import RecoveryPath
 LONG_PAGE_HEADER_BYTES = 40
 
 
+class Proofs:
+    """What the watermarks prove about one path, ready to be asked for many ends."""
+
+    def __init__(self, path: RecoveryPath, watermarks: Iterable[Watermark]) -> None:
+        on_path = [mark for mark in watermarks if mark.is_idle and path.timeline_of(mark.lsn) == mark.timeline]
+        # Marks with one transaction number say the same, and the first that is covered proves the latest.
+        latest: dict[tuple[int, int | None], datetime] = {}
+        for mark in on_path:
+            key = (mark.timeline, mark.next_xid)
+            latest[key] = max(latest.get(key, mark.server_at), mark.server_at)
+        proven = sorted(
+            (mark.lsn.value, mark.server_at if mark.next_xid is None else latest[mark.timeline, mark.next_xid])
+            for mark in on_path
+        )
+        self._segment_size = path.segment_size
+        self._positions = [position for position, _ in proven]
+        self._until = list(accumulate((at for _, at in proven), max))
+
+    def until(self, end_lsn: Lsn) -> datetime | None:
+        """Return the latest instant up to which every commit lies before `end_lsn`; None without proof."""
+        # Inside a segment, where streamed tails end, that many bytes may be a commit.
+        slack = 0 if end_lsn.value % self._segment_size else LONG_PAGE_HEADER_BYTES
+        covered = bisect_right(self._positions, end_lsn.value + slack)
+        return self._until[covered - 1] if covered else None
+
+
 def proven_until(path: RecoveryPath, end_lsn: Lsn, *, watermarks: Iterable[Watermark]) -> datetime | None:
     """Return the latest instant up to which every commit of `path` lies before `end_lsn`; None without proof."""
-    on_path = [mark for mark in watermarks if mark.is_idle and path.timeline_of(mark.lsn) == mark.timeline]
-    # Inside a segment, where streamed tails end, that many bytes may be a commit.
-    slack = 0 if end_lsn.value % path.segment_size else LONG_PAGE_HEADER_BYTES
-    covered = [mark for mark in on_path if mark.lsn.value <= end_lsn.value + slack]
-    anchors = {(mark.timeline, mark.next_xid) for mark in covered if mark.next_xid is not None}
-    proven = covered + [mark for mark in on_path if (mark.timeline, mark.next_xid) in anchors]
-    return max((mark.server_at for mark in proven), default=None)
+    return Proofs(path, watermarks).until(end_lsn)
