@@ -300,16 +300,24 @@ class Session(Connection):
         return {read_number(oid): read_text(name) for oid, name in rows}
 
     def _look_for_idleness(self) -> Watermark:
+        before = self._next_xid()
         server_at = self.clock()
         (open_count,) = self.row(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted"
         )
-        # Before the end of WAL: whatever has used up a number until here has its record before that end.
-        (next_xid,) = self.row("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        # Before the end of WAL: whatever has used up a number until here has its record before that end. Unless one
+        # that began after we looked for open ones was overtaken: its own end would change no number any more.
+        next_xid = self._next_xid()
         (text,) = self.row("SELECT pg_current_wal_insert_lsn()::text")
         pages = self.settings(("wal_segment_size", "wal_block_size"))
         lsn = _before_page_header(read_lsn(text), int(pages["wal_segment_size"]), int(pages["wal_block_size"]))
-        return Watermark(server_at, lsn, self._timeline(), is_idle=open_count == 0, next_xid=read_number(next_xid))
+        known_xid = next_xid if next_xid == before else None
+        return Watermark(server_at, lsn, self._timeline(), is_idle=open_count == 0, next_xid=known_xid)
+
+    def _next_xid(self) -> int:
+        """One more than the latest transaction that ended, 64-bit."""
+        (xmax,) = self.row("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        return read_number(xmax)
 
     def _identity(self) -> tuple[object, ...]:
         (identifier,) = self.row("SELECT system_identifier FROM pg_control_system()")

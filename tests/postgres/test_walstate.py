@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -26,15 +28,19 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def asked(server: ServerFactory) -> Server:
+@pytest.fixture(scope="module")
+def asked(templates: Path) -> Iterator[Server]:
     """A server with a role of ours that may do what the grants say, and no more."""
-    one = server(NEWEST, settings=SETTINGS)
+    if not NEWEST:
+        pytest.skip("no PostgreSQL is installed")
+    factory = ServerFactory(templates)
+    one = factory(NEWEST, settings=SETTINGS)
     one.sql("CREATE ROLE vault LOGIN")
     for statement in grants_for("vault"):
         one.sql(statement)
     one.sql("CREATE TABLE rows (number int)")
-    return one
+    yield one
+    factory.clear()
 
 
 def ask(server: Server, slot: str | None = None) -> WalState:
@@ -107,3 +113,35 @@ def test_a_role_with_the_printed_grants_may_ask(asked: Server) -> None:
     asked.sql("COMMIT PREPARED 'open'")
     asked.sql("CHECKPOINT")
     assert ask(asked).quiet is not None
+
+
+class Overtaken(Session):
+    """Once it has looked for open transactions, one begins, and another that began later commits."""
+
+    opened: psycopg.Connection[tuple[object, ...]] | None = None
+
+    def row(self, query: str, *values: object) -> Sequence[object]:
+        found = super().row(query, *values)
+        if "pg_locks" in query and self.opened is None:
+            self.opened = psycopg.connect(self.superuser)
+            self.opened.execute("INSERT INTO rows VALUES (3)")
+            with psycopg.connect(self.superuser) as later:
+                later.execute("INSERT INTO rows VALUES (4)")
+        return found
+
+    superuser = ""
+
+
+def test_a_transaction_that_was_overtaken_is_not_forgotten(asked: Server) -> None:
+    """It commits without changing the next number, so that number proves nothing."""
+    with Overtaken(asked.dsn_of("vault")) as session:
+        session.superuser = asked.dsn
+        mark = session.idle_watermark()
+        assert session.opened is not None
+        session.opened.commit()
+        session.opened.close()
+        after = session.idle_watermark()
+
+    assert mark.is_idle  # at its moment nothing was open
+    assert after.lsn > mark.lsn
+    assert mark.next_xid != after.next_xid
