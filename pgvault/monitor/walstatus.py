@@ -184,7 +184,7 @@ def _is_listed_kind(name: str) -> bool:
 
 def _slot(server: WalState) -> Finding:
     slot = server.slot
-    hint = "See: pgvault wal stream"
+    hint = "Is it running? pgvault wal stream makes the slot, and heals what was lost."
     if slot is None:
         return red(
             "slot", "the server has no slot for the stream: what it writes now may be gone before we ask", hint=hint
