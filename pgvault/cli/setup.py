@@ -10,8 +10,9 @@ import typer
 from pgvault.cli import render
 from pgvault.cli.opening import make_copies, open_from, read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.cli.printing import write_settings
 from pgvault.cli.sessions import connect, role_of
-from pgvault.config import Config, Secret
+from pgvault.config import Config, Secret, find_config
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
 from pgvault.monitor.check import check_cluster
@@ -72,6 +73,13 @@ def check(
     print_grants: Annotated[
         bool, typer.Option("--print-grants", help="Print the grants that the role of the dsn needs, and do no more.")
     ] = False,
+    print_settings: Annotated[
+        bool,
+        typer.Option(
+            "--print-settings",
+            help="Print lines for postgresql.conf, a standby and systemd to paste, and do no more.",
+        ),
+    ] = False,
     role: Annotated[str | None, typer.Option("--role", help="With --print-grants: for this role instead.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,6 +95,9 @@ def check(
     name, chosen = loaded.cluster(cluster)
     if print_grants:
         _write_grants(role_of(chosen), is_streamed=chosen.stream is not None, as_json=as_json)
+        return
+    if print_settings:
+        write_settings(loaded, find_config(source.config), name, as_json=as_json)
         return
     findings = check_cluster(
         name,
