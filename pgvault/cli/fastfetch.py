@@ -69,26 +69,38 @@ def take(plan: str, name: str, destination: str) -> bool:
         return False
     spool = os.path.join(os.path.dirname(plan), f"ahead-{restore_id}")  # noqa: PTH118, PTH120  pathlib takes 10 ms
     directory = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    found = os.fstat(directory)
-    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        return False
-    request = f"{openssl_sha256(raw).hexdigest()} {name}\n".encode()
+    try:
+        found = os.fstat(directory)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            return False
+        request = f"{openssl_sha256(raw).hexdigest()} {name}\n".encode()
+        return exchange(request, name, destination, f"/proc/self/fd/{directory}")
+    finally:
+        os.close(directory)
+
+
+def exchange(request: bytes, name: str, destination: str, spool: str) -> bool:
+    """Ask, compare and take, while the connection tells who looks ahead that we are at it. Raises as `take`."""
+    from _hashlib import openssl_sha256
     from _socket import AF_UNIX, SOCK_STREAM, socket
 
     asking = socket(AF_UNIX, SOCK_STREAM)
-    asking.settimeout(ANSWER_SECONDS)
-    connect(asking.connect, f"/proc/self/fd/{directory}")
-    asking.sendall(request)
-    words = read_reply(asking.recv)
-    if len(words) != 4 or words[0] != b"have":
-        return False  # also where it creates a tablespace: that is looked into with care
-    sha256, length, system = words[1].decode("ascii"), int(words[2]), int(words[3])
-    path = f"/proc/self/fd/{directory}/{name}"
-    header, digest = read_file(path, openssl_sha256())
-    if digest != (sha256, length) or not fits(header, name, system, length):
-        sys.stderr.write(f"pgvault wal: {name} did not lie in the spool as it was put there; it is fetched again\n")
-        return False
-    return move(path, destination, digest)
+    try:
+        asking.settimeout(ANSWER_SECONDS)
+        connect(asking.connect, spool)
+        asking.sendall(request)
+        words = read_reply(asking.recv)
+        if len(words) != 4 or words[0] != b"have":
+            return False  # also where it creates a tablespace: that is looked into with care
+        sha256, length, system = words[1].decode("ascii"), int(words[2]), int(words[3])
+        path = f"{spool}/{name}"
+        header, digest = read_file(path, openssl_sha256())
+        if digest != (sha256, length) or not fits(header, name, system, length):
+            sys.stderr.write(f"pgvault wal: {name} did not lie in the spool as it was put there; it is fetched again\n")
+            return False
+        return move(path, destination, digest)
+    finally:
+        asking.close()
 
 
 def connect(to: Callable[[str], None], spool: str) -> None:

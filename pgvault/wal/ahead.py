@@ -7,7 +7,7 @@ r"""Fetch the segments that a recovering server will ask for next: one process b
 The window is the segment asked for last and the next ones of the plan. What is in the spool was opened and checked as
 `fetch_wal` does, and searched for tablespaces: <path>, in hex, is where one is created. A request waits for a
 segment that is on its way. A failure is said to who asks, once, and then forgotten: here nothing is ever absent.
-Histories, and whatever the plan assembles, are not looked ahead at.
+Histories are not looked ahead at.
 
 It ends, and takes its spool along, when the plan's last segment has been taken, when nobody asked for a minute, and
 when the plan, the spool or the server has gone.
