@@ -96,6 +96,7 @@ def test_wiped_spool_is_healed_from_the_server(streamed: Streamed) -> None:
     assert streamed.gaps() == ()
 
 
+@pytest.mark.endurance
 def test_dropped_slot_is_made_anew(streamed: Streamed) -> None:
     """Without its slot the stream goes on where it was, as long as the server still has that WAL."""
     streamed.start_streaming()
@@ -144,6 +145,7 @@ def test_lost_slot_is_a_gap_and_a_backup(streamed: Streamed) -> None:
     assert "taking" not in streamed.log()
 
 
+@pytest.mark.endurance
 def test_archive_command_and_stream(streamed: Streamed) -> None:
     """Both may archive the same segments: no conflict, no complaint of either."""
     streamed.server.sql(f"ALTER SYSTEM SET archive_command = '{archive_command(streamed.archive)}'")
@@ -179,3 +181,57 @@ def test_role_without_replication(streamed: Streamed) -> None:
 
     assert refused.status == ServerUnfit.exit_code
     assert 'ALTER ROLE "no one" REPLICATION;' in refused.errors
+
+
+@pytest.mark.endurance
+def test_store_away(streamed: Streamed) -> None:
+    """While the repository does not answer the spool grows, also across a restart of the server; said once."""
+    streamed.start_streaming()
+    streamed.write(2)
+    streamed.wait_archived_to(streamed.current().number - 1)
+    streamed.archive.root.rename(streamed.directory / "away")
+    streamed.write(3)
+    streamed.server.restart()
+    streamed.wait_for("(?s)pg_receivewal ended.*streaming from")
+    streamed.write(3)
+    wait_until(lambda: len(list(streamed.received.glob("0" * 7 + "1*"))) > 5)
+    (streamed.directory / "away").rename(streamed.archive.root)
+    streamed.wait_archived_to(streamed.current().number - 1)
+
+    assert streamed.is_contiguous()
+    assert streamed.log().count("WARNING the repository") == 1
+    assert "aside" not in streamed.log()
+    assert streamed.stop() == 0
+
+
+@pytest.mark.endurance
+def test_odd_partial_is_kept_and_received_again(streamed: Streamed) -> None:
+    """A .partial of an odd size, which pg_receivewal would refuse for ever, is put into quarantine, whole."""
+    streamed.start_streaming()
+    streamed.server.sql("CREATE TABLE begun (number int)")
+    streamed.wait_archived_to(streamed.current().number - 1)
+    streamed.kill()
+    (partial,) = streamed.received.glob("*.partial")
+    content = partial.read_bytes()[:100_000]
+    partial.write_bytes(content)
+
+    streamed.start_streaming()
+    streamed.write()
+    streamed.wait_archived_to(streamed.current().number - 1)
+
+    assert (streamed.received / "quarantine" / partial.name).read_bytes() == content
+    assert streamed.is_contiguous()
+
+
+@pytest.mark.endurance
+def test_slot_of_another_receiver(streamed: Streamed) -> None:
+    """While another receiver holds the slot the stream says so and waits; it takes over when the slot is free."""
+    streamed.start_streaming()
+    first = streamed.process
+
+    streamed.start("--spool", str(streamed.directory / "other"))
+    streamed.wait_for("streaming waits: replication slot 'pgvault' is in use by server process")
+    assert first is not None
+    first.terminate()
+    assert first.wait(15) == 0
+    streamed.wait_for("streaming from")

@@ -7,8 +7,9 @@ store is away, streaming goes on from what was known and what was archived since
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from threading import Lock
 
 from pgvault.errors import PgvaultError, StoreUnreachable, UsageError
 from pgvault.instants import Clock
@@ -48,6 +49,33 @@ class Known:
         )
 
 
+class Ranges:
+    """A growing set of segments, small as long as they are contiguous: a stream archives millions of them."""
+
+    def __init__(self) -> None:
+        self._stops: dict[WalSegment, WalSegment] = {}  # first of a range → behind its last
+        self._starts: dict[WalSegment, WalSegment] = {}  # the other way round
+
+    def add(self, segment: WalSegment) -> None:
+        """Add a segment; once is enough."""
+        if any(start <= segment < stop for start, stop in self._stops.items()):
+            return
+        start = self._starts.pop(segment, segment)
+        stop = self._stops.pop(segment.next(), segment.next())
+        self._stops[start], self._starts[stop] = stop, start
+
+    def __iter__(self) -> Iterator[WalSegment]:
+        for start, stop in self._stops.items():
+            segment = start
+            while segment != stop:
+                yield segment
+                segment = segment.next()
+
+    def __len__(self) -> int:
+        """How many ranges there are."""
+        return len(self._stops)
+
+
 class ArchiveView:
     """Looks into the repository, and remembers."""
 
@@ -56,13 +84,22 @@ class ArchiveView:
         self._cluster = cluster
         self._clock = clock
         self._known: Known | None = None
+        self._noted = Ranges()  # archived by us since that was read
+        self._lock = Lock()
 
-    def look(self, source: Source, *, archived_since: Iterable[WalSegment]) -> Known:
+    def note(self, segment: WalSegment) -> None:
+        """Remember that a segment has been archived. For any thread."""
+        with self._lock:
+            self._noted.add(segment)
+
+    def look(self, source: Source) -> Known:
         """Return what is archived; from memory, with what was archived since, while the store does not answer.
 
         Raises StoreUnreachable when nothing of this system is known yet.
         """
         before = self._known
+        with self._lock:
+            archived_since, self._noted = self._noted, Ranges()
         try:
             self._known = self._read(source)
         except StoreUnreachable as error:

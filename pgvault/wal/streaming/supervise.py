@@ -25,13 +25,7 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from pgvault.errors import (
-    AlreadyRunning,
-    PgvaultError,
-    ServerUnreachable,
-    StoreUnreachable,
-    WalGap,
-)
+from pgvault.errors import AlreadyRunning, PgvaultError, ServerUnreachable, StoreUnreachable, WalGap
 from pgvault.instants import Clock
 from pgvault.postgres.connection import Connection
 from pgvault.postgres.programs import find_programs
@@ -159,7 +153,7 @@ class Stream:
         program = find_programs(source.major).path("pg_receivewal")
         stages = self._stage(source)
         stages.directory.clear_odd()
-        known = self._archive.look(source, archived_since=stages.uploads.durable())
+        known = self._archive.look(source)
         plan = plan_start(known.facts(source, stages.directory.listing().files), can_send=source.can_send)
         if plan.is_ahead_of(source.current_lsn):
             raise _behind(source, plan)
@@ -214,9 +208,13 @@ class Stream:
         listing = directory.listing()
         for segment in (*listing.segments, *listing.partials, *directory.listing_aside().segments):
             tails.expect(segment)
-        uploads = Uploads(
-            directory, self._pusher(source), jobs=order.jobs, store=self._store, when_durable=tails.finished
-        )
+
+        def archived(segment: WalSegment) -> None:
+            self._archive.note(segment)
+            tails.finished(segment)
+
+        push = self._pusher(source)
+        uploads = Uploads(directory, push, jobs=order.jobs, store=self._store, when_durable=archived)
         uploads.start(self._crew, self._closing)
         self._crew.start(lambda: tails.run(self._closing), name="stream-tails")
         self._stages = _Stages(source, directory, uploads, tails)

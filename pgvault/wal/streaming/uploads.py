@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 OUTAGE = (StoreUnreachable, StoreDenied, StoreUnfit, DiskFull)  # the store's trouble, not one file's
 SCAN_SECONDS = 0.2
+LONGEST_SECONDS = 10.0  # between two attempts while the store is away
 REFUSED_SECONDS = 60.0  # until a refused file is tried again
 MANY = 8  # segments waiting: said once
 
@@ -74,7 +75,7 @@ class Uploads:
         self._durable: set[WalSegment] = set()
         self._histories: set[str] = set()
         self._refused: dict[Path, tuple[str, float]] = {}  # what was said, and when to try again
-        self._backoff = Backoff()
+        self._backoff = Backoff(longest=LONGEST_SECONDS)
         self._pause_until = 0.0
         self._said_behind = False
 
@@ -144,7 +145,9 @@ class Uploads:
             self._push(found.path)
         except OUTAGE as error:
             with self._lock:
-                self._pause_until = time.monotonic() + self._backoff.next()
+                now = time.monotonic()
+                if now >= self._pause_until:  # several at a time may meet the same outage: it is one failure
+                    self._pause_until = now + self._backoff.next()
             self._store.fails(
                 f"{error}; what is received stays in the spool until it answers", kind=type(error).__name__
             )
