@@ -18,7 +18,6 @@ from pgvault.restore.windowparts import Branch, Standing
 from tests.restore.fakes import SIZE, Archive, FakeBackup, FakeInventory, FakeWatermark, lsn_in, minute
 from tests.restore.planning import make_archive, promoted
 
-
 NOTICED = minute(30)
 
 
