@@ -1,0 +1,1 @@
+"""What `scripts/bench/wal` measures, one module a question."""
