@@ -114,8 +114,8 @@ class Uploads:
             for found in ready:
                 _, again_at = self._refused.get(found.path, ("", 0.0))
                 if found.path not in self._under_way and now >= again_at:
-                    # One at a time until the store answers again.
-                    if self._store.is_bad and self._under_way:
+                    # Few at a time, so that an outage is met by few; one, until the store answers again.
+                    if len(self._under_way) >= (1 if self._store.is_bad else 2 * self._jobs):
                         break
                     self._under_way.add(found.path)
                     self._queue.put(found)
