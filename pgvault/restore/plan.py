@@ -33,7 +33,7 @@ from pgvault.restore.covered import CoveredWal, RememberingReader
 from pgvault.restore.facts import Backup, Inventory, RestoreFacts, Transaction
 from pgvault.restore.outside import with_neighbours
 from pgvault.restore.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
-from pgvault.restore.stop import Candidate, Stop, find_stop
+from pgvault.restore.stop import Candidate, Stop, find_stop, is_too_new
 from pgvault.restore.target import (
     ImmediateTarget,
     LatestTarget,
@@ -194,8 +194,10 @@ def _plan_on(facts: RestoreFacts, request: RestoreRequest, *, timeline: int) -> 
     backups = [labelled] if labelled else [backup for backup in facts.backups if path.holds(backup)]
     # Not by name and not by time first: clocks are set back.
     backups.sort(key=lambda backup: (backup.stop_lsn, backup.stopped_at), reverse=True)
+    inventory = facts.inventory
     for backup in backups:
-        inventory = facts.inventory
+        if is_too_new(backup, request.target):
+            continue
         covered = cover(path, backup.start_lsn, archived=inventory.segments, tails=inventory.tails)
         wal = CoveredWal(covered, backup.start_lsn, facts.reader)
         candidate = Candidate(backup, path, wal, facts.watermarks)

@@ -62,11 +62,27 @@ class Stop:
     notes: tuple[str, ...] = ()
 
 
+def is_too_new(backup: Backup, target: Target) -> bool:
+    """Tell of a backup, whatever WAL there is, that it ended behind the target: an older one may do.
+
+    Asked before any WAL is walked: a target of last month has many newer backups.
+    """
+    match target:
+        case TimeTarget():
+            return backup.stopped_at >= target.at
+        case LsnTarget():
+            return target.lsn < backup.stop_lsn
+        case _:
+            return False
+
+
 def find_stop(candidate: Candidate, target: Target, *, is_inclusive: bool) -> Stop | None:
     """Return where `target` stops recovery of this backup; None when it lies before the backup's end.
 
     Raises TargetTooLate and WalGap.
     """
+    if is_too_new(candidate.backup, target):
+        return None
     match target:
         case TimeTarget():
             return _at_time(candidate, Instant(target.at, is_inclusive))
@@ -96,8 +112,6 @@ def require_whole(candidate: Candidate) -> None:
 
 def _at_time(candidate: Candidate, instant: Instant) -> Stop | None:
     backup, wal = candidate.backup, candidate.wal
-    if backup.stopped_at >= instant.at:
-        return None
     require_whole(candidate)
     landing = find_landing(wal, instant)
     if landing.next is None:
@@ -129,8 +143,6 @@ def _at_idle_time(candidate: Candidate, instant: Instant, landing: Landing) -> S
 
 def _at_lsn(candidate: Candidate, target: LsnTarget, *, is_inclusive: bool) -> Stop | None:
     backup, wal = candidate.backup, candidate.wal
-    if target.lsn < backup.stop_lsn:
-        return None
     require_whole(candidate)
     found = wal.record_at(target.lsn)
     if found is None:
