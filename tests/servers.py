@@ -24,9 +24,8 @@ MAJORS = installed_majors()  # 15 from Debian, 17 and 18 from the wheels, or wha
 NEWEST = MAJORS[-1] if MAJORS else 0  # for tests to which the major is all one
 
 # For claims about our own doing that were first made on every major: scripts/test tries the newest, .ci/run all.
-older_in_ci = pytest.mark.parametrize(
-    "major", [pytest.param(each, marks=() if each == NEWEST else pytest.mark.endurance) for each in MAJORS]
-)
+NEWEST_OR_CI = [pytest.param(each, marks=() if each == NEWEST else pytest.mark.endurance) for each in MAJORS]
+older_in_ci = pytest.mark.parametrize("major", NEWEST_OR_CI)
 
 START_TIMEOUT_SECONDS = 60
 QUICK = {"fsync": "off", "shared_buffers": "16MB", "autovacuum": "off", "max_wal_size": "1GB"}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.instants import SystemClock
 from pgvault.postgres.server import Session
@@ -16,7 +18,9 @@ from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.verify.verify import Verifier, VerifyReport
 from tests.archive import Archive, archive_command, make_archive
-from tests.servers import Server, ServerFactory
+from tests.servers import NEWEST_OR_CI, Server, ServerFactory
+
+older_places_in_ci = pytest.mark.parametrize("place", NEWEST_OR_CI, indirect=True)  # see tests/servers.py
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from pgvault.repository.filelist import FileKind, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.packs import OpenedPack
 from pgvault.restore.files import CONTROL_FILE
-from tests.cluster.places import OnPhase, Place, set_archive_command
+from tests.cluster.places import OnPhase, Place, older_places_in_ci, set_archive_command
 from tests.servers import NEWEST, Server, ServerFactory
 
 pytestmark = pytest.mark.cluster
@@ -74,6 +74,7 @@ def test_backup_of_a_busy_cluster_is_whole(place: Place) -> None:
     assert place.verify().problems == []
 
 
+@older_places_in_ci
 def test_an_idle_cluster_is_backed_up_again_and_again(place: Place) -> None:
     """Each has its own WAL in the repository, though nothing is written in between (pitfall 16)."""
     taken = [place.back_up() for _ in range(2)]

@@ -30,7 +30,7 @@ from pgvault.repository.catalog import abort_label
 from pgvault.repository.repository import Copy
 from pgvault.stores.file import FileStore
 from tests.archive import ROOT, archive_command
-from tests.cluster.places import OnPhase, Place, make_place, set_archive_command
+from tests.cluster.places import OnPhase, Place, make_place, older_places_in_ci, set_archive_command
 from tests.servers import NEWEST, ServerFactory
 
 pytestmark = pytest.mark.cluster
@@ -49,6 +49,7 @@ def all_labels(place: Place) -> set[str]:
     return set(place.archive.repository.deciding.store.children(layout.backups("main")))
 
 
+@older_places_in_ci
 @pytest.mark.parametrize("phase", ["copying", "waiting for WAL"])
 def test_a_terminated_session_is_the_end_of_the_backup(place: Place, phase: str) -> None:
     """PostgreSQL forgot the backup; so do we, and the label can never come true (pitfall 15)."""
@@ -62,6 +63,7 @@ def test_a_terminated_session_is_the_end_of_the_backup(place: Place, phase: str)
     assert place.backup_sessions() == 0
 
 
+@older_places_in_ci
 def test_time_limits_of_the_role_do_not_end_the_session(place: Place) -> None:
     """Limits that operators set for everybody, shorter than this backup (pitfall 15)."""
     limits = ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout"]
