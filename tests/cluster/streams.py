@@ -163,12 +163,10 @@ class Streamed:
         return server
 
 
-def make_streamed(
-    factory: ServerFactory, directory: Path, major: int, *, server: Server | None = None, **settings: str
-) -> Streamed:
+def make_streamed(factory: ServerFactory, directory: Path, major: int, **settings: str) -> Streamed:
     """A server and a repository that nothing connects yet."""
     archive = make_archive(directory)
-    server = server or factory(major, settings=SETTINGS | settings, wal_segsize_mib=1)
+    server = factory(major, settings=SETTINGS | settings, wal_segsize_mib=1)
     streamed = Streamed(factory, server, archive, directory, server.dsn)
     streamed.system_identifier = read_control(server.data / CONTROL_PATH).system_identifier
     write_stream_config(streamed, server.dsn)

@@ -35,7 +35,12 @@ def streamed(server: ServerFactory, tmp_path: Path) -> Iterator[Streamed]:
 
 
 def test_finished_segments_arrive_and_the_rest_as_tails(streamed: Streamed) -> None:
-    """Segments are archived as they finish, what is unfinished is stored; a SIGTERM ends it all within 10 s, with 0."""
+    """Segments are archived as they finish, what is unfinished is stored; a SIGTERM ends it all within 10 s, with 0.
+
+    The role has the REPLICATION attribute and nothing else.
+    """
+    streamed.server.sql("CREATE ROLE streamer LOGIN REPLICATION")
+    write_stream_config(streamed, streamed.server.dsn_of("streamer"))
     streamed.start_streaming()
     streamed.write(3)
     streamed.wait_archived_to(streamed.current().number - 1)
