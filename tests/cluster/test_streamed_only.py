@@ -13,10 +13,9 @@ from pgvault.errors import ArchiveNotWorking
 from tests.cli.here import pgvault
 from tests.cluster.streams import Streamed, make_streamed, write_stream_config
 from tests.servers import NEWEST, ServerFactory
+from tests.wal.servers import wait_until
 
 pytestmark = pytest.mark.cluster
-
-ALONE = {"archive_mode": "off", "archive_command": "", "archive_timeout": "0", "max_slot_wal_keep_size": "-1"}
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +28,46 @@ def servers(templates: Path) -> Iterator[ServerFactory]:
 
 
 @pytest.fixture(scope="module")
-def streamed(servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streamed]:
-    """Nothing runs but the server; the tests below build on each other."""
+def connected(servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streamed]:
+    """A server that archives nothing by itself."""
     if not NEWEST:
         pytest.skip("no PostgreSQL is installed")
-    made = make_streamed(servers, tmp_path_factory.mktemp("streamed"), NEWEST, **ALONE)
+    made = make_streamed(
+        servers,
+        tmp_path_factory.mktemp("streamed"),
+        NEWEST,
+        archive_mode="off",
+        archive_command="",
+        archive_timeout="0",
+        max_slot_wal_keep_size="-1",
+    )
     made.server.sql("CREATE TABLE rows (number int)")
     try:
         yield made
     finally:
         made.kill()
+
+
+@pytest.fixture
+def alone(connected: Streamed) -> Streamed:
+    """Nobody streams, there is no slot, and nothing is waited for longer than a second."""
+    connected.kill()
+    connected.process = None
+    drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE active_pid IS NULL"
+    wait_until(lambda: connected.server.sql(drop) or not connected.server.sql("SELECT FROM pg_replication_slots"))
+    write_stream_config(connected, connected.server.dsn)
+    text = connected.archive.config.read_text()
+    connected.archive.config.write_text(text.replace("    stream:", "    archive_wait: 1s\n    stream:"))
+    return connected
+
+
+@pytest.fixture
+def streamed(connected: Streamed) -> Streamed:
+    """The stream runs."""
+    write_stream_config(connected, connected.server.dsn)
+    if connected.process is None:
+        connected.start_streaming()
+    return connected
 
 
 def checks(streamed: Streamed) -> dict[str, dict[str, Any]]:
@@ -47,17 +76,9 @@ def checks(streamed: Streamed) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in json.loads(finished.output)["checks"]}
 
 
-def impatient(streamed: Streamed) -> None:
-    """Let nothing be waited for longer than a second."""
-    text = streamed.archive.config.read_text()
-    streamed.archive.config.write_text(text.replace("    stream:", "    archive_wait: 1s\n    stream:"))
-
-
-def test_without_a_stream_it_is_red_and_says_what_to_start(streamed: Streamed) -> None:
+def test_without_a_stream_it_is_red_and_says_what_to_start(alone: Streamed) -> None:
     """The slot is missing, nothing arrives, and archive_command is not blamed for it."""
-    impatient(streamed)
-
-    found = checks(streamed)
+    found = checks(alone)
 
     assert [name for name, each in found.items() if not each["passed"]] == ["slot", "archiving"]
     assert "archive_timeout" not in found
@@ -65,40 +86,36 @@ def test_without_a_stream_it_is_red_and_says_what_to_start(streamed: Streamed) -
     for name in ("slot", "archiving"):
         assert "no replication slot 'pgvault'" in found[name]["detail"]
         assert "pgvault wal stream" in found[name]["hint"]
-    finished = pgvault("--config", streamed.archive.config, "backup")
+    finished = pgvault("--config", alone.archive.config, "backup")
     assert finished.status == ArchiveNotWorking.exit_code
     assert "archive_command" not in finished.errors
 
 
-def test_a_slot_that_nobody_reads_is_red(streamed: Streamed) -> None:
+def test_a_slot_that_nobody_reads_is_red(alone: Streamed) -> None:
     """Created by hand, or left by a stream that died."""
-    streamed.server.sql("SELECT pg_create_physical_replication_slot('pgvault', true)")
+    alone.server.sql("SELECT pg_create_physical_replication_slot('pgvault', true)")
 
-    found = checks(streamed)
+    found = checks(alone)
 
-    streamed.server.sql("SELECT pg_drop_replication_slot('pgvault')")
     for name in ("slot", "archiving"):
         assert "nobody receives from replication slot 'pgvault'" in found[name]["detail"]
 
 
-def test_without_the_section_the_same_server_is_red_as_ever(streamed: Streamed) -> None:
+def test_without_the_section_the_same_server_is_red_as_ever(alone: Streamed) -> None:
     """archive_timeout 0 and archive_mode off are fine only for whom `stream:` is configured."""
-    text = streamed.archive.config.read_text()
+    text = alone.archive.config.read_text()
     lines = [line for line in text.splitlines(keepends=True) if "stream:" not in line]
-    streamed.archive.config.write_text("".join(lines))
+    alone.archive.config.write_text("".join(lines))
 
-    found = checks(streamed)
+    found = checks(alone)
 
-    streamed.archive.config.write_text(text)
+    alone.archive.config.write_text(text)
     assert not found["archive_timeout"]["passed"]
     assert "does not archive WAL" in found["settings"]["detail"]
 
 
 def test_with_the_stream_it_is_green_and_warned_of_what_may_come(streamed: Streamed) -> None:
     """A real segment goes through it; a slot that may keep everything is a warning, which fails nothing."""
-    write_stream_config(streamed, streamed.dsn)
-    streamed.start_streaming()
-
     found = checks(streamed)
 
     assert all(each["passed"] for each in found.values()), found
@@ -118,28 +135,29 @@ def test_it_is_backed_up_and_restored(streamed: Streamed) -> None:
     streamed.backup()
     streamed.server.sql("INSERT INTO rows VALUES (2)")
     streamed.stop()
+    streamed.process = None
 
     restored = streamed.restore("--to", "latest")
 
     assert restored.sql("SELECT number FROM rows ORDER BY 1") == [(1,), (2,)]
 
 
-def test_a_role_without_replication_is_told_the_statement(streamed: Streamed) -> None:
+def test_a_role_without_replication_is_told_the_statement(alone: Streamed) -> None:
     """And --print-grants prints it beside the grants, with the line that pg_hba.conf lacks."""
-    streamed.server.sql("CREATE ROLE backup LOGIN")
-    write_stream_config(streamed, streamed.server.dsn_of("backup"))
+    alone.server.sql("CREATE ROLE backup LOGIN")
+    text = alone.archive.config.read_text()
+    alone.archive.config.write_text(text.replace("user=postgres", "user=backup"))
 
-    printed = pgvault("--config", streamed.archive.config, "check", "--print-grants").output.splitlines()
+    printed = pgvault("--config", alone.archive.config, "check", "--print-grants").output.splitlines()
     statements = [line for line in printed if not line.startswith("#")]
     assert 'ALTER ROLE "backup" REPLICATION;' in statements
     assert any('replication "backup"' in line for line in printed)
     for statement in statements[:-1]:
-        streamed.server.sql(statement)
-    impatient(streamed)
-    found = checks(streamed)
+        alone.server.sql(statement)
+    found = checks(alone)
     assert not found["replication role"]["passed"]
     assert found["replication role"]["hint"].endswith('ALTER ROLE "backup" REPLICATION;')
-    streamed.server.sql(statements[-1])
-    found = checks(streamed)
+    alone.server.sql(statements[-1])
+    found = checks(alone)
     assert found["replication role"]["passed"]
     assert found["replication"]["passed"]
