@@ -46,12 +46,16 @@ def verify(
                 "objects": report.object_count,
                 "stored_bytes": report.stored_bytes,
                 "wal_segments": report.segment_count,
+                "wal_tails": report.tail_count,
+                "notes": report.notes,
                 "problems": [{"what": problem.what, "error": str(problem.error)} for problem in report.problems],
             }
         )
     else:
         read = f"{report.object_count} objects, {render.size(report.stored_bytes)}"
-        counted = f"{len(report.backups)} backups, {report.segment_count} WAL segments"
+        tails = f", {report.tail_count} streamed tails" if report.tail_count else ""
+        counted = f"{len(report.backups)} backups, {report.segment_count} WAL segments{tails}"
+        render.write_lines([f"note: {note}" for note in report.notes])
         render.write_lines([f"problem: {p.what}: {p.error}" for p in report.problems])
         render.write_lines([f"read back {read}: {counted}, {len(report.problems)} problems"])
     report.require_whole()

@@ -34,7 +34,7 @@ class WalInventory:
     unreadable: Mapping[int, PgvaultError] = field(default_factory=dict)  # histories that are there and do not open
     tails: Mapping[WalSegment, Lsn] = field(default_factory=dict)  # not archived whole; streamed without a hole to here
     tail_spans: Mapping[WalSegment, tuple[Span, ...]] = field(default_factory=dict)  # what to read for that, in order
-    left_tails: frozenset[WalSegment] = frozenset()  # archived whole, and tails are still there
+    all_tails: Mapping[WalSegment, tuple[Span, ...]] = field(default_factory=dict)  # whatever is there, of use or not
 
 
 def read_inventory(
@@ -87,5 +87,5 @@ def read_inventory(
         unreadable,
         tails={segment: segment.start_lsn + links[-1].end for segment, links in useful.items()},
         tail_spans=useful,
-        left_tails=frozenset(segments & spans.keys()),
+        all_tails={segment: tuple(sorted(found)) for segment, found in spans.items()},
     )

@@ -2,6 +2,7 @@
 
     root ─► refs (digests agree) ─► parts (extents cover files) ─► packs (every extent's CRC) ─► maps ─► WAL start..stop
     then, per system and timeline, every archived segment from the oldest backup on: opens, is itself, none missing
+    and every streamed tail of a segment that is not archived whole: opens, and agrees with the others
 
 A problem does not end the run: everything is looked at, all problems are returned. Nothing to look at is a problem.
 """
@@ -12,12 +13,14 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, StoreUnreachable, VerifyFailed, WalGap
 from pgvault.pipeline.header import Kind
 from pgvault.pooling import map_bounded
+from pgvault.postgres.walheader import check_segment, read_long_header
 from pgvault.postgres.walname import WalSegment
 from pgvault.progress import Progress
 from pgvault.repository import layout
@@ -30,6 +33,7 @@ from pgvault.repository.packs import OpenedPack, PackRun, pack_runs
 from pgvault.repository.refs import decode_refs
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System
+from pgvault.repository.tails import chain, covered_to, read_promised, read_tail
 from pgvault.repository.walindex import WalInventory, read_inventory
 from pgvault.repository.walobjects import read_wal
 from pgvault.restore.path import cover, find_path
@@ -54,6 +58,8 @@ class VerifyReport:
     object_count: int = 0
     stored_bytes: int = 0
     segment_count: int = 0
+    tail_count: int = 0
+    notes: list[str] = field(default_factory=list)  # what is whole, and somebody may wonder at
     problems: list[Problem] = field(default_factory=list)
 
     def require_whole(self) -> None:
@@ -212,6 +218,11 @@ class Verifier:
                 else:
                     self.report.segment_count += 1
                     self._count(found, advance=size)
+        for segment in sorted(inventory.all_tails):
+            if segment in inventory.segments:
+                self.report.notes.append(f"WAL segment {segment.name} is archived, and its tails are still there")
+            else:
+                self._try(f"WAL {segment.name}", partial(self._verify_tails, segment, system, inventory))
 
     def _walk(self, timeline: int, backups: list[Manifest], inventory: WalInventory, segments: set[WalSegment]) -> None:
         """Collect what is archived on the way to a timeline; a hole with WAL behind it is a problem."""
@@ -227,6 +238,28 @@ class Verifier:
                 gap = WalGap(f"segment {coverage.missing.name} is missing, and WAL goes on behind it")
                 self._note(f"WAL {coverage.missing.name}", gap)
             start = coverage.missing.end_lsn
+
+    def _verify_tails(self, segment: WalSegment, system: System, inventory: WalInventory) -> None:
+        """Open every tail of a segment. A hole between tails is no damage: what lies behind it is of no use.
+
+        A stream at work removes tails once their bytes are elsewhere; so one that has gone is looked for there.
+        """
+        repository, cluster, identifier = self._repository, self._cluster, system.system_identifier
+        spans = inventory.all_tails[segment]
+        links = chain(spans)
+        self.report.tail_count += len(spans)
+        for span in set(spans) - set(links):
+            with suppress(ObjectMissing):
+                read_tail(repository, cluster, identifier, segment, span=span)
+        if max(span.end for span in spans) > covered_to(links):
+            self.report.notes.append(f"tails of WAL segment {segment.name} lie behind a hole, of use to nobody")
+        if not links:
+            return
+        content = read_promised(repository, cluster, identifier, segment, links)
+        if segment in inventory.tails:  # else the first page's header is not there yet
+            history = inventory.histories.get(segment.timeline)
+            header = read_long_header(content)
+            check_segment(header, segment, system_identifier=identifier, major=system.major, history=history)
 
     def _look_into_segment(self, segment: WalSegment, system: System, inventory: WalInventory) -> int | PgvaultError:
         history = inventory.histories.get(segment.timeline)

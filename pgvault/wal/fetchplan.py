@@ -134,7 +134,7 @@ class FetchPlan:
             return cls.from_json(json.loads(path.read_bytes()))
         except OSError as error:
             raise ConfigInvalid(f"fetch plan {str(path)!r} can not be read: {error.strerror}") from error
-        except (KeyError, TypeError, ValueError, UsageError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
             raise ConfigInvalid(
                 f"fetch plan {str(path)!r} is damaged", hint="Restore again: pgvault restore makes a new one."
             ) from error

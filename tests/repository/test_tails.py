@@ -283,7 +283,7 @@ def test_an_inventory_tells_tails_from_segments(repository: Repository) -> None:
 
     assert inventory.segments == {SEGMENT}
     assert (inventory.tails, inventory.tail_spans) == ({}, {})
-    assert inventory.left_tails == {SEGMENT}
+    assert inventory.all_tails == {SEGMENT: (Span(0, 96),)}
 
 
 def test_a_tail_shorter_than_a_page_header_holds_no_record(repository: Repository) -> None:

@@ -136,16 +136,19 @@ class Archive:
     def last_record(self, segments: Sequence[WalSegment]) -> Lsn | None:
         """Every segment ends with some record that is no transaction's."""
         self._open(segments[0])
-        return segments[0].end_lsn + -32
+        return self._end(segments[0]) + -32
 
     def first_record(self, segments: Sequence[WalSegment], lsn: Lsn) -> tuple[Lsn, Lsn] | None:
         self._open(segments[0])
         starts = self.starts
         if starts is None:
             known = [record.lsn for record in self.all] + [point.lsn for point in self.points]
-            starts = sorted([*known, *(segment.end_lsn + -32 for segment in segments)])
-        found = [start for start in starts if lsn <= start < segments[-1].end_lsn]
+            starts = sorted([*known, *(self._end(segment) + -32 for segment in segments)])
+        found = [start for start in starts if lsn <= start < self._end(segments[-1])]
         return (found[0], (found[1:] or [segments[-1].end_lsn])[0]) if found else None
+
+    def _end(self, segment: WalSegment) -> Lsn:
+        return self.tails.get(segment, segment.end_lsn)
 
     def _open(self, segment: WalSegment) -> None:
         if segment in self.damaged:
@@ -154,7 +157,8 @@ class Archive:
     def _of(self, segment: WalSegment) -> list[Record]:
         # A segment in which a timeline begins holds a copy of what its parent wrote before.
         lineage = {segment.timeline, *self.histories.get(segment.timeline, TimelineHistory(1)).ancestors}
-        found = [record for record in self.all if segment.holds(record.lsn) and record.timeline in lineage]
+        known = [record for record in self.all if record.timeline in lineage]
+        found = [record for record in known if segment.start_lsn <= record.lsn < self._end(segment)]
         return sorted(found, key=lambda record: record.lsn)
 
 
