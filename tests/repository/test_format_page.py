@@ -14,12 +14,15 @@ import pgvault.repository
 from pgvault.pipeline.header import HEADER, TAIL, Kind
 from pgvault.pipeline.seal import FRAME_BYTES, FRAME_HEAD, Address, RepositoryKey, content_hmac, open_frames
 from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.filelist import Extent, FileKind, FileRecord
+from pgvault.repository.gaps import GapRecord, put_gap
 from pgvault.repository.keys import Credential, document_hmac, make_key_document
 from pgvault.repository.objects import read_json
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
+from pgvault.repository.tails import TailInfo
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from tests.fakes import MemoryStore
 from tests.repository.samples import SAMPLE
@@ -63,6 +66,9 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
     require_system(repository, "main", System(7, 18), now=SAMPLE.started_at)
     put_watermark(repository, "main", StoredWatermark(7, SAMPLE.started_at, Lsn(7), 1, is_idle=True, source="check"))
     (mark,) = (path for path in store.objects if "/watermarks/" in path)
+    put_gap(repository, "main", GapRecord(7, 1, Lsn(7), Lsn(9), "x", SAMPLE.started_at))
+    (gap,) = (path for path in store.objects if "/gaps/" in path)
+    tail = TailInfo(WalSegment(1, 7), 8, 24, 7, bytes(32), SAMPLE.started_at)
     fields = {
         5: [*json.loads(store.objects["keys/00000001"]), *entry, *slot, *slot["scrypt"]],
         6: list(json.loads(store.objects["pgvault.json"])),
@@ -71,8 +77,9 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         12: [
             *read_json(repository, mark, Kind.WATERMARK),
             *read_json(repository, layout.first_system("main"), Kind.SYSTEM),
+            *read_json(repository, gap, Kind.GAP),
         ],
-        11: list(json.loads(describe(b"x").encode())),
+        11: [*json.loads(describe(b"x").encode()), *json.loads(tail.encode())],
     }
 
     for number, names in fields.items():
@@ -93,6 +100,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         layout.pack("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.key_document(0).replace("00000000", "<n>"),
         f"{layout.drills('<cluster>')}/<label>",
+        f"{layout.gaps('<cluster>')}/<label>",
     ],
 )
 def test_every_name_is_on_the_page(name: str) -> None:

@@ -13,13 +13,16 @@ import pytest
 
 from pgvault.pipeline.header import MAGIC, Kind, ObjectHeader
 from pgvault.postgres.lsn import MIB, Lsn
+from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label, commit_manifest
+from pgvault.repository.gaps import GapRecord, put_gap
 from pgvault.repository.keys import Credential
 from pgvault.repository.objects import put_plain, read_plain
 from pgvault.repository.refs import put_refs
 from pgvault.repository.repository import Copy, Repository, init_repository
 from pgvault.repository.systems import System, require_system
+from pgvault.repository.tails import TailInfo, put_tail
 from pgvault.repository.walobjects import WalInfo, put_wal
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from pgvault.stores.file import FileStore
@@ -49,6 +52,10 @@ def fill(root: Path, credential: Credential) -> Repository:
     put_wal(repository, "main", describe(b"1\t0/1\tx\n", "00000003.history"), content=b"1\t0/1\tx\n")
     put_watermark(repository, "main", StoredWatermark(SYSTEM, NOW, Lsn(7), 3, is_idle=True, source="backup"))
     put_plain(repository, f"{layout.drills('main')}/{SAMPLE.label}", Kind.DRILL, plain=b'{"drill": 1}')
+    segment = WalSegment(3, 9, MIB)
+    tail = TailInfo(segment, 8, 24, SYSTEM, hashlib.sha256(b"sixteen bytes of").digest(), NOW)
+    put_tail(repository, "main", tail, content=b"sixteen bytes of")
+    put_gap(repository, "main", GapRecord(SYSTEM, 3, Lsn(7), Lsn(9), "slot lost", NOW))
     return repository
 
 
