@@ -41,10 +41,9 @@ def test_finished_segments_arrive_and_the_rest_as_tails(streamed: Streamed) -> N
     """
     streamed.server.sql("CREATE ROLE streamer LOGIN REPLICATION")
     write_stream_config(streamed, streamed.server.dsn_of("streamer"))
-    streamed.start_streaming()
+    streamed.start_streaming("--beacon", "1s")
     streamed.write(3)
     streamed.wait_archived_to(streamed.current().number - 1)
-    streamed.server.sql("CREATE TABLE unfinished (number int)")
     wait_until(lambda: streamed.current().name in streamed.tails(), seconds=EVERY_SECONDS + 5)
     streamed.write()
     streamed.wait_archived_to(streamed.current().number - 1)

@@ -222,6 +222,8 @@ def test_kill_loop(streamed: Streamed, seed: int) -> None:
             if victim == "spool file" and (files := sorted(streamed.received.glob("0*"))):
                 dice.choice(files).unlink()
             streamed.start()
+            if dice.random() < 0.7:  # else it is killed, perhaps, before it has begun
+                streamed.wait_for("streaming from")
         if victim == "server":
             clients.join()
             streamed.server.kill()

@@ -20,10 +20,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from pgvault.errors import AlreadyRunning, DiskFull, PgvaultError, SourceUnreadable, UsageError
 from pgvault.postgres.walname import PartialFile, SegmentFile, TimelineHistoryFile, WalSegment, parse_wal_name
-from pgvault.wal.streaming.start import SpoolFile, StartPlan
+from pgvault.wal.streaming.start import SpoolFile, StartPlan, receiver_start
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class SpoolDirectory:
         self.aside = self.path / ASIDE
         self.quarantine = self.path / QUARANTINE
         self.segment_size = segment_size
+        self._lock = Lock()  # between what prepares a start and what removes a .partial
         with _explained(root):
             for directory in (self.path, self.aside, self.quarantine):
                 directory.mkdir(mode=PRIVATE, exist_ok=True)
@@ -92,13 +94,21 @@ class SpoolDirectory:
 
     def prepare(self, plan: StartPlan) -> None:
         """Make pg_receivewal begin where the plan says."""
-        with _explained(self.path):
+        with _explained(self.path), self._lock:
             for file in plan.aside:
-                self._move(file.name, self.aside)
-                logger.info("took %s aside: streaming begins at %s", file.name, plan.begin.name)
-            if plan.needs_seed:
+                if (self.path / file.name).exists():
+                    self._move(file.name, self.aside)
+                    logger.info("took %s aside: streaming begins at %s", file.name, plan.begin.name)
+            # Looked at anew: since the plan was made, what has been stored may have been removed.
+            if plan.needs_seed or receiver_start(self.listing().files) != plan.begin:
                 (self.path / SpoolFile(plan.begin, is_partial=True).name).touch(mode=0o600)
             _sync(self.path)
+
+    def retire(self, segment: WalSegment) -> None:
+        """Remove the stored .partial of a segment that nothing will be written to: never the newest one."""
+        with _explained(self.path), self._lock:
+            if self.listing().partials[-1:] != (segment,):
+                (self.path / SpoolFile(segment, is_partial=True).name).unlink(missing_ok=True)
 
     def clear_odd(self) -> None:
         """Move files of a wrong size out of pg_receivewal's way; it would refuse to go on beside them."""

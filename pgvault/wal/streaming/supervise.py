@@ -25,10 +25,17 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from pgvault.errors import AlreadyRunning, PgvaultError, ServerUnreachable, StoreUnreachable, WalGap
+from pgvault.errors import (
+    AlreadyRunning,
+    OtherCluster,
+    PgvaultError,
+    ProgramMissing,
+    ServerUnreachable,
+    StoreUnreachable,
+)
 from pgvault.instants import Clock
 from pgvault.postgres.connection import Connection
-from pgvault.postgres.programs import find_programs
+from pgvault.postgres.programs import find_programs, newest_programs
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
@@ -150,7 +157,7 @@ class Stream:
         order = self._order
         with self._connect() as connection:
             source = ask_source(connection, order.dsn, order.slot, password=order.password)
-        program = find_programs(source.major).path("pg_receivewal")
+        program = _find_program(source.major)
         stages = self._stage(source)
         stages.directory.clear_odd()
         known = self._archive.look(source)
@@ -195,7 +202,7 @@ class Stream:
         if self._stages is not None and self._stages.source.system_identifier == source.system_identifier:
             return self._stages
         if self._stages is not None:
-            raise WalGap(
+            raise OtherCluster(
                 f"the server is system {source.system_identifier}, streaming began with "
                 f"{self._stages.source.system_identifier}",
                 hint="After pg_upgrade or a new initdb, adopt the new system and start the stream again.",
@@ -262,6 +269,17 @@ class Stream:
             logger.warning("stopped with %d files not archived yet; they are in the spool", len(waiting))
         else:
             logger.info("stopped: everything received is archived")
+
+
+def _find_program(major: int) -> Path:
+    """Return pg_receivewal of the server's major, else of a newer one: it speaks with older servers."""
+    try:
+        return find_programs(major).path("pg_receivewal")
+    except ProgramMissing:
+        newest = newest_programs()
+        if newest.major < major:
+            raise
+        return newest.path("pg_receivewal")
 
 
 def _behind(source: Source, plan: StartPlan) -> ServerUnreachable:

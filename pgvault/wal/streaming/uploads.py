@@ -255,9 +255,10 @@ class TailKeeper:
                 if path.exists():  # else it was finished meanwhile
                     refusals.append(error)
                 continue
-            if directory == self.directory.aside or segment != partials[-1][1]:
-                # Taken aside, or the end of a timeline that the server has left: nothing will be written to it.
+            if directory == self.directory.aside:
                 path.unlink(missing_ok=True)
+            elif segment != partials[-1][1]:
+                self.directory.retire(segment)  # the end of a timeline that the server has left
         return refusals
 
     def _store(self, path: Path, segment: WalSegment) -> None:
