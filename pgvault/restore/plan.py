@@ -249,6 +249,7 @@ def _assemble(facts: RestoreFacts, request: RestoreRequest, *, candidate: Candid
         other_readings=readings,
         notes=(
             *stop.notes,
+            *_tail_notes(wal, segments),
             *furthest_notes,
             *_reading_notes(request.target, readings),
             *_timeline_notes(inventory, path),
@@ -337,6 +338,12 @@ def _reading_notes(target: Target, readings: Sequence[Reading]) -> Iterator[str]
         yield f"{target.text} read in {target.zone_name} is {iso(target.at)}"
     for reading in readings:
         yield f"in the cluster's own time zone {reading.zone_name} it would be {iso(reading.at)}"
+
+
+def _tail_notes(wal: CoveredWal, segments: Sequence[WalSegment]) -> Iterator[str]:
+    tail = wal.coverage.tail
+    if tail is not None and tail in segments:
+        yield f"WAL segment {tail.name} is not archived whole: it was streamed up to LSN {wal.coverage.end_lsn}"
 
 
 def _timeline_notes(inventory: Inventory, path: RecoveryPath) -> Iterator[str]:

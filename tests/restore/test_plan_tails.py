@@ -62,6 +62,8 @@ def test_latest_is_the_last_record_of_the_tails(archive: Archive) -> None:
     assert made.last_commit.lsn == lsn_in(10, 15_000)
     assert make_ranges([TAIL])[0].first in made.segments[-1]
     assert made.tails == {TAIL: (Span(0, END),)}
+    note = f"WAL segment {TAIL.name} is not archived whole: it was streamed up to LSN {lsn_in(10, END)}"
+    assert note in made.notes
 
 
 def test_a_time_between_two_commits_of_the_tails_is_reached(archive: Archive) -> None:
@@ -79,6 +81,7 @@ def test_a_target_before_the_tails_does_not_need_them(archive: Archive) -> None:
     made = plan(archive, time(7.5))
 
     assert (segments(made)[-1], made.tails) == (8, {})
+    assert not [note for note in made.notes if "streamed" in note]
 
 
 def test_what_lies_behind_the_tails_is_beyond(archive: Archive) -> None:
