@@ -49,18 +49,18 @@ def test_a_server_archives_and_a_standby_follows_with_what_was_printed(server: S
     with (one.data / "postgresql.conf").open("a") as conf:
         conf.write(of_server + "\n")
     one.start()
-    one.sql("CREATE TABLE rows (number int)")
-    copy = copy_of(one, server.directory())
 
     wait_archived(archive, system_of(one.data), insert_row(one, 1))
 
     assert one.value("SELECT failed_count FROM pg_stat_archiver") == 0
     assert one.value("SHOW archive_timeout") == "1min"
+    copy = copy_of(one, server.directory())
+    wait_archived(archive, system_of(one.data), insert_row(one, 2))
     (copy / "standby.signal").touch()
     with (copy / "postgresql.conf").open("a") as conf:
         conf.write(of_standby)
     standby = server.adopt(one.programs, copy)
-    wait_until(lambda: rows(standby) == [1])
+    wait_until(lambda: rows(standby) == [1, 2])
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
