@@ -19,7 +19,7 @@ from pgvault.postgres.waldump import (
     transactions,
 )
 from pgvault.postgres.walname import WalSegment
-from tests.servers import MAJORS, NEWEST, Server, ServerFactory
+from tests.servers import MAJORS, NEWEST, Server, ServerFactory, older_in_ci
 
 pytestmark = pytest.mark.cluster
 
@@ -169,6 +169,7 @@ def test_wal_may_end_in_zeros(server: ServerFactory, major: int) -> None:
     assert last_record(one.programs, tail) is not None
 
 
+@older_in_ci
 @pytest.mark.parametrize("damage", ["flip", "first page", "other segment"])
 def test_damage_is_an_error(server: ServerFactory, major: int, damage: str) -> None:
     """What can not be decoded is never taken for the end of WAL."""
