@@ -37,6 +37,7 @@ from pgvault.wal.spool import QUIT, Spool, files_ahead, socket_address
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 60.0
+SLOW_REPLAY_BYTES_PER_SECOND = 4 * MIB  # a large segment keeps a server busy for longer than that
 TICK_SECONDS = 0.2
 WAIT_SECONDS = 10.0  # for a segment on its way
 SLOW_BYTES_PER_SECOND = 32 * MIB  # a large segment may take longer
@@ -134,7 +135,8 @@ class LookAhead:
             idle = self._connections == 0
             if idle and self._begin >= len(self._order):
                 return True
-            if idle and time.monotonic() - self._asked_at > IDLE_SECONDS:
+            patience = max(IDLE_SECONDS, self._restore.plan.segment_size / SLOW_REPLAY_BYTES_PER_SECOND)
+            if idle and time.monotonic() - self._asked_at > patience:
                 return True
         return not self._is_current()
 

@@ -30,6 +30,8 @@ def write_segments(vault: Vault, count: int) -> None:
     with_switch = "; ".join(["INSERT INTO rows VALUES ({})", "SELECT pg_switch_wal()"])
     for number in range(1, count + 1):
         vault.server.sql(with_switch.format(number))
+        if number % 20 == 0:
+            vault.archive_all()  # it waits, and not for too much at once
     vault.archive_all()
 
 
