@@ -139,6 +139,7 @@ def test_lost_slot_is_a_gap_and_a_backup(streamed: Streamed) -> None:
     assert re.search("ERROR WAL from .* is lost", streamed.log())
     (gap,) = streamed.gaps()
     assert gap.start_lsn.value // MIB == last + 1
+    assert "was invalidated" in gap.cause
     (backup,) = read_catalog(streamed.archive.repository, "main").backups
     assert backup.start_lsn >= gap.end_lsn
     streamed.stop()

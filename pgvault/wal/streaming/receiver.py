@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pgvault.errors import PgvaultError, ProgramFailed
+from pgvault.errors import DiskFull, PgvaultError, ProgramFailed
 from pgvault.postgres.replication import ServerAddress
 from pgvault.process import Process, run, start
 
@@ -95,9 +95,9 @@ class Receiver:
 def start_receiver(
     program: Path, address: ServerAddress, slot: str, *, directory: Path, environment: Mapping[str, str]
 ) -> Receiver:
-    """Start pg_receivewal into `directory`, below the spool. To be called by the main thread. Raises ProgramMissing.
+    """Start pg_receivewal into `directory`, below the spool. To be called by the main thread.
 
-    `environment` is what libpq may need of ours (PGPASSFILE, HOME, …).
+    `environment` is what libpq may need of ours (PGPASSFILE, HOME, …). Raises ProgramMissing, DiskFull.
     """
     place = ReceiverPlace(directory.parent)
     argv: list[str | Path] = [program, "--no-password", "--no-loop", "-s", str(STATUS_SECONDS), "-S", slot]
@@ -107,7 +107,11 @@ def start_receiver(
     wrapped = [*DEATH_SIGNAL, *argv] if can_die_with_us() else argv
     # Client messages are read by people who search for them; the server's come in its own language anyway.
     process = start(wrapped, env=dict(environment) | password | {"LC_ALL": "C"}, log=place.log)
-    place.record.write_text(f"{process.pid} {_start_ticks(process.pid) or 0}\n")
+    try:
+        place.record.write_text(f"{process.pid} {_start_ticks(process.pid) or 0}\n")
+    except OSError as error:
+        process.signal(signal.SIGKILL)
+        raise DiskFull(f"spool '{place.root}' can not be written to: {error.strerror}") from error
     return Receiver(process, place)
 
 

@@ -36,6 +36,7 @@ class Source:
     segment_size: int  # bytes
     is_standby: bool
     slot: Slot
+    slot_story: str  # what was the matter with the slot, "" where it was as it should be
     history: TimelineHistory  # of the timeline it is on
     current_lsn: Lsn  # how far it can send
 
@@ -60,7 +61,7 @@ def ask_source(connection: Connection, dsn: str, slot: str, *, password: str | N
     if settings["wal_level"] == "minimal":
         raise ServerUnfit("wal_level is 'minimal': there is nothing to stream", hint="Set wal_level = replica.")
     _warn_of_synchrony(settings["synchronous_standby_names"])
-    ready = _ensure_slot(connection, slot)
+    ready, story = _ensure_slot(connection, slot)
     address = ServerAddress.of(connection, dsn, password=password)
     identity, history = identify(address)
     if identity.system_identifier != read_number(identifier):
@@ -72,32 +73,36 @@ def ask_source(connection: Connection, dsn: str, slot: str, *, password: str | N
         segment_size=int(settings["wal_segment_size"]),
         is_standby=bool(is_standby),
         slot=ready,
+        slot_story=story,
         history=history,
         current_lsn=identity.current_lsn,
     )
 
 
-def _ensure_slot(connection: Connection, name: str) -> Slot:
+def _ensure_slot(connection: Connection, name: str) -> tuple[Slot, str]:
+    """Return a slot that keeps WAL, and what was the matter with it before."""
     found = find_slot(connection, name)
     if found is not None and found.active_pid is not None:
         raise AlreadyRunning(
             f"replication slot {name!r} is in use by server process {found.active_pid}",
             hint="Another pgvault wal stream runs, or the server has not noticed yet that ours was cut off.",
         )
-    if found is not None and found.is_lost:
-        why = found.cause or found.wal_status or "it reserves nothing"
-        logger.warning("replication slot %s keeps no WAL any more (%s): it is made anew", name, why)
+    if found is not None and not found.is_lost:
+        if found.wal_status == "unreserved":
+            logger.warning("replication slot %s is about to lose WAL: it exceeds max_slot_wal_keep_size", name)
+        return found, ""
+    story = f"there was no replication slot {name!r}"
+    if found is not None:
+        why = found.cause or found.wal_status or "it reserved nothing"
+        story = f"replication slot {name!r} was invalidated ({why})"
+        logger.warning("%s: it is made anew", story)
         drop_slot(connection, name)
-        found = None
-    if found is None:
-        create_slot(connection, name)
-        found = find_slot(connection, name)
-        if found is None or found.restart_lsn is None:
-            raise ServerUnfit(f"replication slot {name!r} was created and keeps no WAL")
-        logger.info("created replication slot %s: WAL is kept from %s on", name, found.restart_lsn)
-    elif found.wal_status == "unreserved":
-        logger.warning("replication slot %s is about to lose WAL: it exceeds max_slot_wal_keep_size", name)
-    return found
+    create_slot(connection, name)
+    made = find_slot(connection, name)
+    if made is None or made.restart_lsn is None:
+        raise ServerUnfit(f"replication slot {name!r} was created and keeps no WAL")
+    logger.info("created replication slot %s: WAL is kept from %s on", name, made.restart_lsn)
+    return made, story
 
 
 def _check_role(connection: Connection) -> None:

@@ -244,6 +244,7 @@ class Stream:
         """Record what is lost before going on behind it: never in silence."""
         for hole in plan.holes:
             cause = f"the server at {source.address} did not have this WAL any more when streaming began anew"
+            cause += f"; {source.slot_story}" if source.slot_story else ""
             gap = self._archive.record(source, hole, cause=cause)
             logger.error(
                 "WAL from %s to %s of timeline %d is lost: neither archived nor on the server any more%s",

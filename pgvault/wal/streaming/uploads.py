@@ -165,6 +165,8 @@ class Uploads:
             self._store.works("answers again")
             if found.segment is not None:
                 self._when_durable(found.segment)
+            else:
+                logger.info("archived %s: the server went on to that timeline", found.path.name)
 
     def _refuse(self, found: _Found, error: PgvaultError) -> None:
         if not found.path.exists():
