@@ -26,7 +26,7 @@ from pgvault.restore.settings import assignment
 USUAL_TIMEOUT = timedelta(seconds=60)
 LONGEST_TIMEOUT = timedelta(hours=1)
 PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=@+,-]+", re.ASCII)
-# Tried: systemd-analyze verify, and the stream under no-new-privs. PrivateTmp would hide sockets in /tmp, and what
+# Tried: systemd-analyze verify (of the hardening, only that it parses). PrivateTmp would hide sockets in /tmp, and what
 # ProtectSystem may make read-only depends on where repository and spool are.
 UNIT = """\
 [Unit]
