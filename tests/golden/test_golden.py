@@ -69,11 +69,15 @@ def test_everything_is_as_it_was(repository: Repository, root: Path, expected: d
     assert found == {name: value for name, value in expected.items() if name != "rows"}
 
 
+# They came when this repository was frozen already; tests/scripts/test_unseal.py holds them to the page meanwhile.
+LATER_KINDS = {Kind.TAIL, Kind.GAP}
+
+
 def test_it_holds_an_object_of_every_kind(expected: dict[str, Any]) -> None:
     """Else this would prove less than it seems to."""
     kinds = {entry["kind"] for entry in expected["objects"].values()}
 
-    assert kinds == {kind.name.lower() for kind in Kind} | {"clear"}
+    assert kinds == {kind.name.lower() for kind in set(Kind) - LATER_KINDS} | {"clear"}
     assert set(expected["files"]["kinds"]) == {"file", "directory", "symlink", "external"}
     assert expected["histories"]
     assert any(name.endswith(".partial") for name in expected["objects"])
