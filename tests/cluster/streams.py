@@ -188,13 +188,13 @@ def write_stream_config(
     )
 
 
-def standby_of(factory: ServerFactory, primary: Server) -> Server:
-    """A running standby that streams from `primary`."""
+def standby_of(factory: ServerFactory, primary: Server, **settings: str) -> Server:
+    """A running standby that streams from `primary`, or from whom the settings say."""
     data = factory.directory() / "data"
     argv: list[str | Path] = [primary.programs.path("pg_basebackup"), "-d", primary.dsn, "-D", data]
     run([*argv, "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest", "-R"], timeout=120)
     hand_over(data)
-    return factory.adopt(primary.programs, data, settings=primary.settings)
+    return factory.adopt(primary.programs, data, settings=primary.settings | settings)
 
 
 @dataclass(slots=True)

@@ -141,9 +141,11 @@ def test_failover_to_a_server_without_our_slot(streamed: Streamed, server: Serve
     streamed.write(2)
     streamed.wait_archived_to(streamed.current().number - 1, timeline=2)
     restored = streamed.restore("--to", "latest")
+    before = streamed.restore("--to", "latest", "--timeline", "1")
 
     assert streamed.gaps() == ()
     assert restored.value("SELECT count(*) FROM rows") == 5001
+    assert before.value("SELECT count(*) FROM rows") == 5000  # the old timeline's end lies in its tails
     assert "ERROR" not in streamed.log()
 
 
@@ -204,6 +206,45 @@ def test_promotion_of_a_streamed_standby(streamed: Streamed, server: ServerFacto
     assert restored.sql("SELECT number FROM rows ORDER BY 1") == [(1,), (2,), (3,)]
     assert streamed.gaps() == ()
     assert "ERROR" not in streamed.log()
+
+
+def test_two_failovers(streamed: Streamed, server: ServerFactory) -> None:
+    """Three servers, two failovers, under load: what is archived leads to exactly what the last primary has."""
+    sockets = [str(streamed.server.instance.socket_dir)]
+    alive = [streamed.server]
+    for _ in range(2):
+        standby = standby_of(server, streamed.server)
+        sockets.append(str(standby.instance.socket_dir))
+        alive.append(standby)
+    dsn = f"host={','.join(sockets)} user=postgres dbname=postgres target_session_attrs=read-write"
+    for standby in alive[1:]:
+        standby.restart({"primary_conninfo": f"{dsn} connect_timeout=3", "wal_retrieve_retry_interval": "500ms"})
+    streamed.stop()
+    write_stream_config(streamed, dsn)
+    streamed.start_streaming()
+    clients = Clients.start(streamed.server.dsn)
+    for timeline in (2, 3):
+        time.sleep(4)
+        alive.remove(streamed.server)
+        streamed.server.kill()
+        clients.join()
+        alive.sort(key=lambda one: int(str(one.value("SELECT floor(pg_last_wal_receive_lsn() - '0/0')::bigint"))))
+        streamed.server = alive[-1]
+        streamed.server.sql("SELECT pg_promote()")
+        streamed.wait_for(f"on timeline {timeline}", seconds=60)
+        clients.go_on(streamed.server.dsn)
+    time.sleep(3)
+    clients.join()
+    streamed.write()
+    streamed.wait_archived_to(streamed.current().number - 1, timeline=3, seconds=60)
+    assert streamed.stop() == 0
+
+    restored = streamed.restore("--to", "latest")
+
+    assert streamed.gaps() == ()
+    for load in clients.loads:
+        held = f"SELECT count(*), coalesce(sum(number), 0) FROM {load.table}"
+        assert restored.sql(held) == streamed.server.sql(held)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
