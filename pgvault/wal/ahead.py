@@ -29,7 +29,7 @@ from pathlib import Path
 from pgvault.errors import PgvaultError
 from pgvault.postgres.lsn import MIB
 from pgvault.repository.repository import Repository
-from pgvault.wal.fetch import read_planned
+from pgvault.wal.fetch import read_hashed
 from pgvault.wal.fetchplan import FetchPlan
 from pgvault.wal.occupied import created_tablespaces
 from pgvault.wal.spool import QUIT, Spool, files_ahead, socket_address
@@ -284,8 +284,8 @@ class LookAhead:
         if not self._spool.has_room(plan.segment_size):
             logger.info("%s is not fetched ahead: too little room", name)
             return None
-        content = read_planned(repository, plan, name)
-        waiting = Waiting(hashlib.sha256(content).digest(), len(content), tuple(created_tablespaces(content)))
+        content, sha256 = read_hashed(repository, plan, name)
+        waiting = Waiting(sha256, len(content), tuple(created_tablespaces(content)))
         with self._writing:
             if self._is_ending:
                 return None

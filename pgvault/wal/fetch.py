@@ -138,16 +138,21 @@ def fetch_live(
 
 def read_planned(repository: Repository, plan: FetchPlan, name: str) -> bytes:
     """Return a WAL file that the plan lists. Raises ObjectMissing, ObjectCorrupt, OtherCluster."""
+    return read_hashed(repository, plan, name)[0]
+
+
+def read_hashed(repository: Repository, plan: FetchPlan, name: str) -> tuple[bytes, bytes]:
+    """Return a WAL file that the plan lists and its SHA-256, known from reading it. Raises as `read_planned`."""
     cluster, system, size = plan.cluster, plan.system_identifier, plan.segment_size
     if name not in plan.tails:
-        return read_checked(repository, cluster, system, name=name, segment_size=size)
+        return _read_checked(repository, cluster, system, name=name, segment_size=size)
     promise = plan.tails[name]
     content = read_streamed(repository, cluster, system, segment=WalSegment.parse(name, size), spans=promise.spans)
     if hashlib.sha256(content).digest() != promise.sha256:
         raise ObjectCorrupt(
             f"what was streamed of WAL segment {name!r} is not what it was when the restore was planned"
         )
-    return content
+    return content, promise.sha256
 
 
 def read_streamed(
@@ -167,10 +172,16 @@ def read_checked(
     repository: Repository, cluster: str, system_identifier: int, *, name: str, segment_size: int | None
 ) -> bytes:
     """Return a WAL file that is what its name says. Raises ObjectMissing, ObjectCorrupt, OtherCluster."""
+    return _read_checked(repository, cluster, system_identifier, name=name, segment_size=segment_size)[0]
+
+
+def _read_checked(
+    repository: Repository, cluster: str, system_identifier: int, *, name: str, segment_size: int | None
+) -> tuple[bytes, bytes]:
     file = parse_wal_name(name)
-    _, content = read_wal_bytes(repository, cluster, system_identifier, name)
+    wal, content = read_wal_bytes(repository, cluster, system_identifier, name)
     if isinstance(file, BackupHistoryFile):
-        return content  # it opened under its name, and no server asks for one
+        return content, wal.info.sha256  # it opened under its name, and no server asks for one
     try:
         if isinstance(file, TimelineHistoryFile):
             TimelineHistory.parse(content, file.timeline)
@@ -179,7 +190,7 @@ def read_checked(
             check_content(file, content, WalOwner(system_identifier, found.major, segment_size or found.segment_size))
     except SourceUnreadable as error:  # of a wrong length; here the source is an object
         raise ObjectCorrupt(str(error)) from error
-    return content
+    return content, wal.info.sha256
 
 
 def only_system(repository: Repository, cluster: str) -> int:
