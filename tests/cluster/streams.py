@@ -203,6 +203,7 @@ class Load:
 
     dsn: str
     table: str = "rows"
+    pause_seconds: float = 0.0  # between two commits
     acknowledged: list[tuple[int, float]] = field(default_factory=list)  # number, monotonic seconds
 
     def prepare(self) -> None:
@@ -220,6 +221,7 @@ class Load:
                     connection.execute(insert, [number])
                     self.acknowledged.append((number, time.monotonic()))
                     number += 1
+                    time.sleep(self.pause_seconds)
         except psycopg.OperationalError:
             return
 
