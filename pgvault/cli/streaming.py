@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,8 @@ from pgvault.wal.beacon import Beacon
 from pgvault.wal.streaming.heal import BackupCommand
 from pgvault.wal.streaming.supervise import Stream, StreamOrder
 
+logger = logging.getLogger(__name__)
+
 SPOOLS = Path("/var/lib/pgvault")
 OFF = "off"
 # What libpq and setpriv need of our environment, beside PG*; the repository's key is not for them.
@@ -35,6 +38,11 @@ PATIENCE = Patience(deadline_seconds=10.0)
 def run(source: RepositorySource, cluster: str | None, options: Mapping[str, str | None]) -> None:
     """Stream until a signal says otherwise; `options` are those of the command line, None where not given."""
     opened = open_cluster(source, cluster, patience=PATIENCE)
+    if opened.config.stream is None:
+        logger.warning(
+            "cluster %s has no `stream:` section in its configuration: backup and check do not know of this stream",
+            opened.name,
+        )
     settings = apply_options(opened.config.stream or StreamConfig(), options)
     beacon = None if settings.beacon is None else _beacon(opened, settings.beacon)
     with setting_on_signals() as stop:

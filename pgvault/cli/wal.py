@@ -65,6 +65,9 @@ def fetch(
     raise typer.Exit(archiver.run(_words("fetch", [name, path], options, as_json=as_json)))
 
 
+wal.command()(stream)
+
+
 def _words(command: str, arguments: list[str | Path], options: list[str | Path | None], *, as_json: bool) -> list[str]:
     """Return what was parsed as the words it came from, less what was not said."""
     pairs = zip(options[::2], options[1::2], strict=True)

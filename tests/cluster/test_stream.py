@@ -167,25 +167,19 @@ def test_archive_command_and_stream(streamed: Streamed) -> None:
     assert failed_count(streamed.server) == 0
 
 
-def test_second_stream_is_refused(streamed: Streamed) -> None:
-    """One stream per spool: a second one ends at once, with 40."""
-    streamed.start_streaming()
-
-    second = pgvault("--config", streamed.archive.config, "wal", "stream")
-
-    assert second.status == AlreadyRunning.exit_code
-    assert "another pgvault wal stream uses the spool" in second.errors
-
-
-def test_role_without_replication(streamed: Streamed) -> None:
-    """A role that may not stream is told so, with the statement that lets it."""
+def test_refusals(streamed: Streamed) -> None:
+    """A role that may not stream is told what lets it; a second stream of one spool ends with 40."""
     streamed.server.sql('CREATE ROLE "no one" LOGIN')
     write_stream_config(streamed, streamed.server.dsn.replace("user=postgres", "user='no one'"))
+    unfit = pgvault("--config", streamed.archive.config, "wal", "stream")
+    write_stream_config(streamed, streamed.server.dsn)
+    streamed.start_streaming()
+    second = pgvault("--config", streamed.archive.config, "wal", "stream")
 
-    refused = pgvault("--config", streamed.archive.config, "wal", "stream")
-
-    assert refused.status == ServerUnfit.exit_code
-    assert 'ALTER ROLE "no one" REPLICATION;' in refused.errors
+    assert unfit.status == ServerUnfit.exit_code
+    assert 'ALTER ROLE "no one" REPLICATION;' in unfit.errors
+    assert second.status == AlreadyRunning.exit_code
+    assert "another pgvault wal stream uses the spool" in second.errors
 
 
 @pytest.mark.endurance
