@@ -13,7 +13,6 @@ from pgvault.cli.wallist import list_wal
 
 wal = typer.Typer(name="wal", no_args_is_help=True, help="Archive WAL and bring it back: what PostgreSQL calls.")
 
-wal.command()(stream)
 wal.command("list")(list_wal)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
