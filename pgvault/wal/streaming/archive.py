@@ -121,11 +121,11 @@ class ArchiveView:
     def open_gaps(self, system_identifier: int) -> tuple[GapRecord, ...]:
         """Return the recorded gaps behind which no backup has begun: the recovery window has not healed there.
 
-        Ordered by LSN alone: a backup on whatever timeline behind the gap's end is where the story goes on.
+        Behind is: later on the same timeline, or on a later timeline, which either left before the gap or came after.
         """
         gaps = read_gaps(self._repository, self._cluster, system_identifier)
-        starts = [b.start_lsn for b in self._backups(system_identifier)] if gaps else []
-        return tuple(gap for gap in gaps if not any(start >= gap.end_lsn for start in starts))
+        starts = [(b.timeline, b.start_lsn) for b in self._backups(system_identifier)] if gaps else []
+        return tuple(gap for gap in gaps if not any(start >= (gap.timeline, gap.end_lsn) for start in starts))
 
     def _read(self, source: Source) -> Known:
         system = source.system_identifier

@@ -56,20 +56,25 @@ class Healer:
             self._backoff.reset()
 
     def _heal(self, stop: Event) -> bool:
-        """Take a backup if one is needed; tell whether none is needed any more."""
+        """Take a backup if one is needed; tell whether there is nothing more to be done."""
         try:
             gaps = self._open_gaps()
             if not gaps:
-                self._condition.works("is there: the recovery window goes on behind it")
                 return True
             logger.info("taking a full backup: %s to %s of WAL are lost", gaps[-1].start_lsn, gaps[-1].end_lsn)
             status = self._take(stop)
+            if status == 0 and self._open_gaps():
+                # Never one full backup after another: this server is not where the gap is.
+                logger.warning("a full backup was taken, and does not lie behind the gap at %s", gaps[-1].start_lsn)
         except PgvaultError as error:
             self._condition.fails(str(error), kind=type(error).__name__)
             return False
-        if status != 0 and not stop.is_set():
+        if status == 0:
+            self._condition.works("was taken")
+            return True
+        if not stop.is_set():
             self._condition.fails(f"failed with status {status}: {self._last_words()}", level=logging.ERROR)
-        return False  # look again: did it heal the gap?
+        return False
 
     def _take(self, stop: Event) -> int:
         self._command.log.unlink(missing_ok=True)
@@ -78,7 +83,6 @@ class Healer:
             if stop.wait(POLL_SECONDS):
                 return _end(child)
         if status == 0:
-            self._backoff.reset()
             logger.info("took a full backup after a gap")
         return status
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -72,7 +72,7 @@ class StreamOrder:
 
     cluster: str
     dsn: str
-    password: str | None
+    password: str | None = field(repr=False)
     slot: str
     spool: Path
     every: timedelta  # between two tails
