@@ -4,9 +4,11 @@
     archive_status/*.ready   up to 64 segments in the archiver's order, several at a time, each noted (wal/notes.py)
 
 Nothing is stored ahead unless its own file is stored: of two servers that archive under one cluster name, the one that
-is refused stays behind that place. For the same reason the first failure among the others ends the batch; those
-already begun end by themselves, so that at most JOBS_MAX segments may lie behind one that was refused. A failure of
-another file is only logged: its own call meets it again, and the server counts that one.
+is refused stays behind that place, else the other would find its own names taken. For the same reason segments whose
+names are taken already are compared before any new one is stored, and the first failure among the others ends the
+batch. Those begun by then end by themselves: at most JOBS_MAX segments may lie behind one that was refused, and only
+where the other server stored that one meanwhile. A failure of another file, and whatever else keeps us from storing
+ahead, is only logged: its own call meets it again, and the server counts that one.
 
 What this does not promise: that anything but its own file was stored when it returns.
 """
@@ -24,6 +26,7 @@ from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.postgres.lsn import MIB
 from pgvault.postgres.walname import WAL_NAME
+from pgvault.repository import layout
 from pgvault.repository.repository import Repository
 from pgvault.repository.walobjects import WalOutcome, put_wal
 from pgvault.wal.notes import Notes
@@ -60,9 +63,14 @@ def push_ready(repository: Repository, cluster: str, path: Path, *, batch: Batch
     batch.notes.drop(path.name)
     owner = read_neighbour(path)
     names = [] if owner is None else [name for name in ready_segments(path) if not batch.notes.cover(name)]
-    if owner is not None and names:
+    if owner is None or not names:
+        return outcome
+    try:
         batch.notes.sweep()
-        _store_ahead(_Ahead(repository, cluster, path.parent, owner, batch.notes, batch.clock), names, jobs=batch.jobs)
+        ahead = _Ahead(repository, cluster, path.parent, owner, batch.notes, batch.clock)
+        _store_ahead(ahead, names[:AHEAD_MAX], jobs=batch.jobs)
+    except Exception:  # no thread to be had, for example: its own file is stored, and the server has to hear that
+        logger.exception("nothing more is stored ahead")
     return outcome
 
 
@@ -98,21 +106,39 @@ class _Ahead:
         with suppress(OSError):  # without a note its own call asks the repository
             self.notes.leave(name, digest=source.info.sha256, length=source.info.length)
 
+    def taken(self, names: list[str]) -> set[str]:
+        """Return those of the names that are archived, with whatever content."""
+        store, system = self.repository.deciding.store, self.owner.system_identifier
+        places = {layout.wal_file(self.cluster, system, name).rpartition("/")[0] for name in names}
+        return {name for place in places for name in store.children(place)}.intersection(names)
+
 
 def _store_ahead(ahead: _Ahead, names: list[str], *, jobs: int) -> None:
     jobs = max(1, min(jobs, JOBS_MAX, BYTES_MAX // ahead.owner.segment_size))
-    _in_parallel(ahead.store, names[:AHEAD_MAX], jobs=jobs, clock=ahead.clock)
+    deadline = ahead.clock.monotonic() + BEGIN_SECONDS
+
+    def is_time_up() -> bool:
+        return ahead.clock.monotonic() > deadline
+
+    taken: set[str] = set()
+    if jobs > 1 and len(names) > 1:  # else each waits for the one before it
+        try:
+            taken = ahead.taken(names)
+        except PgvaultError as error:
+            logger.warning("nothing is stored ahead: %s", error)
+            return
+    if _in_parallel(ahead.store, [name for name in names if name in taken], jobs=jobs, is_time_up=is_time_up):
+        _in_parallel(ahead.store, [name for name in names if name not in taken], jobs=jobs, is_time_up=is_time_up)
 
 
-def _in_parallel(store: Callable[[str], None], names: list[str], *, jobs: int, clock: Clock) -> None:
-    """Call `store` with each name, in their order, none after the first failure or once the time is up."""
+def _in_parallel(store: Callable[[str], None], names: list[str], *, jobs: int, is_time_up: Callable[[], bool]) -> bool:
+    """Call `store` with each name, in their order, none after the first failure or in overtime; False: one failed."""
     from concurrent.futures import ThreadPoolExecutor, wait
 
     is_over = Event()
-    deadline = clock.monotonic() + BEGIN_SECONDS
 
     def work(name: str) -> None:
-        if is_over.is_set() or clock.monotonic() > deadline:
+        if is_over.is_set() or is_time_up():
             return
         try:
             store(name)
@@ -121,16 +147,18 @@ def _in_parallel(store: Callable[[str], None], names: list[str], *, jobs: int, c
             raise
 
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="push")
-    futures = {pool.submit(work, name): name for name in names}
+    futures = []
     try:
-        for future, name in futures.items():
+        futures += [(name, pool.submit(work, name)) for name in names]
+        for name, future in futures:
             _log(name, future.exception())
     except BaseException:  # a signal: end soon, but let what is nearly stored be stored and noted
         is_over.set()
-        wait(futures, LAST_SECONDS)
+        wait([future for _, future in futures], LAST_SECONDS)
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+    return not is_over.is_set()
 
 
 def _log(name: str, error: BaseException | None) -> None:

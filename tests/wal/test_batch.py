@@ -127,6 +127,42 @@ def test_a_failure_of_another_is_logged_and_ends_the_batch(
         place.push(8)
 
 
+def test_nothing_is_stored_behind_another_servers_segment(place: Place) -> None:
+    """Else that server, production maybe, would find names taken that it has not come to, and archive no more."""
+    place.make_ready([6], fill=b"\x5b")
+    place.push(6)
+    place.make_ready(range(5, 40))
+
+    assert place.push(5) is WalOutcome.STORED
+
+    assert place.stored() == [5, 6]
+
+
+def test_what_is_stored_already_is_noted_and_the_batch_goes_on(place: Place) -> None:
+    """A call that died before it had noted what it stored costs one comparison for each."""
+    place.make_ready(range(5, 40))
+    place.push(5, notes=False)
+    place.push(8, notes=False)
+
+    place.push(5)
+
+    assert place.stored() == list(range(5, 40))
+    assert place.vouched() == list(range(6, 40))
+
+
+def test_a_host_without_a_thread_to_spare_archives_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own file is stored, and the server has to hear that, or it asks for the same one for ever."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    place.make_ready(range(5, 9))
+
+    assert place.push(5) is WalOutcome.STORED
+    assert place.stored() == [5]
+
+
 def test_no_note_before_the_segment_is_durable(place: Place) -> None:
     """A put that fails, or whose answer is lost, leaves none; the next call stores what is missing."""
     place.make_ready(range(5, 9))
