@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 SPOOLS = Path("/var/lib/pgvault")
 OFF = "off"
+GRACE_SECONDS = 9.0  # to end in order, after the first signal
 # What libpq and setpriv need of our environment, beside PG*; the repository's key is not for them.
 PASSED_ON = ("HOME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH", "PATH", "TZ", "USER")
 # The supervisor tries again by itself, and says so; it must not wait long for one answer.
@@ -64,15 +65,31 @@ def apply_options(configured: StreamConfig, options: Mapping[str, str | None]) -
 
 
 @contextmanager
-def setting_on_signals() -> Iterator[Event]:
-    """Give an event that is set by the signals that ask us to end."""
+def setting_on_signals(*, grace_seconds: float = GRACE_SECONDS) -> Iterator[Event]:
+    """Give an event that is set by the signals that ask us to end.
+
+    Whatever still waits for a store or a server `grace_seconds` later is left behind, with 0: what was received lies
+    in the spool, and pg_receivewal ends with us.
+    """
     stop = Event()
-    before = {each: signal.signal(each, lambda _number, _frame: stop.set()) for each in SIGNALS}
+
+    def ask(_number: int, _frame: object) -> None:
+        if not stop.is_set():
+            signal.setitimer(signal.ITIMER_REAL, grace_seconds)
+        stop.set()
+
+    def leave(_number: int, _frame: object) -> None:
+        logger.warning("stopped without an answer of the server or the repository; what was received is in the spool")
+        os._exit(0)
+
+    handlers = dict.fromkeys(SIGNALS, ask) | {signal.SIGALRM: leave}
+    before = {each: signal.signal(each, handler) for each, handler in handlers.items()}
     try:
         yield stop
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for each, earlier in before.items():
+            signal.signal(each, earlier)
 
 
 def _make_stream(opened: OpenedCluster, settings: StreamConfig) -> Stream:
