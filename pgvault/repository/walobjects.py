@@ -16,7 +16,7 @@ import hmac
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -92,10 +92,16 @@ class WalOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredWal:
-    """A WAL object that was read back whole."""
+    """A WAL object that was read back."""
 
     info: WalInfo
-    stored: Stored
+    path: str
+    body: bytes = field(repr=False)
+
+    @property
+    def stored(self) -> Stored:
+        """What to recognise it by; hashed only here, since whoever fetches has no use for it."""
+        return Stored(self.path, len(self.body), hashlib.sha256(self.body).digest(), frame_count(self.body))
 
 
 def put_wal(repository: Repository, cluster: str, info: WalInfo, *, content: Buffer) -> WalOutcome:
@@ -166,8 +172,7 @@ def read_wal(
     info = WalInfo.decode(next(frames), where=path)
     if info.name != name or info.system_identifier != system_identifier:
         raise ObjectCorrupt(f"WAL object {path!r} says it is {info.name!r} of system {info.system_identifier}")
-    stored = Stored(path, len(body), hashlib.sha256(body).digest(), frame_count(body))
-    return StoredWal(info, stored), _whole(frames, info, path)
+    return StoredWal(info, path, body), _whole(frames, info, path)
 
 
 def read_wal_bytes(repository: Repository, cluster: str, system_identifier: int, name: str) -> tuple[StoredWal, bytes]:

@@ -269,7 +269,7 @@ class Verifier:
             raise
         except PgvaultError as error:
             return error
-        return wal.stored.length
+        return len(wal.body)
 
     def _open(self, stored: Stored, kind: Kind) -> None:
         for _ in read_frames(self._repository, stored.path, kind, expected=stored):

@@ -8,8 +8,9 @@ production's: a replayed DROP deleted one of its files without a word (tried on 
 handed over, its paths are looked at: one that exists and holds anything, without being linked from the recovering
 server's own pg_tblspc, ends the recovery.
 
-The search is for bytes, with page headers taken out, as pg_waldump would take longer than the fetch. A record that is
-cut by the end of a segment is not found.
+The search is for bytes, as pg_waldump would take longer than the fetch. Records begin at multiples of 8, and so do page
+headers end: a word of 8 bytes from info to CRC is never cut, and only what follows one that fits is put together
+across pages. A record that is cut by the end of a segment is not found.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from pgvault.postgres.walname import SegmentFile, parse_wal_name
 
 PAGE_BYTES = 8192
 LONG_HEADER_BYTES, HEADER_BYTES = 40, 24
-# Begins with one byte, for which it looks four times as fast as for zeros (2026-11-21).
-CREATE = re.compile(rb"\x05(?<=\x00\x05)\x00\x00.{4}(?:\xff.|\xfe.{4}).{4}(?P<path>/[^\0]{0,1023})\0", re.DOTALL)
+WORD_BYTES = 8
+CREATE = b"\0\x05\0\0"  # info, rmgr and what lies before the CRC
+TABLESPACE = re.compile(rb".{8}(?:\xff.|\xfe.{4}).{4}(?P<path>/[^\0]{0,1023})\0", re.DOTALL)
+RECORD_REST_BYTES = 1048  # from info to the end of the longest path
 
 
 def refuse_occupied(name: str, segment: Path, *, data: Path) -> None:
@@ -41,10 +44,30 @@ def refuse_occupied(name: str, segment: Path, *, data: Path) -> None:
 
 def created_tablespaces(content: bytes) -> list[bytes]:
     """Return the paths at which replaying a segment makes tablespaces."""
-    view = memoryview(content)
-    pages = [view[LONG_HEADER_BYTES:PAGE_BYTES]]
-    pages += [view[at + HEADER_BYTES : at + PAGE_BYTES] for at in range(PAGE_BYTES, len(view), PAGE_BYTES)]
-    return [match["path"] for match in CREATE.finditer(b"".join(pages))]
+    found = []
+    end = LONG_HEADER_BYTES
+    managers = content[1::WORD_BYTES]  # one byte of each word: an eighth to search, three times as fast (2026-11-21)
+    word = managers.find(CREATE[1])
+    while word >= 0:
+        at = word * WORD_BYTES
+        if at >= end and content.startswith(CREATE, at) and at % PAGE_BYTES >= HEADER_BYTES:
+            rest = _across_pages(content, at)
+            if match := TABLESPACE.match(rest):
+                found.append(match["path"])
+        word = managers.find(CREATE[1], word + 1)
+    return found
+
+
+def _across_pages(content: bytes, at: int) -> bytes:
+    """Return what follows from `at`, as much as a record may have, without the page headers in between."""
+    pieces = []
+    wanted = RECORD_REST_BYTES
+    while wanted > 0 and at < len(content):
+        piece = content[at : min(at + wanted, at - at % PAGE_BYTES + PAGE_BYTES)]
+        pieces.append(piece)
+        wanted -= len(piece)
+        at += len(piece) + HEADER_BYTES
+    return b"".join(pieces)
 
 
 def is_occupied(path: bytes) -> bool:

@@ -68,6 +68,8 @@ def test_derived_names_and_keys_are_those_of_format_1() -> None:
         pytest.param(ForgedFrame(compressed(TEXT)[:-1], 1, len(TEXT)), id="a cut zstd frame"),
         pytest.param(ForgedFrame(compressed(TEXT)[:-4], 1, len(TEXT)), id="a cut checksum"),
         pytest.param(ForgedFrame(b"", 1, 0), id="no zstd frame"),
+        pytest.param(ForgedFrame(compressed(b"") + b"x", 1, 0), id="a tail behind an empty zstd frame"),
+        pytest.param(ForgedFrame(compressed(TEXT) + compressed(b""), 1, len(TEXT)), id="an empty frame behind it"),
         pytest.param(ForgedFrame(b"junk" * 9, 1, 36), id="what is no zstd frame"),
         pytest.param(ForgedFrame(compressed(TEXT, checksum=False), 1, len(TEXT)), id="no checksum"),
         pytest.param(ForgedFrame(compressed(TEXT, content_size=False), 1, len(TEXT)), id="no content size"),
