@@ -123,4 +123,6 @@ def _write_grants(role: str, *, is_streamed: bool, as_json: bool) -> None:
         return
     render.write_lines([f"{statement};" for statement in statements])
     if hba_line is not None:
-        render.write_lines([f"# pg_hba.conf, where nothing admits it yet (from afar: host … ADDRESS …): {hba_line}"])
+        render.write_lines(
+            [f"-- pg_hba.conf, where nothing admits it yet (through TCP: host … ADDRESS scram-sha-256): {hba_line}"]
+        )

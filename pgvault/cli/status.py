@@ -75,7 +75,9 @@ def brief_line(found: ClusterStatus) -> str:
     said = WORDS[level] + (f" ({', '.join(_reds(found))})" if level is Level.RED else "")
     age = _figure(found, "backup", "age_seconds")
     size, seconds = _figure(found, "WAL lag", "bytes"), _figure(found, "WAL lag", "seconds")
-    backup = "no backup" if age is None else f"last backup {span(age)} ago"
+    backup = f"last backup {'unknown' if age is None else f'{span(age)} ago'}"
+    if _figure(found, "backup", "count") == 0:
+        backup = "no backup"  # which only a repository that answers can say
     bound = "at most " if _figure(found, "WAL lag", "is_upper_bound") else ""
     lag = "unknown" if size is None or seconds is None else f"{amount(size)}/{bound}{span(seconds)}"
     return f"{found.cluster}: {said}, {backup}, WAL lag {lag}"

@@ -40,14 +40,19 @@ def configure(archive: Archive, clusters: str) -> Path:
         ),
         (
             one(
-                red("backup", "none"),
+                red("backup", "none", {"count": 0}),
                 red("gap", "x"),
                 red("gap", "y"),
                 red("WAL lag", "", {"bytes": 5, "seconds": None}),
             ),
             "main: BROKEN (backup, gap, WAL lag), no backup, WAL lag unknown",
         ),
-        (one(), "main: BROKEN (), no backup, WAL lag unknown"),
+        (one(), "main: BROKEN (), last backup unknown, WAL lag unknown"),
+        # What can not be listed is not said to be missing.
+        (
+            one(red("repository", "not mounted")),
+            "main: BROKEN (repository), last backup unknown, WAL lag unknown",
+        ),
     ],
 )
 def test_a_line_per_cluster(found: ClusterStatus, line: str) -> None:

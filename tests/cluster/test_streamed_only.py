@@ -149,9 +149,10 @@ def test_a_role_without_replication_is_told_the_statement(alone: Streamed) -> No
     alone.archive.config.write_text(text.replace("user=postgres", "user=backup"))
 
     printed = pgvault("--config", alone.archive.config, "check", "--print-grants").output.splitlines()
-    statements = [line for line in printed if not line.startswith("#")]
+    statements = [line for line in printed if not line.startswith("--")]
     assert 'ALTER ROLE "backup" REPLICATION;' in statements
     assert any('replication "backup"' in line for line in printed)
+    alone.server.sql("BEGIN; " + "\n".join(printed) + "\nROLLBACK")  # all of it can be piped into psql
     for statement in statements[:-1]:
         alone.server.sql(statement)
     found = checks(alone)
