@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -39,7 +40,7 @@ class Writer:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
         return self
