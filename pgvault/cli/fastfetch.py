@@ -4,8 +4,8 @@
                                                    └──► False    the whole of `wal fetch` is needed
 
 A server waits for this once per 16 MiB of WAL, and Python's own start is most of it: so no pathlib, no json, no
-socket.py. The plan's one field is looked for in its bytes, and who looks ahead has read the same (their SHA-256 says).
-The file must be what that process holds in memory: its length and SHA-256, and a header that fits name and system.
+socket.py. The plan's one field is looked for in its bytes, and who looks ahead has read the same (their BLAKE3 says).
+The file must be what that process holds in memory: its length and BLAKE3, and a header that fits name and system.
 Whatever is not so is left to the whole command, which asks nobody but the repository.
 """
 
@@ -16,8 +16,9 @@ import sys
 
 TYPE_CHECKING = False  # as typing has it, which takes longer to import than the fetch has
 if TYPE_CHECKING:
-    from _hashlib import HASH
     from collections.abc import Callable, Sequence
+
+    from blake3 import blake3
 
 OPTIONS = ("--plan", "--retry-for", "--ahead")  # with a value; anything else is for the whole command
 SEGMENT_DIGITS = frozenset("0123456789ABCDEF")
@@ -59,7 +60,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, str, str] | None:
 
 def take(plan: str, name: str, destination: str) -> bool:
     """Ask for a segment and put it in its place. Raises OSError, ValueError; then nothing is there."""
-    from _hashlib import openssl_sha256
+    from blake3 import blake3
 
     with open(plan, "rb", buffering=0) as file:
         raw = file.read()
@@ -73,7 +74,7 @@ def take(plan: str, name: str, destination: str) -> bool:
         found = os.fstat(directory)
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             return False
-        request = f"{openssl_sha256(raw).hexdigest()} {name}\n".encode()
+        request = f"{blake3(raw).hexdigest()} {name}\n".encode()
         return exchange(request, name, destination, f"/proc/self/fd/{directory}")
     finally:
         os.close(directory)
@@ -81,8 +82,9 @@ def take(plan: str, name: str, destination: str) -> bool:
 
 def exchange(request: bytes, name: str, destination: str, spool: str) -> bool:
     """Ask, compare and take, while the connection tells who looks ahead that we are at it. Raises as `take`."""
-    from _hashlib import openssl_sha256
     from _socket import AF_UNIX, SOCK_STREAM, socket
+
+    from blake3 import blake3
 
     asking = socket(AF_UNIX, SOCK_STREAM)
     try:
@@ -90,12 +92,12 @@ def exchange(request: bytes, name: str, destination: str, spool: str) -> bool:
         connect(asking.connect, spool)
         asking.sendall(request)
         words = read_reply(asking.recv)
-        if len(words) != 4 or words[0] != b"have":
+        if len(words) != 4 or words[0] != b"ready":
             return False  # also where it creates a tablespace: that is looked into with care
-        sha256, length, system = words[1].decode("ascii"), int(words[2]), int(words[3])
+        wanted, length, system = words[1].decode("ascii"), int(words[2]), int(words[3])
         path = f"{spool}/{name}"
-        header, digest = read_file(path, openssl_sha256())
-        if digest != (sha256, length) or not fits(header, name, system, length):
+        header, digest = read_file(path, blake3())
+        if digest != (wanted, length) or not fits(header, name, system, length):
             sys.stderr.write(f"pgvault wal: {name} did not lie in the spool as it was put there; it is fetched again\n")
             return False
         return move(path, destination, digest)
@@ -142,8 +144,8 @@ def read_reply(receive: Callable[[int], bytes]) -> list[bytes]:
     return line.split() if line.endswith(b"\n") else []
 
 
-def read_file(path: str, digest: HASH) -> tuple[bytes, tuple[str, int]]:
-    """Return a file's first bytes, and its SHA-256 and length."""
+def read_file(path: str, digest: blake3) -> tuple[bytes, tuple[str, int]]:
+    """Return a file's first bytes, and its BLAKE3 and length."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     block = bytearray(BLOCK_BYTES)
     view = memoryview(block)
@@ -198,11 +200,11 @@ def move(path: str, destination: str, expected: tuple[str, int]) -> bool:
 
 def copy(path: str, destination: str, expected: tuple[str, int]) -> bool:
     """Copy a file to another file system, compared on the way; it takes its name when it is durable there."""
-    from _hashlib import openssl_sha256
+    from blake3 import blake3
 
     with open(path, "rb", buffering=0) as file:
         content = file.read()
-    if (openssl_sha256(content).hexdigest(), len(content)) != expected:
+    if (blake3(content).hexdigest(), len(content)) != expected:
         return False
     temporary = f"{destination}.pgvault-{os.urandom(4).hex()}"
     try:

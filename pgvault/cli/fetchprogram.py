@@ -8,8 +8,10 @@ import os
 import sys
 
 if __name__ == "__main__":
-    # Last, so that nothing beside us is taken for a part of Python.
-    sys.path.append(__file__.rsplit("/", 3)[0])
+    # Last, so that nothing beside us is taken for a part of Python. The other packages lie there too, or else in the
+    # environment that this Python is of.
+    prefix, (major, minor, *_) = sys.executable.rsplit("/", 2)[0], sys.version_info
+    sys.path += [__file__.rsplit("/", 3)[0], f"{prefix}/lib/python{major}.{minor}/site-packages"]
 
     from pgvault.cli.fastfetch import deliver
 

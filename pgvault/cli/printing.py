@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pgvault
 from pgvault.cli import render
+from pgvault.cli.invoking import quick_program
 from pgvault.cli.restore import program as fetch_program
 from pgvault.cli.sessions import connect
 from pgvault.config import ClusterConfig, Config
@@ -23,7 +24,7 @@ def write_settings(loaded: Config, config: Path, cluster: str, *, as_json: bool)
     """Print what one cluster's server, a standby of it and systemd shall be told."""
     chosen = loaded.clusters[cluster]
     named = cluster if len(loaded.clusters) > 1 else None
-    invocation = Invocation(program(), fetch_program(), config.absolute(), named)
+    invocation = Invocation(program(), fetch_program(), quick_program("pushprogram.py"), config.absolute(), named)
     printed = suggest(cluster, chosen, invocation, host=_find_host(chosen))
     if as_json:
         render.write_json(printed.to_json())

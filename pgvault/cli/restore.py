@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-import pgvault
 from pgvault.cli import render
+from pgvault.cli.invoking import quick_program
 from pgvault.cli.opening import OpenedCluster, open_cluster
 from pgvault.cli.options import (
     ClusterOption,
@@ -132,20 +132,8 @@ def adopt(
 
 
 def program() -> tuple[str, ...]:
-    """How restore_command calls us: by this very interpreter, whatever a server's PATH is.
-
-    -P, since a server's working directory is its data directory; PYTHONPATH, where we run from a source tree;
-    -S, since a segment that lies ready is delivered before Python has looked through its packages.
-    """
-    source_tree = Path(pgvault.__file__).resolve().parent.parent
-    is_installed = not (source_tree / "pyproject.toml").exists()
-    return (
-        *(() if is_installed else ("/usr/bin/env", f"PYTHONPATH={source_tree}")),
-        sys.executable,
-        "-S",
-        "-P",
-        str(source_tree / "pgvault/cli/fetchprogram.py"),
-    )
+    """How restore_command calls us."""
+    return quick_program("fetchprogram.py")
 
 
 def plan_document(prepared: Prepared) -> dict[str, Any]:

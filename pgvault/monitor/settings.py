@@ -1,6 +1,6 @@
 """Settings ready to paste: postgresql.conf, a standby's restore_command, a systemd unit for `pgvault wal stream`.
 
-    archive_command = '/opt/pgvault/bin/python -P -m pgvault --config /etc/pgvault.yaml wal push "%p"'
+    archive_command = '/opt/pgvault/bin/python -S -P …/pushprogram.py --config /etc/pgvault.yaml wal push "%p"'
 
 Every path is absolute, since a server and systemd start programs from anywhere with any PATH. Three quotings lie over
 each other: the shell's (archive_command, restore_command), PostgreSQL's `%` in a command, and that of its file; a unit
@@ -59,6 +59,7 @@ class Invocation:
 
     program: tuple[str, ...]  # an absolute path, and what makes it pgvault
     fetch_program: tuple[str, ...]  # the same, as restore_command begins
+    push_program: tuple[str, ...]  # and archive_command
     config: Path  # absolute
     cluster: str | None  # None: the configuration has only one
 
@@ -69,6 +70,10 @@ class Invocation:
     def fetch_words(self) -> tuple[str, ...]:
         """Return the words before a WAL file's name and destination."""
         return (*self.fetch_program, *self._options(), "wal", "fetch")
+
+    def push_words(self) -> tuple[str, ...]:
+        """Return the words before a WAL file's path."""
+        return (*self.push_program, *self._options(), "wal", "push")
 
     def _options(self) -> tuple[str, ...]:
         chosen = () if self.cluster is None else ("--cluster", self.cluster)
@@ -148,7 +153,7 @@ def suggest(cluster: str, config: ClusterConfig, invocation: Invocation, *, host
 
 def archive_command(invocation: Invocation) -> str:
     """Return the value of archive_command that pushes to this cluster."""
-    return f'{shlex.join(invocation.words("wal", "push")).replace("%", "%%")} "%p"'
+    return f'{shlex.join(invocation.push_words()).replace("%", "%%")} "%p"'
 
 
 def archive_timeout(rpo: timedelta | None) -> timedelta:

@@ -39,7 +39,7 @@ from pgvault.repository import layout
 from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_text
 from pgvault.repository.objects import read_frames
 from pgvault.repository.repository import Repository
-from pgvault.repository.walobjects import WalOutcome, put_content, read_wal_bytes
+from pgvault.repository.walobjects import Fingerprint, WalOutcome, put_content, read_wal_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def put_tail(repository: Repository, cluster: str, info: TailInfo, *, content: B
     if not any(memoryview(content)[-ALIGNMENT:]):
         raise UsageError(f"a tail of {info.segment.name} ends in zeros, so nobody knows that they were written")
     path = layout.tail(cluster, info.system_identifier, info.segment.name, start=info.start, end=info.end)
-    return put_content(repository, path, Kind.TAIL, frames=_frames(info, content), sha256=info.sha256)
+    return put_content(repository, path, Kind.TAIL, frames=_frames(info, content), content=Fingerprint(info.sha256))
 
 
 def list_tails(repository: Repository, cluster: str, system_identifier: int, segment: WalSegment) -> tuple[Span, ...]:

@@ -1,7 +1,7 @@
 r"""Fetch the segments that a recovering server will ask for next: one process beside a restore.
 
-    fetch ──(unix socket)──► <SHA-256 of the plan> <segment>\n                    or: quit\n
-          ◄──────────────── have <SHA-256> <bytes> <system> <path>…\n            it lies in the spool: compare, rename
+    fetch ──(unix socket)──► <BLAKE3 of the plan> <segment>\n                    or: quit\n
+          ◄──────────────── ready <BLAKE3> <bytes> <system> <path>…\n            it lies in the spool: compare, rename
           ◄──────────────── direct\n                                             fetch it yourself
 
 The window is the segment asked for last and the next ones of the plan. What is in the spool was opened and checked as
@@ -15,7 +15,6 @@ when the plan, the spool or the server has gone.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import socket
@@ -25,6 +24,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from blake3 import blake3
 
 from pgvault.errors import PgvaultError
 from pgvault.postgres.lsn import MIB
@@ -55,7 +56,7 @@ OpenRepository = Callable[[], Repository]
 class Waiting:
     """A segment in the spool."""
 
-    sha256: bytes
+    blake3: bytes
     length: int
     tablespaces: tuple[bytes, ...]  # paths at which replaying it creates some
 
@@ -72,7 +73,7 @@ class Restore:
     @classmethod
     def load(cls, plan_path: Path, *, data: Path | None = None) -> Restore:
         """Read the plan. Raises ConfigInvalid, OSError."""
-        digest = hashlib.sha256(plan_path.read_bytes()).hexdigest()
+        digest = blake3(plan_path.read_bytes()).hexdigest()
         postmaster = None if data is None else data / "postmaster.pid"
         return cls(plan_path, FetchPlan.load(plan_path), digest, postmaster)
 
@@ -209,7 +210,7 @@ class LookAhead:
             waiting = self._found.get(name)
         if waiting is None:
             return DIRECT
-        words = ["have", waiting.sha256.hex(), str(waiting.length), str(self._restore.plan.system_identifier)]
+        words = ["ready", waiting.blake3.hex(), str(waiting.length), str(self._restore.plan.system_identifier)]
         return " ".join([*words, *(path.hex() for path in waiting.tablespaces)]).encode() + b"\n"
 
     def _move(self, begin: int) -> None:
@@ -284,8 +285,8 @@ class LookAhead:
         if not self._spool.has_room(plan.segment_size):
             logger.info("%s is not fetched ahead: too little room", name)
             return None
-        content, sha256 = read_hashed(repository, plan, name)
-        waiting = Waiting(sha256, len(content), tuple(created_tablespaces(content)))
+        content, digest = read_hashed(repository, plan, name)
+        waiting = Waiting(digest, len(content), tuple(created_tablespaces(content)))
         with self._writing:
             if self._is_ending:
                 return None

@@ -102,9 +102,9 @@ class _Ahead:
 
     def store(self, name: str) -> None:
         source = read_wal_file(self.pg_wal / name, clock=self.clock, owner=self.owner)
-        put_wal(self.repository, self.cluster, source.info, content=source.content)
+        put_wal(self.repository, self.cluster, source.info, content=source.content, blake3=source.blake3)
         with suppress(OSError):  # without a note its own call asks the repository
-            self.notes.leave(name, digest=source.info.sha256, length=source.info.length)
+            self.notes.leave(name, digest=source.blake3, length=source.info.length)
 
     def taken(self, names: list[str]) -> set[str]:
         """Return those of the names that are archived, with whatever content."""

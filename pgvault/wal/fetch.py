@@ -25,6 +25,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from blake3 import blake3
+
 from pgvault.errors import (
     DiskFull,
     ObjectCorrupt,
@@ -138,21 +140,31 @@ def fetch_live(
 
 def read_planned(repository: Repository, plan: FetchPlan, name: str) -> bytes:
     """Return a WAL file that the plan lists. Raises ObjectMissing, ObjectCorrupt, OtherCluster."""
-    return read_hashed(repository, plan, name)[0]
+    return _read_planned(repository, plan, name, also=None)
 
 
 def read_hashed(repository: Repository, plan: FetchPlan, name: str) -> tuple[bytes, bytes]:
-    """Return a WAL file that the plan lists and its SHA-256, known from reading it. Raises as `read_planned`."""
+    """Return a WAL file that the plan lists, and the BLAKE3 of what was found right. Raises as `read_planned`."""
+    digest = blake3()
+    content = _read_planned(repository, plan, name, also=digest)
+    return content, digest.digest()
+
+
+def _read_planned(repository: Repository, plan: FetchPlan, name: str, *, also: blake3 | None) -> bytes:
     cluster, system, size = plan.cluster, plan.system_identifier, plan.segment_size
     if name not in plan.tails:
-        return _read_checked(repository, cluster, system, name=name, segment_size=size)
+        _, content = read_wal_bytes(repository, cluster, system, name, also=also)
+        check_file(content, name, system_identifier=system, segment_size=size)
+        return content
     promise = plan.tails[name]
     content = read_streamed(repository, cluster, system, segment=WalSegment.parse(name, size), spans=promise.spans)
+    if also is not None:
+        also.update(content)
     if hashlib.sha256(content).digest() != promise.sha256:
         raise ObjectCorrupt(
             f"what was streamed of WAL segment {name!r} is not what it was when the restore was planned"
         )
-    return content, promise.sha256
+    return content
 
 
 def read_streamed(
@@ -172,16 +184,16 @@ def read_checked(
     repository: Repository, cluster: str, system_identifier: int, *, name: str, segment_size: int | None
 ) -> bytes:
     """Return a WAL file that is what its name says. Raises ObjectMissing, ObjectCorrupt, OtherCluster."""
-    return _read_checked(repository, cluster, system_identifier, name=name, segment_size=segment_size)[0]
+    _, content = read_wal_bytes(repository, cluster, system_identifier, name)
+    check_file(content, name, system_identifier=system_identifier, segment_size=segment_size)
+    return content
 
 
-def _read_checked(
-    repository: Repository, cluster: str, system_identifier: int, *, name: str, segment_size: int | None
-) -> tuple[bytes, bytes]:
+def check_file(content: bytes, name: str, *, system_identifier: int, segment_size: int | None) -> None:
+    """Raise ObjectCorrupt, OtherCluster unless the content of an archived file is what its name says."""
     file = parse_wal_name(name)
-    wal, content = read_wal_bytes(repository, cluster, system_identifier, name)
     if isinstance(file, BackupHistoryFile):
-        return content, wal.info.sha256  # it opened under its name, and no server asks for one
+        return  # it opened under its name, and no server asks for one
     try:
         if isinstance(file, TimelineHistoryFile):
             TimelineHistory.parse(content, file.timeline)
@@ -190,7 +202,6 @@ def _read_checked(
             check_content(file, content, WalOwner(system_identifier, found.major, segment_size or found.segment_size))
     except SourceUnreadable as error:  # of a wrong length; here the source is an object
         raise ObjectCorrupt(str(error)) from error
-    return content, wal.info.sha256
 
 
 def only_system(repository: Repository, cluster: str) -> int:

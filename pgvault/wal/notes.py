@@ -1,11 +1,11 @@
 """Notes of what `wal push` has stored ahead of its turn, so that the segment's own call returns at once.
 
-    <state>/pushed/<place>/<segment>        place = SHA-256 of configuration file, cluster and what else picks a store
-        pgvault pushed 1
+    <state>/pushed/<place>/<segment>        place = BLAKE3 of configuration file, cluster and what else picks a store
+        pgvault pushed 2
         name 0000000100000000000000A7
         config <device> <inode> <size> <mtime ns> <ctime ns>
         place <hex>
-        sha256 <hex>                        of the segment's whole content
+        blake3 <hex>                        of the segment's whole content
         length <bytes>
         made <seconds since 1970>
 
@@ -14,6 +14,7 @@ written only after that is true, so a crash leaves a true note or none. It is be
 its digest, under the very configuration file, for MAX_AGE_SECONDS: torn, foreign, old or changed, it is as good as
 none, and the segment goes the ordinary way, which finds it stored. So notes are never synced, and losing them all
 costs time alone. Another cluster's segment has another content, since its first page names its system.
+BLAKE3, since it is loaded and has hashed 16 MiB in half the time of OpenSSL's SHA-256 (2026-11-21).
 
 They are kept only where nobody else can write. What this does not promise: that the repository still holds tomorrow
 what it held when the note was made; that is the store's promise, as for every segment acknowledged before.
@@ -28,12 +29,9 @@ import os
 import stat
 import time
 
-try:
-    from _hashlib import openssl_sha256 as sha256  # hashlib makes ready all of its algorithms: 4 ms
-except ImportError:  # a Python without OpenSSL
-    from hashlib import sha256
+from blake3 import blake3
 
-VERSION = "pgvault pushed 1"
+VERSION = "pgvault pushed 2"
 MAX_AGE_SECONDS = 600  # a batch's notes are used up within seconds; what the server is slow to ask for is asked anew
 NOTE_BYTES_MAX = 1024
 FOLDER = "pushed"
@@ -62,14 +60,14 @@ class Notes:
         return self._read(name) is not None
 
     def leave(self, name: str, *, digest: bytes, length: int) -> None:
-        """Note a file, by its SHA-256, that is durable in the deciding copy. Raises OSError."""
+        """Note a file, by its BLAKE3, that is durable in the deciding copy. Raises OSError."""
         for directory in (os.path.dirname(self._directory), self._directory):
             try:
                 os.mkdir(directory, 0o700)
             except FileExistsError:
                 continue
         head = "\n".join(self._head(name))
-        text = f"{head}\nsha256 {digest.hex()}\nlength {length}\nmade {int(time.time())}\n".encode()
+        text = f"{head}\nblake3 {digest.hex()}\nlength {length}\nmade {int(time.time())}\n".encode()
         temporary = f"{self._directory}/.{name}.{os.getpid()}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -116,7 +114,7 @@ class Notes:
         if lines[:4] != self._head(name) or len(lines) != 8 or lines[7]:
             return None
         keys, values = zip(*(line.partition(" ")[::2] for line in lines[4:7]), strict=True)
-        if keys != ("sha256", "length", "made") or not (values[1].isdecimal() and values[2].isdecimal()):
+        if keys != ("blake3", "length", "made") or not (values[1].isdecimal() and values[2].isdecimal()):
             return None
         if not 0 <= time.time() - int(values[2]) <= MAX_AGE_SECONDS:
             return None
@@ -141,7 +139,7 @@ def open_notes(state: str | None, config: str, *, picks: tuple[str, ...]) -> Not
         return None
     picked = "\0".join((path, *picks)).encode(errors="surrogateescape")
     identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return Notes(state, sha256(picked).hexdigest(), " ".join(map(str, identity)))
+    return Notes(state, blake3(picked).hexdigest(), " ".join(map(str, identity)))
 
 
 def find_state(wanted: str | None) -> str | None:
@@ -172,8 +170,8 @@ def _is_own(directory: str) -> bool:
 
 
 def _hash_file(path: str, *, length: int) -> str | None:
-    """Return the SHA-256 of a file of exactly that length; None for any other, or one that can't be read."""
-    digest = sha256()
+    """Return the BLAKE3 of a file of exactly that length; None for any other, or one that can't be read."""
+    digest = blake3()
     buffer = bytearray(READ_BYTES)
     view = memoryview(buffer)
     try:

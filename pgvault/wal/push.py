@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from blake3 import blake3
+
 from pgvault.errors import SourceUnreadable
 from pgvault.instants import Clock
 from pgvault.postgres.history import TimelineHistory
@@ -44,6 +46,7 @@ class WalSource:
     file: WalFile
     info: WalInfo
     content: bytes
+    blake3: bytes  # of the content, to compare it with
     owner: WalOwner
 
 
@@ -59,7 +62,7 @@ def push_wal(
     source = read_wal_file(path, clock=clock, owner=owner)
     system = System(source.owner.system_identifier, source.owner.major)
     require_system(repository, cluster, system, now=source.info.pushed_at)
-    outcome = put_wal(repository, cluster, source.info, content=source.content)
+    outcome = put_wal(repository, cluster, source.info, content=source.content, blake3=source.blake3)
     if isinstance(source.file, TimelineHistoryFile) and outcome is WalOutcome.STORED:
         _warn_of_fork(repository, cluster, source)
     logger.debug("%s: %s", source.info.name, outcome)
@@ -73,6 +76,7 @@ def read_wal_file(path: Path, *, clock: Clock, owner: WalOwner | None = None) ->
     """
     file = parse_wal_name(path.name)
     content, last_write_at = read_source(path, file)
+    early = blake3(content).digest()  # before the SHA-256: what changes from here on does not go unnoticed
     owner = require_owner(owner or read_neighbour(path), file, content)
     start_lsn = check_content(file, content, owner)
     info = WalInfo(
@@ -85,7 +89,7 @@ def read_wal_file(path: Path, *, clock: Clock, owner: WalOwner | None = None) ->
         last_write_at=last_write_at,
         pushed_at=clock.now(),
     )
-    return WalSource(file, info, content, owner)
+    return WalSource(file, info, content, early, owner)
 
 
 def read_source(path: Path, file: WalFile) -> tuple[bytes, datetime]:

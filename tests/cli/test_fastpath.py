@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import shutil
@@ -8,9 +7,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import blake3 as blake3_package
 import pytest
+from blake3 import blake3
 
 from pgvault.cli.fastpath import SEARCH_PATH, STORE_VARIABLES, is_stored, notes_of, parse
+from pgvault.cli.invoking import quick_program
 from pgvault.config import SEARCH_PATH as CONFIG_SEARCH_PATH
 from pgvault.errors import WalMismatch
 from pgvault.instants import SystemClock
@@ -198,21 +200,20 @@ def cpu_seconds(argv: list[str], cwd: Path, env: Mapping[str, str]) -> float:
 def test_a_call_with_nothing_to_do_takes_under_50_ms_of_cpu(archive: Archive, data: Path, ahead: None) -> None:
     """16 MiB are read and hashed within it. A slow or busy machine is allowed what it makes Python itself take.
 
-    -S: what other packages have Python do at its start (.pth files) is not ours.
+    As a suggested archive_command has it: what packages have Python do at its start (.pth files) is left out.
     """
     state = archive.root.with_name("state")
     content = make_segment(WalSegment(1, 6, 16 * MIB))
     (data / "pg_wal" / small(6).name).write_bytes(content)
     notes = notes_of(str(archive.config), None)
     assert notes is not None
-    notes.leave(small(6).name, digest=hashlib.sha256(content).digest(), length=len(content))
+    notes.leave(small(6).name, digest=blake3(content).digest(), length=len(content))
     shutil.copytree(state, state.with_name("kept"))
-    python = [sys.executable, "-S", "-c"]
-    env = {"PYTHONPATH": str(ROOT), "PGVAULT_STATE": str(state)}
+    env = {"PGVAULT_STATE": str(state)}
     bare, ours = [], []
     for _ in range(8):
-        bare.append(cpu_seconds([*python, "pass"], data, env))
-        ours.append(cpu_seconds([*python, "from pgvault.cli.main import main; main()", *words(archive, 6)], data, env))
+        bare.append(cpu_seconds([sys.executable, "-S", "-c", "pass"], data, env))
+        ours.append(cpu_seconds([*quick_program("pushprogram.py"), *words(archive, 6)], data, env))
         shutil.rmtree(state)
         shutil.copytree(state.with_name("kept"), state)
 
@@ -231,6 +232,26 @@ def test_a_call_with_nothing_to_do_imports_nothing_slow(archive: Archive, data: 
         "main()\n"
     )
     argv = [sys.executable, "-S", "-c", code, *words(archive, 6)]
-    env = {"PYTHONPATH": str(ROOT), "PGVAULT_STATE": str(archive.root.with_name("state"))}
+    packages = Path(blake3_package.__file__).parent.parent
+    env = {"PYTHONPATH": f"{ROOT}:{packages}", "PGVAULT_STATE": str(archive.root.with_name("state"))}
 
     assert attempt(argv, timeout=30, env=env, cwd=data).output == "(0, [])"
+
+
+def test_what_archive_command_runs_does_all_that_pgvault_does(archive: Archive, data: Path) -> None:
+    """It stores a segment and those behind it; the next is done within its short cut; another content is refused."""
+    state = archive.root.with_name("state")
+
+    def run(number: int) -> int:
+        argv = [*quick_program("pushprogram.py"), *words(archive, number)]
+        return attempt(argv, timeout=60, env={"PGVAULT_STATE": str(state)}, cwd=data).status
+
+    assert run(5) == 0
+    assert archive.names(SYSTEM) == [small(number).name for number in (5, 6, 7)]
+    stored = archive.root.rename(archive.root.with_name("away"))
+    assert run(6) == 0
+    assert run(6) != 0
+    stored.rename(archive.root)
+    assert run(6) == 0
+    (data / "pg_wal" / small(7).name).write_bytes(make_segment(small(7), fill=b"\xa5"))
+    assert run(7) == WalMismatch.exit_code

@@ -23,7 +23,7 @@ NOWHERE = Host("postgres", None)
 
 
 def invocation(program: str = "/opt/pgvault/bin/pgvault", config: str = "/etc/pgvault.yaml") -> Invocation:
-    return Invocation((program,), (program, "-S"), Path(config), None)
+    return Invocation((program,), (program, "-S"), (program, "-P"), Path(config), None)
 
 
 def suggested(

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from pgvault.wal import notes as notes_module
 from pgvault.wal.notes import MAX_AGE_SECONDS, Notes, find_state, open_notes
@@ -37,7 +37,7 @@ def opened(config: Path, *picks: str) -> Notes:
 
 def noted(config: Path, *picks: str) -> Path:
     """Leave a note; return its file."""
-    opened(config, *picks).leave(NAME, digest=hashlib.sha256(CONTENT).digest(), length=len(CONTENT))
+    opened(config, *picks).leave(NAME, digest=blake3(CONTENT).digest(), length=len(CONTENT))
     (found,) = (config.parent / "state").rglob(NAME)
     return found
 

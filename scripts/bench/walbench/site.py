@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from pgvault.cli.invoking import quick_program
 from pgvault.postgres.instance import Instance, ShutdownMode, init_cluster
 from pgvault.postgres.programs import find_programs
 
@@ -78,8 +79,8 @@ class Site:
         return ["/usr/bin/env", f"PYTHONPATH={ROOT}", *program, "--config", self.config, *words]
 
     def push_command(self) -> str:
-        """What archive_command would be."""
-        return f"{shlex.join(map(str, self.pgvault('wal', 'push')))} %p"
+        """What archive_command would be, as `check --print-settings` has it."""
+        return f"{shlex.join([*quick_program('pushprogram.py'), '--config', str(self.config), 'wal', 'push'])} %p"
 
     def sql(self, text: str) -> Any:
         """Run a statement; return the one value that it returns, if any."""
