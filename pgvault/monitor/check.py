@@ -169,7 +169,7 @@ def _system(server: ArchivingServer, system: System) -> str:
 
 def _adoption(server: ArchivingServer) -> str:
     """After a restore, a failover or pg_upgrade nobody may run unprotected without knowing."""
-    waiting = awaits_backup(server.repository, server.cluster)
+    waiting = awaits_backup(server.repository, server.cluster, timeline=server.facts.timeline)
     if waiting is not None:
         raise ServerUnfit(f"{waiting}: what happens from here on is not protected", hint="Take one: pgvault backup")
     return "every timeline and system that counts has a backup, or there is none yet"

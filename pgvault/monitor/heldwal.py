@@ -39,7 +39,7 @@ from pgvault.restore.path import RecoveryPath, find_path
 from pgvault.restore.stretches import Stretch, find_runs, find_stretches, stretch_with
 from pgvault.restore.window import RecoveryWindow, recovery_window
 from pgvault.restore.windowparts import WindowGap
-from pgvault.wal.fork import forks
+from pgvault.wal.fork import Fork, forks
 
 RECENT = timedelta(hours=3)  # watermarks before that tell nothing that the rest does not
 TRIES = 3
@@ -72,13 +72,17 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
     search = _Search(repository, cluster, inventory, backups)
     path = _path(inventory, timeline)
     end = None if path is None else search.stored_end(path)
+    found = forks(inventory, backups)
+    is_primary = server is not None and not server.is_standby
+    strays = tuple(fork for fork in found if is_primary and path is not None and search.is_left_behind(fork, path))
+    open_forks = tuple(fork for fork in found if fork not in strays)
     return RepositoryFacts(
         backups=tuple(BackupFact(b.label, b.stopped_at, b.page_errors.count) for b in backups),
         unreadable=tuple(unreadable),
         lost=tuple(f"{lost.label}: {lost.reason}" for lost in window.lost),
         is_system_known=system in known or not known,
-        unprotected=find_unprotected(catalog, known, inventory),
-        forks=_futures(inventory, backups, window),
+        unprotected=find_unprotected(catalog, known, inventory, timeline=None if server is None else timeline),
+        forks=_futures(open_forks, strays, window),
         timeline=timeline,
         is_timeline_known=path is not None,
         end=end,
@@ -86,6 +90,7 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
         gaps=() if path is None else tuple(_gaps_on(path, window.gaps)),
         positions=() if path is None else tuple(search.positions(path, end, marks, since=now - HOUR)),
         quiet=() if path is None else tuple(_quiet(path, marks)),
+        strays=tuple(map(str, strays)),
     )
 
 
@@ -155,6 +160,20 @@ class _Search:
         except UNREADABLE:
             return  # which segment does not open, verify says; a pace is not worth a failing status
 
+    def is_left_behind(self, fork: Fork, path: RecoveryPath) -> bool:
+        """Tell whether a backup on this way, behind the fork, was taken since the other timeline appeared.
+
+        One from before does not tell: the failover that made that timeline may have been what lost it.
+        """
+        if path.history.holds_timeline(fork.timeline):
+            return False
+        try:
+            appeared_at = self.info(TimelineHistoryFile(fork.timeline).name).pushed_at
+        except UNREADABLE:
+            return False
+        behind = [b for b in self.backups if path.holds(b) and b.stop_lsn > fork.switch_lsn]
+        return any(backup.started_at > appeared_at for backup in behind)
+
     def info(self, name: str) -> WalInfo:
         """What a stored file says of itself."""
         return read_info(self.repository, self.cluster, self.inventory.system_identifier, name)
@@ -200,11 +219,10 @@ def _path(inventory: WalInventory, timeline: int) -> RecoveryPath | None:
         return None
 
 
-def _futures(inventory: WalInventory, backups: Sequence[Manifest], window: RecoveryWindow) -> tuple[str, ...]:
+def _futures(found: Sequence[Fork], strays: Sequence[Fork], window: RecoveryWindow) -> tuple[str, ...]:
     """Several futures are archived, and no backup says yet which one the cluster goes on in."""
-    found = tuple(str(fork) for fork in forks(inventory, backups))
-    if found or len(window.leading) <= 1:
-        return found
+    if found or strays or len(window.leading) <= 1:
+        return tuple(map(str, found))
     return (f"timelines {', '.join(map(str, window.leading))} all go on, and no backup tells which is production's",)
 
 

@@ -90,6 +90,7 @@ class RepositoryFacts:
     gaps: tuple[GapFact, ...]
     positions: tuple[TimedPosition, ...]  # on the way to the judged timeline
     quiet: tuple[QuietPoint, ...]  # likewise
+    strays: tuple[str, ...] = ()  # futures that the server is not in, as a backup of it since shows
 
     @property
     def newest(self) -> BackupFact | None:

@@ -115,6 +115,14 @@ def _protection(held: RepositoryFacts) -> Iterator[Finding]:
     if held.forks:
         hint = "Take a backup on the timeline that is production's: pgvault backup"
         yield red("forks", _some(held.forks), {"count": len(held.forks)}, hint=hint)
+    if held.strays:
+        yield warn(
+            "strays",
+            f"{_some(held.strays)}; backups since then are of this server's",
+            {"count": len(held.strays)},
+            hint="Find the server that archived that, and stop its archiving. A standby takes such a number once more "
+            "when it is promoted, and then can not archive, unless its restore_command is pgvault wal fetch.",
+        )
 
 
 def _settings(server: WalState, *, is_streamed: bool) -> Iterator[Finding]:
@@ -184,7 +192,7 @@ def _is_listed_kind(name: str) -> bool:
 
 def _slot(server: WalState) -> Finding:
     slot = server.slot
-    hint = "Is it running? pgvault wal stream makes the slot, and heals what was lost."
+    hint = "Does pgvault wal stream run, and what does its log say? It makes the slot, and heals what was lost."
     if slot is None:
         return red(
             "slot", "the server has no slot for the stream: what it writes now may be gone before we ask", hint=hint

@@ -91,36 +91,40 @@ def find_timeline(data: Path, control: ControlData) -> int:
     return max([control.checkpoint_timeline, *histories])
 
 
-def awaits_backup(repository: Repository, cluster: str) -> str | None:
-    """Say why the cluster as it goes on is not protected by any backup; None when it is, or there is none at all."""
+def awaits_backup(repository: Repository, cluster: str, *, timeline: int | None = None) -> str | None:
+    """Say why the cluster as it goes on is not protected by any backup; None when it is, or there is none at all.
+
+    It goes on where its server is: on `timeline`; where that is not known, on the highest one that is archived.
+    """
     catalog = read_catalog(repository, cluster)
     if not catalog.backups:
         return None
     newest = max(catalog.backups, key=lambda backup: backup.stopped_at)
     inventory = read_inventory(repository, cluster, newest.system_identifier, segment_size=newest.wal_segment_size)
-    return find_unprotected(catalog, known_systems(repository, cluster), inventory)
+    return find_unprotected(catalog, known_systems(repository, cluster), inventory, timeline=timeline)
 
 
-def find_unprotected(catalog: Catalog, known: set[int], inventory: WalInventory) -> str | None:
+def find_unprotected(
+    catalog: Catalog, known: set[int], inventory: WalInventory, *, timeline: int | None = None
+) -> str | None:
     """Say the same of what was read already: the systems that the cluster has had, and the WAL of one of them."""
     if not catalog.backups:
         return None
     unbacked = known - {backup.system_identifier for backup in catalog.backups}
     if unbacked:
         return f"system {max(unbacked)} has no backup yet"
-    return _unbacked_timeline(catalog, inventory)
+    return _unbacked_timeline(catalog, inventory, timeline)
 
 
-def _unbacked_timeline(catalog: Catalog, inventory: WalInventory) -> str | None:
+def _unbacked_timeline(catalog: Catalog, inventory: WalInventory, timeline: int | None) -> str | None:
     """A timeline that left the way to every backup before its end needs one of its own."""
-    if not inventory.histories:
+    going_on = max(inventory.histories, default=1) if timeline is None else timeline
+    if going_on == 1 and not inventory.histories:
         return None
-    latest = inventory.histories[max(inventory.histories)]
     for backup in catalog.backups:
-        is_here = backup.system_identifier == inventory.system_identifier
-        if is_here and backup.timeline == latest.timeline:
+        if backup.system_identifier == inventory.system_identifier and backup.timeline == going_on:
             return None
-    return f"timeline {latest.timeline} has no backup yet"
+    return f"timeline {going_on} has no backup yet"
 
 
 def _require_known(repository: Repository, cluster: str, control: ControlData, *, accepts_new_system: bool) -> bool:

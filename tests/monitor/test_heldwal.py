@@ -177,9 +177,34 @@ def test_a_fork_is_told(vault: Vault) -> None:
 
     found = held(vault)
 
-    assert found.unprotected is not None
+    assert found.strays == ()
     assert len(found.forks) == 1
     assert "timeline 2" in found.forks[0]
+
+
+def test_a_stray_future_is_settled_by_a_backup_since(vault: Vault) -> None:
+    """What a restored copy archived does not stay red for ever once production was backed up behind it."""
+    vault.put_history(2, Lsn(6 * MIB + 500))
+    put(vault, segment_of(7, timeline=2), at=AT)
+
+    found = held(vault)
+
+    assert (found.unprotected, found.forks) == (None, ())
+    assert len(found.strays) == 1
+    assert "timeline 2" in found.strays[0]
+    on_it = read_held(vault.repository, "main", replace(ASKED, timeline=2), now=NOW)
+    assert on_it.unprotected == "timeline 2 has no backup yet"
+    assert len(on_it.forks) == 1
+
+
+def test_a_backup_from_before_settles_nothing(vault: Vault) -> None:
+    """It may be what the failover lost: the other future is likelier to be production's."""
+    vault.put_history(2, Lsn(6 * MIB + 500), at=NOW)
+    put(vault, segment_of(7, timeline=2), at=NOW)
+
+    found = held(vault)
+
+    assert (len(found.forks), found.strays) == (1, ())
 
 
 def test_the_servers_timeline_counts(vault: Vault) -> None:

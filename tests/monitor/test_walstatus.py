@@ -120,6 +120,14 @@ def test_a_slot_that_does_not_hold_wal_is_red(changes: dict[str, Any], said: str
     assert said in found(facts, "slot").detail
 
 
+def test_a_stray_future_is_told_for_ever_but_breaks_nothing() -> None:
+    """Production is elsewhere and backed up; its standbys may still run into that timeline's number."""
+    facts = with_held(strays=("timeline 2 leaves timeline 1",))
+
+    assert levels(facts) == {"strays": Level.WARN}
+    assert "restore_command" in str(found(facts, "strays").hint)
+
+
 def test_past_failures_of_the_archiver_are_past() -> None:
     """What counts is whether something was stored since."""
     assert levels(with_server(archiver=failed(30, archived=5))) == {}

@@ -6,7 +6,7 @@ import hashlib
 import random
 from copy import copy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pgvault.backup.batches import cut, make_batches
@@ -62,17 +62,17 @@ class Vault:
         """Archive a segment with a true header."""
         return self.put_file(segment.name, make_segment(segment, system_identifier=system, major=major))
 
-    def put_file(self, name: str, content: bytes) -> Stored:
+    def put_file(self, name: str, content: bytes, *, at: datetime = AT) -> Stored:
         """Archive anything under a WAL file's name."""
-        info = WalInfo(name, len(content), hashlib.sha256(content).digest(), SYSTEM, 1, None, AT, AT)
+        info = WalInfo(name, len(content), hashlib.sha256(content).digest(), SYSTEM, 1, None, at, at)
         put_wal(self.repository, "main", info, content=content)
         wal, _ = read_wal(self.repository, "main", SYSTEM, name)
         return wal.stored
 
-    def put_history(self, timeline: int, switch: Lsn) -> Stored:
+    def put_history(self, timeline: int, switch: Lsn, *, at: datetime = AT) -> Stored:
         """Archive the history file of a timeline that left timeline 1 there."""
         history = TimelineHistory(timeline, (HistoryEntry(1, switch, "promoted"),))
-        return self.put_file(TimelineHistoryFile(timeline).name, history_text(history))
+        return self.put_file(TimelineHistoryFile(timeline).name, history_text(history), at=at)
 
     def put_backup(self, label: str, *, segment: WalSegment, wal: tuple[Stored, ...]) -> Manifest:
         """Copy some files and commit them as a backup that starts and stops within `segment`."""
