@@ -156,7 +156,17 @@ def test_a_double_failover_under_load_leaves_one_way_to_the_end(
     wait_until(lambda: str(third.value("SELECT last_archived_wal FROM pg_stat_archiver"))[:24] >= last, seconds=60)
     assert failed_count(third) == 0
     target = tmp_path / "restored"
-    words = ["--config", archive.config, "restore", "--to", "latest", "--timeline", "3", "--finish", target]
+    words: list[str | Path] = [
+        "--config",
+        archive.config,
+        "restore",
+        "--to",
+        "latest",
+        "--timeline",
+        "3",
+        "--finish",
+        target,
+    ]
     finished = pgvault(*words, timeout=300)
     assert finished.status == 0, finished.errors
     restored = server.adopt(third.programs, target)
