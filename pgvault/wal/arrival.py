@@ -115,7 +115,10 @@ def prove_archiving(server: ArchivingServer) -> Stored:
 
 def way_of(server: ArchivingServer) -> str:
     """Name, for people, what brings this server's WAL."""
-    return "the server's archive_command" if server.stream_slot is None else "the stream"
+    if server.stream_slot is None:
+        return "the server's archive_command"
+    # Whichever is first stores a segment; what is there does not tell which that was.
+    return "archive_command or the stream" if server.facts.archive_mode != "off" else "the stream"
 
 
 def _is_there(repository: Repository, path: str) -> bool:
