@@ -205,6 +205,20 @@ def test_store_away(streamed: Streamed) -> None:
     assert streamed.stop() == 0
 
 
+def test_stopping_while_the_store_is_away_claims_nothing(streamed: Streamed) -> None:
+    """Also where no segment is finished: the tail is in the spool only, and the log says so."""
+    streamed.start_streaming()
+    streamed.server.sql("CREATE TABLE lost (number int)")
+    wait_until(lambda: bool(streamed.tails()))
+    streamed.archive.root.rename(streamed.directory / "away")
+    streamed.server.sql("CREATE TABLE unseen (number int)")
+
+    assert streamed.stop() == 0
+
+    assert "stopped with an unfinished segment" in streamed.log()
+    assert "everything received is archived" not in streamed.log()
+
+
 @pytest.mark.endurance
 def test_odd_partial_is_kept_and_received_again(streamed: Streamed) -> None:
     """A .partial of an odd size, which pg_receivewal would refuse for ever, is put into quarantine, whole."""

@@ -50,12 +50,13 @@ class Tails:
         self.refused: set[WalSegment] = set()
         self.away = False
 
-    def store(self, partial: Path, segment: WalSegment) -> None:
+    def store(self, partial: Path, segment: WalSegment) -> WalSegment:
         if self.away:
             raise StoreUnreachable("no answer")
         if segment in self.refused:
             raise ObjectCorrupt(f"{partial.name} is none")
         self.stored.append(segment)
+        return segment
 
     def forget(self, segment: WalSegment) -> None:
         if self.away:
@@ -196,6 +197,22 @@ def test_refused_tail_stands_in_nobodys_way(spool: SpoolDirectory, caplog: pytes
     assert tails.stored == [small(6), small(6)]
     assert spool.listing().partials == (small(5), small(6))
     assert [r.levelname for r in caplog.records if "is none" in r.message] == ["ERROR"]
+
+
+def test_a_tail_tells_that_the_store_answers(spool: SpoolDirectory, caplog: pytest.LogCaptureFixture) -> None:
+    """An idle server may finish no segment for hours, and the log would go on saying that the store is away."""
+    caplog.set_level(logging.INFO)
+    tails = Tails()
+    put(spool, small(5), suffix=".partial")
+    made = keeper(spool, tails)
+    tails.away = True
+    made.round()
+    tails.away = False
+    made.round()
+
+    assert "no answer" in caplog.text
+    assert not made.store.is_bad
+    assert [record.message for record in caplog.records][-1] == "the repository: answers again"
 
 
 def test_crew_reports_a_thread_that_died() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from pgvault.errors import AlreadyRunning, ServerUnfit
 from pgvault.postgres.connection import Connection, read_number, read_text
@@ -39,6 +40,7 @@ class Source:
     slot_story: str  # what was the matter with the slot, "" where it was as it should be
     history: TimelineHistory  # of the timeline it is on
     current_lsn: Lsn  # how far it can send
+    data_directory: Path | None = None  # on its own host; None: our role may not ask
 
     @property
     def reserved_lsn(self) -> Lsn:
@@ -76,7 +78,13 @@ def ask_source(connection: Connection, dsn: str, slot: str, *, password: str | N
         slot_story=story,
         history=history,
         current_lsn=identity.current_lsn,
+        data_directory=_data_directory(connection),
     )
+
+
+def _data_directory(connection: Connection) -> Path | None:
+    rows = connection.rows("SELECT setting FROM pg_settings WHERE name = 'data_directory'")
+    return Path(read_text(rows[0][0])) if rows else None
 
 
 def _ensure_slot(connection: Connection, name: str) -> tuple[Slot, str]:

@@ -27,6 +27,7 @@ from typing import Protocol
 
 from pgvault.errors import (
     AlreadyRunning,
+    DiskFull,
     OtherCluster,
     PgvaultError,
     ProgramMissing,
@@ -44,6 +45,7 @@ from pgvault.wal.streaming.archive import ArchiveView
 from pgvault.wal.streaming.heal import BackupCommand, Healer
 from pgvault.wal.streaming.outage import Backoff, Condition, Crew
 from pgvault.wal.streaming.receiver import Receiver, end_orphan, start_receiver
+from pgvault.wal.streaming.room import fullness, shortage
 from pgvault.wal.streaming.source import Source, ask_source
 from pgvault.wal.streaming.spooldir import SpoolDirectory, locked_spool
 from pgvault.wal.streaming.start import StartPlan, plan_start
@@ -55,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 PASSING = (ServerUnreachable, StoreUnreachable, AlreadyRunning)
 POLL_SECONDS = 0.1
+ROOM_SECONDS = 1.0  # between two looks at how full the spool is
 STEADY_SECONDS = 10.0  # a receiver that lived so long was no failed attempt
 STOP_SECONDS = 4.0  # for the last uploads, once pg_receivewal has ended
 
@@ -138,6 +141,7 @@ class Stream:
         while not stop.is_set():
             self._crew.check()
             try:
+                self._see_room()
                 receiver = self._begin()
             except PgvaultError as error:
                 if self._stages is None and not isinstance(error, PASSING):
@@ -182,20 +186,48 @@ class Stream:
         self._waiting.works("no more")
         return receiver
 
+    def _see_room(self) -> None:
+        """Raise DiskFull while the spool may take no more: until the repository has what is there."""
+        stages = self._stages
+        if stages is None:
+            return
+        source = stages.source
+        why = shortage(
+            self._order.spool,
+            waiting=len(stages.uploads.waiting()),
+            segment_size=source.segment_size,
+            data=source.data_directory,
+        )
+        if why is not None:
+            hint = "The slot keeps what comes meanwhile, up to max_slot_wal_keep_size: let the repository answer."
+            raise DiskFull(why, hint=hint)
+
     def _attend(self, receiver: Receiver, stop: Event) -> None:
         """Stay until the receiver ends, or let it end."""
+        room_seen_at = receiver.started_at
         while not stop.wait(POLL_SECONDS):
             try:
                 self._crew.check()
+                if time.monotonic() - room_seen_at > ROOM_SECONDS:
+                    room_seen_at = time.monotonic()
+                    self._see_room()
+            except DiskFull:
+                break  # said, and waited for, before the next start
             except BaseException:
                 receiver.stop()
                 raise
             if receiver.has_ended():
-                if self._stages is not None:
-                    self._stages.tails.wake.set()  # the server may be gone for good: what has come is all there is
-                logger.warning("pg_receivewal ended, it said: %s", receiver.last_words())
+                self._tell_end(receiver)
                 return
         receiver.stop()
+
+    def _tell_end(self, receiver: Receiver) -> None:
+        said = [receiver.last_words()]
+        if self._stages is not None:
+            self._stages.tails.wake.set()  # the server may be gone for good: what has come is all there is
+            full = fullness(self._order.spool, segment_size=self._stages.source.segment_size)
+            said += [] if full is None else [full]  # where it could not even write why it ended
+        logger.warning("pg_receivewal ended, it said: %s", "; ".join(said))
 
     def _stage(self, source: Source) -> _Stages:
         """Return what works on this system's spool, started the first time."""
@@ -268,6 +300,8 @@ class Stream:
         waiting = stages.uploads.waiting()
         if waiting or not is_whole:
             logger.warning("stopped with %d files not archived yet; they are in the spool", len(waiting))
+        elif self._store.is_bad or stages.tails.is_refused:
+            logger.warning("stopped with an unfinished segment not stored to its end; it is in the spool")
         else:
             logger.info("stopped: everything received is archived")
 

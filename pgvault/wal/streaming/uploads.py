@@ -38,7 +38,7 @@ class TailStore(Protocol):
     """What wal/tail.py does."""
 
     def store(self, partial: Path, segment: WalSegment) -> object:
-        """Store what is new in a .partial."""
+        """Store what is new in a .partial; return None where nothing is."""
 
     def forget(self, segment: WalSegment) -> None:
         """Remove a segment's tails: it is durable as a whole."""
@@ -211,6 +211,11 @@ class TailKeeper:
     _unforgotten: set[WalSegment] = field(default_factory=set)
     _refused: Condition = field(default_factory=lambda: Condition(logger, "tails"))
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether something could not be stored the last time, for a reason that is not the store's."""
+        return self._refused.is_bad
+
     def expect(self, segment: WalSegment) -> None:
         """Note that an earlier run may have left tails of that segment."""
         self._may_have.add(segment)
@@ -266,8 +271,8 @@ class TailKeeper:
     def _store(self, path: Path, segment: WalSegment) -> None:
         self._may_have.add(segment)
         try:
-            if path.stat().st_size:
-                self.tails.store(path, segment)
+            if path.stat().st_size and self.tails.store(path, segment) is not None:
+                self.store.works("answers again")  # an idle server may finish no segment for hours
         except FileNotFoundError:
             return  # finished meanwhile
 
