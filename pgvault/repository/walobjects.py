@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TWO_SERVERS = "Two servers archive under one cluster name, or a restored one archives into its source's history."
+TAKEN_NUMBER = (
+    "Another server was promoted to that timeline and archived its history first: if it is a stray copy, stop its "
+    "archiving. Nothing of this server is archived, and its pg_wal grows, until the other's files of that timeline are "
+    "moved out of the repository; pgvault list must show no backup on it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class WalInfo:
@@ -151,7 +158,7 @@ def put_content(
 
     Raises WalMismatch when other content has that name, ObjectCorrupt when it does not survive sealing.
     """
-    name = "/".join(path.split("/")[5:])  # below the directory of its 16 digits
+    name = _name_in(path)
     key = repository.keys.active
     place = address(repository, path, kind)
     sealed = seal(frames, place, key=key, content=content_hmac(key, repository.id, content.sha256))
@@ -166,7 +173,7 @@ def put_content(
             return WalOutcome.ALREADY
         raise WalMismatch(
             f"WAL file {name!r} is archived already, with other content",
-            hint="Two servers archive under one cluster name, or a restored one archives into its source's history.",
+            hint=TAKEN_NUMBER if name.endswith(".history") else TWO_SERVERS,
         ) from error
     return WalOutcome.STORED
 
@@ -204,6 +211,12 @@ def read_wal_bytes(
     """Return a WAL object's info and its whole, checked plaintext. As `read_wal`."""
     wal, frames = read_wal(repository, cluster, system_identifier, name, also=also)
     return wal, b"".join(frames)
+
+
+def _name_in(path: str) -> str:
+    """Return a WAL object's name below its system, less the directory of 16 digits that all but histories lie in."""
+    below = path.split("/")[4:]
+    return "/".join(below[1:] or below)
 
 
 def _frames(info: WalInfo, content: Buffer) -> Iterator[Buffer]:
