@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pgvault.cli.lookahead import POLITENESS
 from pgvault.cli.restore import program
 from pgvault.postgres.walname import WalSegment
 from pgvault.process import Finished, attempt, start
@@ -84,7 +85,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_the_next_segments_lie_ready(place: Place) -> None:
-    """One process is started, apart from its starter; the calls behind take from it, and the last one ends it."""
+    """One process is started, apart from its starter and behind it in line; the calls behind take from it, and the last one ends it."""
     place.fetch(SEGMENTS[-5])
     [process] = place.processes()
     assert os.getsid(process) == process
@@ -92,10 +93,14 @@ def test_the_next_segments_lie_ready(place: Place) -> None:
     targets = {path.readlink() for path in Path(f"/proc/{process}/fd").iterdir() if int(path.name) <= 2}
     assert targets == {Path("/dev/null"), place.marks / "ahead.log"}
 
-    for segment in SEGMENTS[-4:]:
+    place.fetch(SEGMENTS[-4])
+    threads = [int(path.name) for path in Path(f"/proc/{process}/task").iterdir()]
+    polite = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+    for segment in SEGMENTS[-3:]:
         place.fetch(segment)
 
     wait_until(lambda: not place.processes())
+    assert polite == {os.getpriority(os.PRIO_PROCESS, 0) + POLITENESS}
     assert place.taken() == [4]
     assert sorted(path.name for path in place.marks.iterdir()) == ["ahead.log", "plan.json"]
 
