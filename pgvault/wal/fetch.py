@@ -4,7 +4,8 @@
     … with tails           → exactly the bytes that were planned with, zeros behind them; whole or not by now
     taken, says the plan   → a stand-in for a history that is damaged in the archive
     not listed             → ABSENT, and nobody is asked
-    no plan (a follower)   → the repository is asked; ABSENT only when it confirms that, or has nothing but tails
+    no plan (a follower)   → the repository is asked; ABSENT only when it confirms that, or has nothing but tails,
+                             and knows the system
 
 PostgreSQL looks at the size of what it gets and at nothing else before it decides that WAL ends here, so nothing
 takes its final name before name, system, place, length and SHA-256 were checked. An outage is waited out within
@@ -31,6 +32,7 @@ from pgvault.errors import (
     DiskFull,
     ObjectCorrupt,
     ObjectMissing,
+    OtherCluster,
     PgvaultError,
     SourceUnreadable,
     StoreDenied,
@@ -116,7 +118,8 @@ def fetch_live(
     """Deliver whatever the repository has under `name` now: for a follower, which has no end.
 
     Whose WAL it is, is said by the data directory around `destination`, or by the repository where the cluster
-    has had one system only. Raises as `fetch_wal`; SourceUnreadable where that can not be told.
+    has had one system only. Nothing is absent from a repository that never had anything of that system: it is the
+    wrong one, or the wrong cluster's. Raises as `fetch_wal`; SourceUnreadable where that can not be told.
     """
     parse_wal_name(name)
     neighbour = read_neighbour(destination)
@@ -129,6 +132,7 @@ def fetch_live(
                 repository, cluster, system, name=name, segment_size=neighbour.segment_size if neighbour else None
             )
         except ObjectMissing:
+            require_known(repository, cluster, system)
             return None
 
     content = persist(attempt, name, budget or LIVE_BUDGET)
@@ -202,6 +206,15 @@ def check_file(content: bytes, name: str, *, system_identifier: int, segment_siz
             check_content(file, content, WalOwner(system_identifier, found.major, segment_size or found.segment_size))
     except SourceUnreadable as error:  # of a wrong length; here the source is an object
         raise ObjectCorrupt(str(error)) from error
+
+
+def require_known(repository: Repository, cluster: str, system_identifier: int) -> None:
+    """Raise OtherCluster unless the cluster has had that system."""
+    if system_identifier not in known_systems(repository, cluster):
+        raise OtherCluster(
+            f"the repository has nothing of system {system_identifier} under the cluster name {cluster!r}",
+            hint="Is it the right --config and --cluster? What is missing there is no proof that it never was.",
+        )
 
 
 def only_system(repository: Repository, cluster: str) -> int:

@@ -11,6 +11,7 @@ from pgvault.errors import (
     DiskFull,
     ObjectCorrupt,
     ObjectMissing,
+    OtherCluster,
     PgvaultError,
     SourceUnreadable,
     StoreDenied,
@@ -267,3 +268,14 @@ def test_a_follower_takes_only_its_own_systems_wal(full: Archive, pg_wal: Path, 
         fetch_live(opener, small(5).name, tmp_path / "x")
     (pg_wal.parent / "global/pg_control").write_bytes(make_control(SYSTEM + 1))
     assert fetch_live(opener, small(5).name, pg_wal / "y") is FetchOutcome.ABSENT
+
+
+def test_nothing_is_absent_from_the_wrong_repository(full: Archive, pg_wal: Path) -> None:
+    """Of a cluster that never had the system; to a server that is recovering, an absent file would be the end."""
+    opener = lambda: (full.repository, "other")  # noqa: E731
+
+    with pytest.raises(OtherCluster, match="under the cluster name 'other'"):
+        fetch_live(opener, small(5).name, pg_wal / "x")
+    (pg_wal.parent / "global/pg_control").write_bytes(make_control(SYSTEM + 1))
+    with pytest.raises(OtherCluster, match=str(SYSTEM + 1)):
+        fetch_live(lambda: (full.repository, "main"), "00000003.history", pg_wal / "x")
