@@ -71,6 +71,26 @@ def open_repository(copies: Sequence[Copy], credential: Credential) -> Repositor
     return Repository(repository_id, keys, tuple(copies))
 
 
+def require_unchanged(repository: Repository) -> None:
+    """See that the deciding copy is the one that was opened: whoever runs for months outlives an unmounted disk.
+
+    Raises RepositoryMissing, RepositoryForeign.
+    """
+    copy = repository.deciding
+    try:
+        identity = decode_document(copy.store.get(layout.IDENTITY), "pgvault", where=layout.IDENTITY)
+    except ObjectMissing as error:
+        raise RepositoryMissing(
+            f"copy {copy.name!r} holds no repository any more ({copy.store.url})",
+            hint="Is its disk mounted, and was nothing removed?",
+        ) from error
+    if identity.get("repository_id") != repository.id.hex():
+        raise RepositoryForeign(
+            f"copy {copy.name!r} holds another repository than it did ({copy.store.url})",
+            hint="If that is meant, start again whatever still holds the old one's key.",
+        )
+
+
 def init_repository(
     copies: Sequence[Copy], credential: Credential, *, now: datetime
 ) -> tuple[Repository, dict[str, InitOutcome]]:
@@ -171,7 +191,8 @@ def _read_identity(copy: Copy, credential: Credential) -> tuple[bytes, Keyring]:
         identity = decode_document(store.get(layout.IDENTITY), "pgvault", where=layout.IDENTITY)
     except ObjectMissing as error:
         raise RepositoryMissing(
-            f"copy {copy.name!r} holds no repository ({store.url})", hint="Create it with: pgvault init"
+            f"copy {copy.name!r} holds no repository ({store.url})",
+            hint="Is its disk mounted, is it the right place? A new repository is made with: pgvault init",
         ) from error
     where = _key_document_paths(copy)[-1]
     repository_id, keys = open_key_document(store.get(where), credential, where=where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -202,6 +203,29 @@ def test_store_away(streamed: Streamed) -> None:
     assert streamed.is_contiguous()
     assert streamed.log().count("WARNING the repository") == 1
     assert "aside" not in streamed.log()
+    assert streamed.stop() == 0
+
+
+def test_nothing_is_stored_where_the_repository_is_no_more(streamed: Streamed) -> None:
+    """A bucket that somebody emptied, a wrong mount: the spool lets nothing go until the repository is back."""
+    streamed.start_streaming()
+    streamed.write(1)
+    streamed.wait_archived_to(streamed.current().number - 1)
+    root, away = streamed.archive.root, streamed.directory / "away"
+    away.mkdir()
+    for entry in root.iterdir():
+        entry.rename(away / entry.name)
+    streamed.write(3)
+    streamed.wait_for("holds no repository any more", seconds=10)
+    time.sleep(1)
+    assert [found for found in root.rglob("*") if found.is_file()] == []
+    for entry in root.iterdir():
+        shutil.rmtree(entry)
+    for entry in away.iterdir():
+        entry.rename(root / entry.name)
+
+    streamed.wait_archived_to(streamed.current().number - 1)
+    assert streamed.is_contiguous()
     assert streamed.stop() == 0
 
 

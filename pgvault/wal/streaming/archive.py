@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Lock
 
 from pgvault.errors import PgvaultError, StoreUnreachable, UsageError
@@ -18,10 +19,13 @@ from pgvault.postgres.walname import LOG_BYTES, SegmentFile, WalSegment, parse_t
 from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.gaps import GapRecord, put_gap, read_gaps
-from pgvault.repository.repository import Repository
+from pgvault.repository.repository import Repository, require_unchanged
 from pgvault.repository.tails import covered_to, list_tails
+from pgvault.wal.push import push_wal
 from pgvault.wal.streaming.source import Source
 from pgvault.wal.streaming.start import Hole, Kept, SpoolFile, StartFacts
+from pgvault.wal.tail import TailWriter
+from pgvault.wal.walfile import WalOwner
 
 logger = logging.getLogger(__name__)
 
@@ -160,3 +164,46 @@ class ArchiveView:
                     continue  # tails
                 if isinstance(file, SegmentFile):
                     yield file.segment(source.segment_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Stores finished segments, once it is sure that this is still the repository that was opened.
+
+    Before: nothing goes into the directory under a disk that is not mounted, or into another repository that our key
+    does not open. And after: only then may the spool let the segment go.
+    """
+
+    repository: Repository
+    cluster: str
+    owner: WalOwner
+    clock: Clock
+
+    def push(self, path: Path) -> None:
+        """Archive a segment or a history file."""
+        require_unchanged(self.repository)
+        push_wal(self.repository, self.cluster, path, clock=self.clock, owner=self.owner)
+        require_unchanged(self.repository)
+
+
+@dataclass(slots=True)
+class TailOutlet:
+    """Stores tails where it is sure of the same; an idle server's .partial does not change, and asks nothing."""
+
+    repository: Repository
+    writer: TailWriter
+    _changed_at: dict[WalSegment, int] = field(default_factory=dict)  # st_mtime_ns
+
+    def store(self, partial: Path, segment: WalSegment) -> object:
+        """Store what is new in a .partial; return None where nothing is."""
+        changed_at = partial.stat().st_mtime_ns
+        if self._changed_at.get(segment) != changed_at:
+            self._changed_at.clear()
+            require_unchanged(self.repository)
+        stored = self.writer.store(partial, segment)
+        self._changed_at[segment] = changed_at
+        return stored
+
+    def forget(self, segment: WalSegment) -> None:
+        """Remove a segment's tails: it is durable as a whole."""
+        self.writer.forget(segment)

@@ -40,8 +40,7 @@ from pgvault.postgres.programs import find_programs, newest_programs
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
-from pgvault.wal.push import push_wal
-from pgvault.wal.streaming.archive import ArchiveView
+from pgvault.wal.streaming.archive import ArchiveView, Outlet, TailOutlet
 from pgvault.wal.streaming.heal import BackupCommand, Healer
 from pgvault.wal.streaming.outage import Backoff, Condition, Crew
 from pgvault.wal.streaming.receiver import Receiver, end_orphan, start_receiver
@@ -243,7 +242,7 @@ class Stream:
         require_system(self._repository, order.cluster, system, now=self._clock.now())
         directory = SpoolDirectory(order.spool, source.system_identifier, segment_size=source.segment_size)
         writer = TailWriter(self._repository, order.cluster, source.system_identifier, clock=self._clock)
-        tails = TailKeeper(directory, writer, order.every.total_seconds(), self._store)
+        tails = TailKeeper(directory, TailOutlet(self._repository, writer), order.every.total_seconds(), self._store)
         listing = directory.listing()
         for segment in (*listing.segments, *listing.partials, *directory.listing_aside().segments):
             tails.expect(segment)
@@ -252,8 +251,9 @@ class Stream:
             self._archive.note(segment)
             tails.finished(segment)
 
-        push = self._pusher(source)
-        uploads = Uploads(directory, push, jobs=order.jobs, store=self._store, when_durable=archived)
+        owner = WalOwner(source.system_identifier, source.major, source.segment_size)
+        outlet = Outlet(self._repository, order.cluster, owner, self._clock)
+        uploads = Uploads(directory, outlet.push, jobs=order.jobs, store=self._store, when_durable=archived)
         uploads.start(self._crew, self._closing)
         self._crew.start(lambda: tails.run(self._closing), name="stream-tails")
         self._stages = _Stages(source, directory, uploads, tails)
@@ -263,14 +263,6 @@ class Stream:
             healer = self._healer
             self._crew.start(lambda: healer.run(self._closing), name="stream-healer")
         return self._stages
-
-    def _pusher(self, source: Source) -> Callable[[Path], object]:
-        owner = WalOwner(source.system_identifier, source.major, source.segment_size)
-
-        def push(path: Path) -> object:
-            return push_wal(self._repository, self._order.cluster, path, clock=self._clock, owner=owner)
-
-        return push
 
     def _record(self, source: Source, plan: StartPlan) -> None:
         """Record what is lost before going on behind it: never in silence."""

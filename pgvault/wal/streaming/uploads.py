@@ -19,7 +19,15 @@ from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Protocol
 
-from pgvault.errors import DiskFull, PgvaultError, StoreDenied, StoreUnfit, StoreUnreachable
+from pgvault.errors import (
+    DiskFull,
+    PgvaultError,
+    RepositoryForeign,
+    RepositoryMissing,
+    StoreDenied,
+    StoreUnfit,
+    StoreUnreachable,
+)
 from pgvault.postgres.walname import WalSegment
 from pgvault.wal.streaming.outage import Backoff, Condition, Crew
 from pgvault.wal.streaming.spooldir import SpoolDirectory
@@ -27,7 +35,8 @@ from pgvault.wal.streaming.start import SpoolFile
 
 logger = logging.getLogger(__name__)
 
-OUTAGE = (StoreUnreachable, StoreDenied, StoreUnfit, DiskFull)  # the store's trouble, not one file's
+# The store's trouble, not one file's.
+OUTAGE = (StoreUnreachable, StoreDenied, StoreUnfit, DiskFull, RepositoryMissing, RepositoryForeign)
 SCAN_SECONDS = 0.2
 LONGEST_SECONDS = 10.0  # between two attempts while the store is away
 REFUSED_SECONDS = 60.0  # until a refused file is tried again
