@@ -101,8 +101,20 @@ def exchange(request: bytes, name: str, destination: str, spool: str) -> bool:
             sys.stderr.write(f"pgvault wal: {name} did not lie in the spool as it was put there; it is fetched again\n")
             return False
         return move(path, destination, digest)
+    except TimeoutError:
+        abandon(spool)
+        raise
     finally:
         asking.close()
+
+
+def abandon(spool: str) -> None:
+    """Take a spool from a process that was stopped or hangs, or every segment would wait for it as long as this one.
+
+    Without its lock's name it is nobody's: another process takes it over, and that one, should it go on, sees it.
+    """
+    for name in ("lock", "socket"):
+        os.unlink(f"{spool}/{name}")  # noqa: PTH108
 
 
 def connect(to: Callable[[str], None], spool: str) -> None:

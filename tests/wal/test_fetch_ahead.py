@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pgvault.cli import fastfetch
 from pgvault.cli.fastfetch import deliver, parse
 from pgvault.errors import ProgramFailed, StoreUnreachable
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
@@ -21,7 +24,7 @@ from pgvault.repository.repository import Repository
 from pgvault.wal.ahead import segment_order
 from pgvault.wal.fetchplan import FetchPlan
 from pgvault.wal.push import push_wal
-from pgvault.wal.spool import Spool, files_ahead, is_unattended, remove_spools
+from pgvault.wal.spool import Spool, files_ahead, is_unattended, remove_spools, spool_directory
 from tests.archive import SYSTEM, Archive, StillClock, history_text, make_control, make_segment, small
 from tests.wal.lookers import looking, wait_until
 
@@ -276,6 +279,33 @@ def test_a_dead_servers_successor_gets_nothing(full: Archive, plan: FetchPlan, p
         looker.wait_for(*NAMES[:3])
         postmaster.write_text(f"{os.getppid()}\n")
         assert not looker.take(NAMES[0])
+
+
+def test_who_hangs_is_waited_for_once(tmp_path: Path, plan: FetchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for every segment: its spool goes to whoever claims it next, and it leaves that alone."""
+    monkeypatch.setattr(fastfetch, "ANSWER_SECONDS", 0.2)
+    plan.save(tmp_path / "plan.json")
+    directory = spool_directory(tmp_path / "plan.json", plan.restore_id)
+    assert directory is not None
+    hanging = Spool.claim(directory)
+    assert hanging is not None
+    arguments = ["wal", "fetch", "--plan", str(tmp_path / "plan.json"), small(6).name, str(tmp_path / "x")]
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(directory / "socket"))
+        silent.listen()
+        assert not deliver(arguments)
+        assert is_unattended(directory)
+        begun = time.monotonic()
+        assert not deliver(arguments)
+        assert time.monotonic() - begun < 0.2
+
+    successor = Spool.claim(directory)
+    assert successor is not None
+    assert not hanging.is_there()
+    hanging.remove()
+    assert successor.is_there()
+    successor.remove()
+    assert not directory.exists()
 
 
 def test_only_one_fills_a_spool(full: Archive, plan: FetchPlan, pg_wal: Path) -> None:
