@@ -85,7 +85,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_the_next_segments_lie_ready(place: Place) -> None:
-    """One process is started, apart from its starter, and gives way; the calls behind take from it; the last ends it."""
+    """One process is started, apart from its starter, and gives way; calls behind take from it; the last ends it."""
     place.fetch(SEGMENTS[-5])
     [process] = place.processes()
     assert os.getsid(process) == process
