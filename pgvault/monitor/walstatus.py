@@ -120,8 +120,9 @@ def _protection(held: RepositoryFacts) -> Iterator[Finding]:
             "strays",
             f"{_some(held.strays)}; backups since then are of this server's",
             {"count": len(held.strays)},
-            hint="Find the server that archived that, and stop its archiving. A standby takes such a number once more "
-            "when it is promoted, and then can not archive, unless its restore_command is pgvault wal fetch.",
+            hint="Stop that server's archiving, and move what it archived of that timeline out of the repository. "
+            "Until then a standby that restores from there does not start (set its recovery_target_timeline = current), "
+            "and one that does not takes the same number when it is promoted, and then can not archive.",
         )
 
 

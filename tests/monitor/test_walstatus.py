@@ -125,7 +125,7 @@ def test_a_stray_future_is_told_for_ever_but_breaks_nothing() -> None:
     facts = with_held(strays=("timeline 2 leaves timeline 1",))
 
     assert levels(facts) == {"strays": Level.WARN}
-    assert "restore_command" in str(found(facts, "strays").hint)
+    assert "standby" in str(found(facts, "strays").hint)
 
 
 def test_past_failures_of_the_archiver_are_past() -> None:
