@@ -121,7 +121,7 @@ def _protection(held: RepositoryFacts) -> Iterator[Finding]:
             f"{_some(held.strays)}; backups since then are of this server's",
             {"count": len(held.strays)},
             hint="Stop that server's archiving, and move what it archived of that timeline out of the repository. "
-            "Until then a standby that restores from there does not start (set its recovery_target_timeline = current), "
+            "Until then a standby that restores from there starts only with recovery_target_timeline = current, "
             "and one that does not takes the same number when it is promoted, and then can not archive.",
         )
 
