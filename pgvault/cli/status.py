@@ -18,7 +18,8 @@ from pgvault.monitor.finding import Finding, Level, amount, span, worst
 from pgvault.monitor.status import ClusterStatus, read_statuses
 from pgvault.stores.retry import Patience
 
-PATIENCE = Patience(deadline_seconds=20.0)  # whoever asks how things are wants to hear that the store is slow
+# Whoever asks how things are wants to hear soon that a store does not answer: two attempts, some 16 s.
+PATIENCE = Patience(deadline_seconds=15.0, read_seconds=8.0, answer_seconds=15.0)
 WORDS = {Level.OK: "healthy", Level.WARN: "healthy as far as is known", Level.RED: "BROKEN"}
 
 

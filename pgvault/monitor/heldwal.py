@@ -76,10 +76,11 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
     is_primary = server is not None and not server.is_standby
     strays = tuple(fork for fork in found if is_primary and path is not None and search.is_left_behind(fork, path))
     open_forks = tuple(fork for fork in found if fork not in strays)
+    lost = {each.label: each.reason for each in window.lost}
     return RepositoryFacts(
-        backups=tuple(BackupFact(b.label, b.stopped_at, b.page_errors.count) for b in backups),
+        backups=tuple(BackupFact(b.label, b.stopped_at, b.page_errors.count, b.label not in lost) for b in backups),
         unreadable=tuple(unreadable),
-        lost=tuple(f"{lost.label}: {lost.reason}" for lost in window.lost),
+        lost=tuple(f"{label}: {reason}" for label, reason in lost.items()),
         is_system_known=system in known or not known,
         unprotected=find_unprotected(catalog, known, inventory, timeline=None if server is None else timeline),
         forks=_futures(open_forks, strays, window),

@@ -142,7 +142,8 @@ def suggest(cluster: str, config: ClusterConfig, invocation: Invocation, *, host
     note = f"{KEEP_SETTING}: half of what is free beside pg_wal"
     return PrintedSettings(
         cluster,
-        {"wal_level": "replica", KEEP_SETTING: f"{suggested_keep_mib(host.data)}MB"},
+        # 0, since a stream needs no finished segments; where WAL was archived before, another value is there.
+        {"wal_level": "replica", "archive_timeout": "0", KEEP_SETTING: f"{suggested_keep_mib(host.data)}MB"},
         follower,
         optional=archiving,
         unit_name=f"pgvault-stream-{cluster}.service",

@@ -37,6 +37,7 @@ class BackupFact:
     label: str
     stopped_at: datetime
     bad_pages: int
+    is_whole: bool = True  # the archived WAL makes it consistent
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,9 +101,12 @@ def _backups(held: RepositoryFacts, now: datetime) -> Iterator[Finding]:
                 {"count": newest.bad_pages},
                 hint="The cluster itself is damaged: see pgvault show, then repair or restore an older backup.",
             )
-    for name, problems in (("unreadable", held.unreadable), ("not restorable", held.lost)):
-        if problems:
-            yield red(name, _some(problems), {"count": len(problems)}, hint="See: pgvault verify")
+    if held.unreadable:
+        yield red("unreadable", _some(held.unreadable), {"count": len(held.unreadable)}, hint="See: pgvault verify")
+    if held.lost:
+        # What a newer backup has healed must not stay red for ever: nobody would look any more.
+        level = warn if newest is not None and newest.is_whole else red
+        yield level("not restorable", _some(held.lost), {"count": len(held.lost)}, hint="See: pgvault verify")
 
 
 def _protection(held: RepositoryFacts) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def test_check_says_what_it_tried(place: Place) -> None:
     assert document["passed"] is True
     assert document["cluster"] == "main"
     assert [finding["name"] for finding in document["checks"]] == CHECKS
-    assert all(finding.keys() == {"name", "passed", "detail", "hint"} for finding in document["checks"])
+    assert all(finding.keys() == {"name", "passed", "level", "detail", "hint"} for finding in document["checks"])
     (archiving,) = [finding for finding in document["checks"] if finding["name"] == "archiving"]
     assert re.match(r"[0-9A-F]{24} went through the server's archive_command", archiving["detail"])
     lines = pgvault("--config", place.archive.config, "check").output.splitlines()
@@ -174,7 +174,17 @@ def test_verify_says_what_it_read(place: Place, backup: dict[str, Any]) -> None:
     """Counts, and no problem."""
     document = pgvault_json("--config", place.archive.config, "verify")
 
-    assert document.keys() == {"cluster", "passed", "backups", "objects", "stored_bytes", "wal_segments", "problems"}
+    assert document.keys() == {
+        "cluster",
+        "passed",
+        "backups",
+        "objects",
+        "stored_bytes",
+        "wal_segments",
+        "wal_tails",
+        "notes",
+        "problems",
+    }
     assert document["passed"] is True
     assert backup["label"] in document["backups"]
     assert document["stored_bytes"] >= backup["stored_bytes"]

@@ -110,7 +110,8 @@ def test_a_streamed_cluster_needs_less_of_its_server(tmp_path: Path) -> None:
     (tmp_path / "pg_wal").mkdir()
     printed = suggested(stream=StreamConfig(), host=Host("pg", tmp_path))
 
-    assert set(printed.server) == {"wal_level", "max_slot_wal_keep_size"}
+    assert set(printed.server) == {"wal_level", "archive_timeout", "max_slot_wal_keep_size"}
+    assert printed.server["archive_timeout"] == "0"
     half = shutil.disk_usage(tmp_path).free / 2**21
     assert int(printed.server["max_slot_wal_keep_size"].removesuffix("MB")) == pytest.approx(max(1024, half), rel=0.1)
     assert set(printed.optional) == {"archive_mode", "archive_command"}

@@ -67,6 +67,11 @@ def test_a_healthy_stream_is_green_without_archiving() -> None:
     assert levels(replace(STREAMED, server=server)) == {}
 
 
+def test_a_lost_backup_is_a_warning_once_a_newer_one_is_whole() -> None:
+    """What is healed must not stay red for ever: nobody would look any more."""
+    assert levels(with_held(lost=("older: segment missing",))) == {"not restorable": Level.WARN}
+
+
 def test_nothing_looked_at_is_broken() -> None:
     """A claim over nothing is never green."""
     assert is_broken(())
@@ -80,7 +85,11 @@ def test_nothing_looked_at_is_broken() -> None:
         pytest.param("backup", with_held(backups=(BackupFact("old", ago(hours=24, seconds=1), 0),)), id="stale"),
         pytest.param("pages", with_held(backups=(BackupFact("bad", ago(hours=3), 2),)), id="bad pages"),
         pytest.param("unreadable", with_held(unreadable=("backup x (cut)",)), id="a root does not open"),
-        pytest.param("not restorable", with_held(lost=("x: segment missing",)), id="a backup without its WAL"),
+        pytest.param(
+            "not restorable",
+            with_held(backups=(BackupFact("x", ago(hours=3), 0, is_whole=False),), lost=("x: segment missing",)),
+            id="the newest backup without its WAL",
+        ),
         pytest.param("system", with_held(is_system_known=False), id="another system"),
         pytest.param("protection", with_held(unprotected="timeline 2 has no backup yet"), id="unprotected"),
         pytest.param("forks", with_held(forks=("timeline 2 leaves timeline 1",)), id="fork"),

@@ -79,7 +79,7 @@ def test_facts_are_those_of_the_server(server: ServerFactory, major: int) -> Non
         major,
         settings={
             "archive_mode": "on",
-            "archive_command": "cp %p /nowhere",
+            "archive_command": "cp %p /nowhere/%f",
             "archive_timeout": "5min",
             "TimeZone": "Europe/Berlin",
             "log_timezone": "Asia/Tokyo",
@@ -102,7 +102,7 @@ def test_facts_are_those_of_the_server(server: ServerFactory, major: int) -> Non
     assert (facts.block_size, facts.wal_block_size, facts.wal_segment_size) == (8192, 8192, 2**20)
     assert (facts.timeline, facts.in_recovery) == (1, False)
     assert (facts.timezone, facts.log_timezone) == ("Europe/Berlin", "Asia/Tokyo")
-    assert (facts.archive_mode, facts.archive_command, facts.archive_library) == ("on", "cp %p /nowhere", "")
+    assert (facts.archive_mode, facts.archive_command, facts.archive_library) == ("on", "cp %p /nowhere/%f", "")
     assert facts.archive_timeout == timedelta(minutes=5)
     assert (facts.wal_level, facts.full_page_writes, facts.data_checksums) == ("replica", True, True)
     assert facts.standby_minima["max_connections"] == 33
