@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"pipeline", "postgres"}),
     frozenset({"stores"}),
     frozenset({"repository"}),
-    frozenset({"backup", "demo", "drill", "expire", "monitor", "restore", "verify", "wal"}),
+    frozenset({"backup", "demo", "drill", "expire", "monitor", "recovery", "restore", "verify", "wal"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -191,8 +191,8 @@ def test_units_do_not_import_in_a_circle() -> None:
 
 def test_a_circle_is_found() -> None:
     """Two units of one layer that import each other are named."""
-    drill = Module("drill/run.py", "from pgvault.restore.plan import plan_restore")
-    restore = Module("restore/plan.py", "from pgvault.drill.run import run_drill")
+    drill = Module("drill/run.py", "from pgvault.restore.run import restore")
+    restore = Module("recovery/plan.py", "from pgvault.drill.run import run_drill")
 
     assert circle([drill]) == []
     assert set(circle([drill, restore])) == {"drill", "restore"}
@@ -250,7 +250,7 @@ def test_a_broken_rule_is_found(path: str, source: str, complaint: str) -> None:
     [
         ("config.py", "import os\nfrom pgvault.instants import parse_duration\nhome = os.environ['HOME']"),
         ("process.py", "import subprocess\nfrom pgvault.errors import ProgramFailed"),
-        ("drill/run.py", "from pgvault.restore.plan import plan_restore\nfrom pgvault import __version__"),
+        ("drill/run.py", "from pgvault.recovery.plan import plan_restore\nfrom pgvault import __version__"),
         ("cli/main.py", "import sys\nimport typer\nimport pgvault.demo\nprint(1)\nsys.exit(1)"),
     ],
 )

@@ -22,10 +22,10 @@ from pgvault.cli.options import (
     source_of,
 )
 from pgvault.errors import PgvaultError, VerifyFailed
+from pgvault.recovery.systemwindow import SystemWindow, read_windows
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.manifest import Manifest
-from pgvault.restore.systemwindow import SystemWindow, read_windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 from pgvault.cli import render
 from pgvault.instants import iso
+from pgvault.recovery.window import RecoveryWindow
+from pgvault.recovery.windowparts import Standing, WindowGap, WindowRange
 from pgvault.repository.manifest import Manifest
-from pgvault.restore.window import RecoveryWindow
-from pgvault.restore.windowparts import Standing, WindowGap, WindowRange
 
 
 def backup_document(manifest: Manifest) -> dict[str, Any]:

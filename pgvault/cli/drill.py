@@ -29,8 +29,8 @@ from pgvault.drill.rpo import FailureMoment
 from pgvault.drill.run import DrillRequest, require_passed, run_drill
 from pgvault.errors import DrillNotRun, PgvaultError
 from pgvault.instants import SystemClock
-from pgvault.restore.plan import RestoreRequest
-from pgvault.restore.target import TargetWords, parse_target
+from pgvault.recovery.plan import RestoreRequest
+from pgvault.recovery.target import TargetWords, parse_target
 
 
 def drill(

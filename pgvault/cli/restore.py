@@ -25,15 +25,15 @@ from pgvault.cli.options import (
 from pgvault.cli.signals import leaving_in_order
 from pgvault.errors import PgvaultError, Refused
 from pgvault.instants import SystemClock, iso
+from pgvault.recovery.plan import RestorePlan, RestoreRequest
+from pgvault.recovery.target import Action, TargetOptions, TargetWords, TimeTarget, parse_target, parse_timeline_option
 from pgvault.restore.adopt import Adopted
 from pgvault.restore.adopt import adopt as adopt_directory
 from pgvault.restore.apply import Fetching
 from pgvault.restore.files import Effort
-from pgvault.restore.plan import RestorePlan, RestoreRequest
 from pgvault.restore.run import Ending, Prepared, Restored, RestoreOrder, prepare
 from pgvault.restore.run import restore as restore_cluster
 from pgvault.restore.tablespaces import parse_mapping
-from pgvault.restore.target import Action, TargetOptions, TargetWords, TimeTarget, parse_target, parse_timeline_option
 
 INCLUSIVE = "recovery_target_inclusive"
 SUBSCRIPTIONS_NOTE = (

@@ -22,8 +22,8 @@ from pgvault.cli.options import (
 )
 from pgvault.errors import PgvaultError, VerifyFailed, WalGap
 from pgvault.instants import iso
+from pgvault.recovery.archived import ArchivedRun, ArchivedSystem, ArchivedTail, only_timeline, read_archived
 from pgvault.repository.catalog import read_catalog
-from pgvault.restore.archived import ArchivedRun, ArchivedSystem, ArchivedTail, only_timeline, read_archived
 
 COLUMNS = ("first", "last", "segments", "timeline", "WAL from", "to", "stored", "last pushed")
 

@@ -36,12 +36,12 @@ from pgvault.postgres.programs import Programs, newest_programs
 from pgvault.postgres.server import Session
 from pgvault.process import run
 from pgvault.progress import Progress
+from pgvault.recovery.plan import RestoreRequest
+from pgvault.recovery.target import LatestTarget, TimeTarget
 from pgvault.repository.repository import Repository
 from pgvault.restore.apply import Fetching
 from pgvault.restore.files import Effort
-from pgvault.restore.plan import RestoreRequest
 from pgvault.restore.run import Ending, RestoreOrder, restore
-from pgvault.restore.target import LatestTarget, TimeTarget
 
 CLUSTER = "main"
 START_SECONDS = 60.0

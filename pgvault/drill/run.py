@@ -60,6 +60,11 @@ from pgvault.postgres.owner import as_server_user
 from pgvault.postgres.programs import Programs, find_programs
 from pgvault.process import attempt, run
 from pgvault.progress import Progress
+from pgvault.recovery.gather import Gathered, gathering
+from pgvault.recovery.idleness import proven_until
+from pgvault.recovery.path import find_path
+from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
+from pgvault.recovery.target import LatestTarget
 from pgvault.repository import layout
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
@@ -67,15 +72,10 @@ from pgvault.restore.apply import Fetching, Site, apply_plan, check_site
 from pgvault.restore.archiving import replace_auto_conf
 from pgvault.restore.configfiles import standby_minima
 from pgvault.restore.files import Effort
-from pgvault.restore.gather import Gathered, gathering
 from pgvault.restore.guard import restore_command
-from pgvault.restore.idleness import proven_until
-from pgvault.restore.path import find_path
 from pgvault.restore.place import Reserve
-from pgvault.restore.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.restore.reached import Reached, read_reached, require_reached
 from pgvault.restore.settings import render_auto_conf
-from pgvault.restore.target import LatestTarget
 from pgvault.wal.fetchplan import FetchPlan
 
 logger = logging.getLogger(__name__)

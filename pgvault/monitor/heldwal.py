@@ -23,6 +23,10 @@ from pgvault.monitor.walfacts import (
 from pgvault.pipeline.header import Kind
 from pgvault.postgres.walname import TimelineHistoryFile, WalSegment
 from pgvault.postgres.walstate import QuietPoint, WalState
+from pgvault.recovery.path import RecoveryPath, find_path
+from pgvault.recovery.stretches import Stretch, find_runs, find_stretches, stretch_with
+from pgvault.recovery.window import RecoveryWindow, recovery_window
+from pgvault.recovery.windowparts import WindowGap
 from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.gaps import read_gaps
@@ -35,10 +39,6 @@ from pgvault.repository.walinfo import read_first_frame, read_info
 from pgvault.repository.walobjects import WalInfo
 from pgvault.repository.watermark import StoredWatermark, read_watermarks
 from pgvault.restore.adopt import find_unprotected
-from pgvault.restore.path import RecoveryPath, find_path
-from pgvault.restore.stretches import Stretch, find_runs, find_stretches, stretch_with
-from pgvault.restore.window import RecoveryWindow, recovery_window
-from pgvault.restore.windowparts import WindowGap
 from pgvault.wal.fork import Fork, forks
 
 RECENT = timedelta(hours=3)  # watermarks before that tell nothing that the rest does not

@@ -24,7 +24,7 @@ from pgvault.postgres.walstate import QuietPoint, WalState
 
 HOUR = timedelta(hours=1)
 LEAST_PACE_SPAN = timedelta(minutes=1)  # less is no pace, but a moment
-# A position right after a switch is behind the header of a page without records; see restore/idleness.py.
+# A position right after a switch is behind the header of a page without records; see recovery/idleness.py.
 LONG_PAGE_HEADER_BYTES = 40
 # A record is never shorter than its header (XLogRecord): where less is missing, no whole record is.
 LEAST_RECORD_BYTES = 24

@@ -25,6 +25,8 @@ from typing import Any
 from pgvault.errors import ObjectCorrupt
 from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
+from pgvault.recovery.plan import RestorePlan
+from pgvault.recovery.target import Action
 from pgvault.repository.filelist import FileKind, FileRecord, read_records
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
@@ -52,10 +54,8 @@ from pgvault.restore.place import (
     require_free_place,
     require_room,
 )
-from pgvault.restore.plan import RestorePlan
 from pgvault.restore.settings import render_auto_conf
 from pgvault.restore.tablespaces import render_map
-from pgvault.restore.target import Action
 from pgvault.wal.fetch import place, read_checked, read_streamed
 from pgvault.wal.fetchplan import FetchPlan, PlannedTail
 

@@ -24,13 +24,13 @@ from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import find_programs
 from pgvault.postgres.walname import TimelineHistoryFile
 from pgvault.progress import Progress
+from pgvault.recovery.plan import MAX_WAL_BYTES, RestorePlan
 from pgvault.repository.manifest import Manifest
 from pgvault.restore.apply import PLAN_NAME, Site
 from pgvault.restore.archiving import replace_auto_conf, without_recovery
 from pgvault.restore.configfiles import CONFIG, HBA, IDENT, private_files
 from pgvault.restore.durable import write_file
 from pgvault.restore.files import AUTO_CONF
-from pgvault.restore.plan import MAX_WAL_BYTES, RestorePlan
 from pgvault.restore.reached import require_reached
 from pgvault.restore.settings import wal_room
 from pgvault.wal.spool import remove_spools

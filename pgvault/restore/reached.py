@@ -17,7 +17,7 @@ from pgvault.errors import RecoveryFailed
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import TimelineHistoryFile
-from pgvault.restore.plan import RestorePlan
+from pgvault.recovery.plan import RestorePlan
 
 QUERY = """
 SELECT pg_last_wal_replay_lsn()::text,

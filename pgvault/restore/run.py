@@ -15,6 +15,9 @@ from pathlib import Path
 from pgvault.errors import UsageError
 from pgvault.instants import Clock
 from pgvault.postgres.lsn import Lsn
+from pgvault.recovery.gather import gathering
+from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
+from pgvault.recovery.target import Action, ImmediateTarget, TimeTarget
 from pgvault.repository import layout
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
@@ -23,11 +26,8 @@ from pgvault.restore.apply import Applied, Fetching, Site, apply_plan, check_sit
 from pgvault.restore.archiving import keep_copy
 from pgvault.restore.files import Effort
 from pgvault.restore.finish import Finished, finish_restore
-from pgvault.restore.gather import gathering
 from pgvault.restore.inplace import Swap, carry_out, plan_swap
-from pgvault.restore.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.restore.tablespaces import place_tablespaces
-from pgvault.restore.target import Action, ImmediateTarget, TimeTarget
 from pgvault.stores.open import FILE, parse_file_url
 
 

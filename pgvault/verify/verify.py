@@ -23,6 +23,7 @@ from pgvault.pooling import map_bounded
 from pgvault.postgres.walheader import check_segment, read_long_header
 from pgvault.postgres.walname import WalSegment
 from pgvault.progress import Progress
+from pgvault.recovery.path import cover, find_path
 from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog, read_root
 from pgvault.repository.checksums import check_sum
@@ -36,7 +37,6 @@ from pgvault.repository.systems import System
 from pgvault.repository.tails import chain, covered_to, read_promised, read_tail
 from pgvault.repository.walindex import WalInventory, read_inventory
 from pgvault.repository.walobjects import read_wal
-from pgvault.restore.path import cover, find_path
 from pgvault.wal.arrival import read_segment
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@
 A server that was promoted because the old one died leaves the old timeline behind everything archived on it. One that
 leaves it earlier lost WAL in a failover, or was restored to an earlier moment. Its history is archived all the same: to
 refuse it stops the archiver of what is likely the new primary, until its pg_wal is full. But from then on it is open
-which future `latest` means. A restore refuses to guess between contested timelines (restore/path.py), and a fork
+which future `latest` means. A restore refuses to guess between contested timelines (recovery/path.py), and a fork
 counts as open until a backup lies on it: taking one says that the cluster goes on there.
 """
 

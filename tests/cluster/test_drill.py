@@ -12,8 +12,8 @@ from pgvault.config import CheckConfig
 from pgvault.demo import shop
 from pgvault.drill.report import DrillReport
 from pgvault.drill.rpo import FailureMoment
-from pgvault.restore.plan import RestoreRequest
-from pgvault.restore.target import TimeTarget
+from pgvault.recovery.plan import RestoreRequest
+from pgvault.recovery.target import TimeTarget
 from tests.archive import make_archive
 from tests.cluster.drills import Stage, digest, load_shop, make_stage, make_told_stage, write_orders
 from tests.servers import NEWEST, ServerFactory, older_in_ci

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pgvault.cli.restore import program
+from pgvault.recovery.target import LatestTarget
 from pgvault.restore.apply import Fetching
 from pgvault.restore.place import marks_directory
-from pgvault.restore.target import LatestTarget
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, ServerFactory
 from tests.wal.servers import rows, wait_until

@@ -11,7 +11,7 @@ import pytest
 from pgvault.errors import PgvaultError
 from pgvault.postgres.instance import postmaster_pid
 from pgvault.process import start
-from pgvault.restore.target import LatestTarget
+from pgvault.recovery.target import LatestTarget
 from tests.archive import pgvault, program
 from tests.cluster.drills import processes
 from tests.cluster.vaults import Vault, make_vault

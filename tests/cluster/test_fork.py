@@ -6,9 +6,9 @@ import pytest
 
 from pgvault.errors import TargetInvalid
 from pgvault.postgres.lsn import MIB
+from pgvault.recovery.target import LatestTarget
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.walindex import read_inventory
-from pgvault.restore.target import LatestTarget
 from pgvault.wal.fork import Fork, forks
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, Server, ServerFactory

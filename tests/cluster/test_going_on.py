@@ -19,11 +19,11 @@ from pgvault.errors import (
     WalMismatch,
 )
 from pgvault.instants import SystemClock
+from pgvault.recovery.target import LatestTarget, TimeTarget
 from pgvault.repository.systems import known_systems
 from pgvault.restore.adopt import adopt, awaits_backup
 from pgvault.restore.place import marks_directory
 from pgvault.restore.run import Ending, restore
-from pgvault.restore.target import LatestTarget, TimeTarget
 from tests.archive import pgvault
 from tests.cluster.vaults import QUICK_EFFORT, Vault, make_vault
 from tests.servers import NEWEST, ServerFactory

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing, RecoveryFailed
+from pgvault.recovery.target import LatestTarget
 from pgvault.repository.catalog import read_catalog
-from pgvault.restore.target import LatestTarget
 from tests.archive import program
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, ServerFactory

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pgvault.errors import RecoveryFailed
+from pgvault.recovery.target import LatestTarget
 from pgvault.repository.walobjects import read_wal_bytes
-from pgvault.restore.target import LatestTarget
 from pgvault.wal.occupied import created_tablespaces
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import ServerFactory, older_in_ci

@@ -18,10 +18,10 @@ from pgvault.instants import SystemClock
 from pgvault.postgres.lsn import MIB
 from pgvault.postgres.walname import WalSegment
 from pgvault.progress import NoProgress
+from pgvault.recovery.plan import RestoreRequest
+from pgvault.recovery.target import LatestTarget, LsnTarget, TimeTarget
 from pgvault.repository.tails import Span, TailInfo, list_tails, put_tail, remove_tails
 from pgvault.repository.walobjects import WalInfo, put_wal
-from pgvault.restore.plan import RestoreRequest
-from pgvault.restore.target import LatestTarget, LsnTarget, TimeTarget
 from pgvault.verify.verify import Verifier
 from tests.archive import copy_archive
 from tests.cluster.vaults import Vault, make_vault

@@ -8,7 +8,7 @@ import pytest
 
 from pgvault.errors import TargetTooEarly, TargetTooLate
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.target import (
+from pgvault.recovery.target import (
     ImmediateTarget,
     LatestTarget,
     LsnTarget,

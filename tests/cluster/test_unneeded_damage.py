@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.errors import ObjectCorrupt
-from pgvault.restore.target import ImmediateTarget, LatestTarget, LsnTarget, Target, TargetOptions, TimeTarget
+from pgvault.recovery.target import ImmediateTarget, LatestTarget, LsnTarget, Target, TargetOptions, TimeTarget
 from pgvault.wal.fetch import STAND_IN
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, ServerFactory

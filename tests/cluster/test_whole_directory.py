@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.errors import Refused
-from pgvault.restore.target import ImmediateTarget, LatestTarget
+from pgvault.recovery.target import ImmediateTarget, LatestTarget
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, ServerFactory, older_in_ci
 

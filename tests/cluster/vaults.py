@@ -16,12 +16,12 @@ from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import Session
 from pgvault.process import Finished, attempt
 from pgvault.progress import NoProgress
+from pgvault.recovery.plan import RestoreRequest
+from pgvault.recovery.target import Target, TargetOptions
 from pgvault.repository.manifest import Manifest
 from pgvault.restore.apply import Fetching
 from pgvault.restore.files import Effort
-from pgvault.restore.plan import RestoreRequest
 from pgvault.restore.run import Ending, Restored, RestoreOrder, restore
-from pgvault.restore.target import Target, TargetOptions
 from tests.archive import Archive, copy_archive, make_archive, program
 from tests.servers import Server, ServerFactory
 from tests.wal.servers import archiving, archiving_settings, rows, system_of, wait_archived

@@ -8,7 +8,7 @@ import pytest
 from pgvault.config import ClusterConfig
 from pgvault.errors import ServerUnreachable, TargetTooEarly
 from pgvault.instants import parse_duration
-from pgvault.restore.target import TargetWords, TimeTarget, parse_target
+from pgvault.recovery.target import TargetWords, TimeTarget, parse_target
 from tests.archive import Archive, make_archive, pgvault
 from tests.cluster.drills import make_stage
 from tests.cluster.hosts import README

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.plan import RestorePlan, RestoreRequest, plan_restore
-from pgvault.restore.target import Target, TargetOptions, TimeTarget
-from tests.restore.fakes import SIZE, Archive, FakeBackup, Record, lsn_in, minute
+from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
+from pgvault.recovery.target import Target, TargetOptions, TimeTarget
+from tests.recovery.fakes import SIZE, Archive, FakeBackup, Record, lsn_in, minute
 
 
 def commit_in(number: int, *, at: float | None = None, offset: int = 5000, timeline: int = 1) -> Record:

@@ -16,11 +16,11 @@ from itertools import pairwise
 
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.facts import Backup, Inventory, Watermark
-from pgvault.restore.idleness import Proofs
-from pgvault.restore.path import RecoveryPath, find_path
-from pgvault.restore.stretches import Stretch, find_runs, find_stretches, stretch_with
-from pgvault.restore.windowparts import (
+from pgvault.recovery.facts import Backup, Inventory, Watermark
+from pgvault.recovery.idleness import Proofs
+from pgvault.recovery.path import RecoveryPath, find_path
+from pgvault.recovery.stretches import Stretch, find_runs, find_stretches, stretch_with
+from pgvault.recovery.windowparts import (
     BackupPoint,
     Branch,
     GapRecord,

@@ -21,6 +21,7 @@ from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import Programs, find_programs
 from pgvault.postgres.waldump import TransactionRecord, record_starts, restore_points, transactions
 from pgvault.postgres.walname import WalSegment
+from pgvault.recovery.facts import RestoreFacts, RestorePoint, WalReader
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
@@ -28,7 +29,6 @@ from pgvault.repository.repository import Repository
 from pgvault.repository.tails import Span, covered_to
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.watermark import read_watermarks
-from pgvault.restore.facts import RestoreFacts, RestorePoint, WalReader
 from pgvault.wal.fetch import read_checked, read_streamed
 
 SEGMENTS_KEPT = 4  # on disk; planning mostly goes back and forth between neighbours

@@ -6,10 +6,10 @@ import pytest
 
 from pgvault.errors import ObjectCorrupt, TargetTooLate
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.plan import GIB, RestoreRequest, plan_restore
-from pgvault.restore.target import ImmediateTarget, LatestTarget, LsnTarget, Target
-from tests.restore.fakes import SIZE, Archive, FakeBackup, lsn_in, minute
-from tests.restore.planning import make_archive, plan, promoted, time
+from pgvault.recovery.plan import GIB, RestoreRequest, plan_restore
+from pgvault.recovery.target import ImmediateTarget, LatestTarget, LsnTarget, Target
+from tests.recovery.fakes import SIZE, Archive, FakeBackup, lsn_in, minute
+from tests.recovery.planning import make_archive, plan, promoted, time
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pgvault.errors import ObjectCorrupt, PgvaultError
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.walname import WalSegment
+from pgvault.recovery.covered import CoveredWal, RememberingReader
+from pgvault.recovery.facts import RestoreFacts, RestorePoint, Transaction
+from pgvault.recovery.path import RecoveryPath, cover
 from pgvault.repository.tails import Span
-from pgvault.restore.covered import CoveredWal, RememberingReader
-from pgvault.restore.facts import RestoreFacts, RestorePoint, Transaction
-from pgvault.restore.path import RecoveryPath, cover
 
 SIZE = 16 * MIB
 START = datetime(2025, 10, 25, 8, 0, tzinfo=UTC)

@@ -17,6 +17,7 @@ from typing import TypeVar
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.pipeline.header import Kind
 from pgvault.postgres.walname import WalSegment
+from pgvault.recovery.window import RecoveryWindow, recovery_window
 from pgvault.repository import layout
 from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
@@ -25,7 +26,6 @@ from pgvault.repository.tails import TailInfo
 from pgvault.repository.walindex import WalInventory, read_inventory
 from pgvault.repository.walinfo import read_first_frame, read_info
 from pgvault.repository.watermark import read_watermarks
-from pgvault.restore.window import RecoveryWindow, recovery_window
 
 logger = logging.getLogger(__name__)
 

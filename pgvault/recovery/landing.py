@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing
-from pgvault.restore.covered import CoveredWal
-from pgvault.restore.facts import Transaction
+from pgvault.recovery.covered import CoveredWal
+from pgvault.recovery.facts import Transaction
 
 # Far above what schedulers and NTP do, and little to read: every segment of this long before the target is, which
 # on a server that writes 100 MB/s are 60 segments.

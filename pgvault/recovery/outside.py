@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pgvault.errors import PgvaultError
 from pgvault.instants import iso
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.facts import RestoreFacts
-from pgvault.restore.stop import RESOLUTION
-from pgvault.restore.target import LatestTarget, LsnTarget, Target, TimeTarget
-from pgvault.restore.window import Nearest, RecoveryWindow, recovery_window
+from pgvault.recovery.facts import RestoreFacts
+from pgvault.recovery.stop import RESOLUTION
+from pgvault.recovery.target import LatestTarget, LsnTarget, Target, TimeTarget
+from pgvault.recovery.window import Nearest, RecoveryWindow, recovery_window
 
 LAST_LSN = Lsn(2**64 - 1)
 

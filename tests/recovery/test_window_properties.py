@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.window import RecoveryWindow, recovery_window
-from tests.restore.fakes import FakeBackup, FakeInventory, minute
+from pgvault.recovery.window import RecoveryWindow, recovery_window
+from tests.recovery.fakes import FakeBackup, FakeInventory, minute
 
 SIZE = MIB
 PAGE = 8192

@@ -28,13 +28,12 @@ from pgvault.instants import iso, parse_instant
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment, segments_between
 from pgvault.postgres.walrange import SegmentRange, make_ranges
-from pgvault.repository.tails import Span
-from pgvault.restore.covered import CoveredWal, RememberingReader
-from pgvault.restore.facts import Backup, Inventory, RestoreFacts, Transaction
-from pgvault.restore.outside import with_neighbours
-from pgvault.restore.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
-from pgvault.restore.stop import Candidate, Stop, find_stop, is_too_new
-from pgvault.restore.target import (
+from pgvault.recovery.covered import CoveredWal, RememberingReader
+from pgvault.recovery.facts import Backup, Inventory, RestoreFacts, Transaction
+from pgvault.recovery.outside import with_neighbours
+from pgvault.recovery.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
+from pgvault.recovery.stop import Candidate, Stop, find_stop, is_too_new
+from pgvault.recovery.target import (
     ImmediateTarget,
     LatestTarget,
     NameTarget,
@@ -43,6 +42,7 @@ from pgvault.restore.target import (
     TimeTarget,
     XidTarget,
 )
+from pgvault.repository.tails import Span
 
 GIB = 1 << 30
 MAX_WAL_BYTES = GIB  # PostgreSQL's default of max_wal_size

@@ -21,12 +21,12 @@ from datetime import UTC, datetime, timedelta
 from pgvault.errors import PgvaultError, TargetTooLate, WalGap
 from pgvault.instants import iso
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.covered import CoveredWal
-from pgvault.restore.facts import Backup, Transaction, Watermark
-from pgvault.restore.idleness import proven_until
-from pgvault.restore.landing import Instant, Landing, find_landing
-from pgvault.restore.path import RecoveryPath
-from pgvault.restore.target import (
+from pgvault.recovery.covered import CoveredWal
+from pgvault.recovery.facts import Backup, Transaction, Watermark
+from pgvault.recovery.idleness import proven_until
+from pgvault.recovery.landing import Instant, Landing, find_landing
+from pgvault.recovery.path import RecoveryPath
+from pgvault.recovery.target import (
     ImmediateTarget,
     LatestTarget,
     LsnTarget,

@@ -10,8 +10,8 @@ from pgvault.errors import TargetInvalid, WalGap
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.path import RecoveryPath, cover, find_path, leading_timelines, require_holding
-from tests.restore.fakes import SIZE, Archive, FakeBackup, lsn_in, minute
+from pgvault.recovery.path import RecoveryPath, cover, find_path, leading_timelines, require_holding
+from tests.recovery.fakes import SIZE, Archive, FakeBackup, lsn_in, minute
 
 BACKUP = FakeBackup("b1", lsn_in(2, 40), lsn_in(2, 400), minute(2))
 

@@ -11,12 +11,12 @@ from pgvault.errors import ObjectCorrupt
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.idleness import LONG_PAGE_HEADER_BYTES, Proofs
-from pgvault.restore.path import RecoveryPath
-from pgvault.restore.window import RecoveryWindow, recovery_window
-from pgvault.restore.windowparts import Branch, Standing
-from tests.restore.fakes import SIZE, Archive, FakeBackup, FakeInventory, FakeWatermark, lsn_in, minute
-from tests.restore.planning import make_archive, promoted
+from pgvault.recovery.idleness import LONG_PAGE_HEADER_BYTES, Proofs
+from pgvault.recovery.path import RecoveryPath
+from pgvault.recovery.window import RecoveryWindow, recovery_window
+from pgvault.recovery.windowparts import Branch, Standing
+from tests.recovery.fakes import SIZE, Archive, FakeBackup, FakeInventory, FakeWatermark, lsn_in, minute
+from tests.recovery.planning import make_archive, promoted
 
 NOTICED = minute(30)
 

@@ -8,9 +8,9 @@ import pytest
 from pgvault.errors import OtherCluster, TargetInvalid, TargetTooEarly, TargetTooLate, WalGap
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.facts import RestorePoint
-from pgvault.restore.plan import Reading
-from pgvault.restore.target import (
+from pgvault.recovery.facts import RestorePoint
+from pgvault.recovery.plan import Reading
+from pgvault.recovery.target import (
     Action,
     ImmediateTarget,
     LatestTarget,
@@ -20,8 +20,8 @@ from pgvault.restore.target import (
     TimeTarget,
     XidTarget,
 )
-from tests.restore.fakes import SIZE, Archive, FakeWatermark, lsn_in, minute
-from tests.restore.planning import commit_in, make_archive, plan, promoted, time
+from tests.recovery.fakes import SIZE, Archive, FakeWatermark, lsn_in, minute
+from tests.recovery.planning import commit_in, make_archive, plan, promoted, time
 
 
 @pytest.fixture

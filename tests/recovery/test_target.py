@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgvault.errors import TargetInvalid
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.target import (
+from pgvault.recovery.target import (
     ImmediateTarget,
     LatestTarget,
     LsnTarget,

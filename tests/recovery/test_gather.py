@@ -9,15 +9,15 @@ import pytest
 
 from pgvault.errors import ObjectMissing, ProgramMissing, TargetTooEarly
 from pgvault.postgres.walname import segments_between
+from pgvault.recovery.gather import gathering
+from pgvault.recovery.plan import RestoreRequest, plan_restore
+from pgvault.recovery.target import ImmediateTarget, LatestTarget
 from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.repository.walobjects import WalInfo, put_wal
 from pgvault.restore.apply import find_owner
 from pgvault.restore.files import Destination, restore_files
-from pgvault.restore.gather import gathering
-from pgvault.restore.plan import RestoreRequest, plan_restore
-from pgvault.restore.target import ImmediateTarget, LatestTarget
 from tests.archive import AT, make_segment
 from tests.repository.samples import make_manifest
 from tests.restore.backups import EFFORT, back_up

@@ -20,8 +20,8 @@ from datetime import datetime
 from itertools import accumulate
 
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.facts import Watermark
-from pgvault.restore.path import RecoveryPath
+from pgvault.recovery.facts import Watermark
+from pgvault.recovery.path import RecoveryPath
 
 # XLogLongPageHeaderData: right after a switch the insert position is already behind the header of a page that
 # holds no record yet (tried on 15: 0/2000028).

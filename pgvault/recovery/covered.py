@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.facts import RestorePoint, Transaction, WalReader
-from pgvault.restore.path import Coverage
+from pgvault.recovery.facts import RestorePoint, Transaction, WalReader
+from pgvault.recovery.path import Coverage
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from pgvault.errors import PgvaultError
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
+from pgvault.recovery.windowparts import GapRecord
 from pgvault.repository.tails import Span
-from pgvault.restore.windowparts import GapRecord
 
 
 class Backup(Protocol):

@@ -19,14 +19,14 @@ from itertools import islice
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, UsageError, WrongKey
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import SegmentFile, WalSegment, parse_timeline, parse_wal_name
+from pgvault.recovery.stretches import Run, find_runs
+from pgvault.recovery.systemwindow import MOST_READS, read_each, read_window
+from pgvault.recovery.window import RecoveryWindow
 from pgvault.repository import layout
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.walinfo import read_info
-from pgvault.restore.stretches import Run, find_runs
-from pgvault.restore.systemwindow import MOST_READS, read_each, read_window
-from pgvault.restore.window import RecoveryWindow
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.facts import Transaction
-from pgvault.restore.landing import Instant, Landing, find_landing
-from tests.restore.fakes import SIZE, START, Archive, Record, wal_of
+from pgvault.recovery.facts import Transaction
+from pgvault.recovery.landing import Instant, Landing, find_landing
+from tests.recovery.fakes import SIZE, START, Archive, Record, wal_of
 
 DISORDER = timedelta(seconds=10)
 

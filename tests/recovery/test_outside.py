@@ -6,9 +6,9 @@ import pytest
 
 from pgvault.errors import TargetInvalid, TargetTooEarly, TargetTooLate, WalGap
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.target import LatestTarget, LsnTarget, NameTarget
-from tests.restore.fakes import SIZE, Archive, FakeBackup, FakeWatermark, lsn_in, minute
-from tests.restore.planning import make_archive, plan, promoted, time
+from pgvault.recovery.target import LatestTarget, LsnTarget, NameTarget
+from tests.recovery.fakes import SIZE, Archive, FakeBackup, FakeWatermark, lsn_in, minute
+from tests.recovery.planning import make_archive, plan, promoted, time
 
 
 @pytest.fixture

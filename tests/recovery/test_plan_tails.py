@@ -7,13 +7,13 @@ import pytest
 from pgvault.errors import TargetTooLate, WalGap
 from pgvault.postgres.walname import WalSegment
 from pgvault.postgres.walrange import make_ranges
+from pgvault.recovery.idleness import LONG_PAGE_HEADER_BYTES
+from pgvault.recovery.path import cover, find_path, leading_timelines, other_ends
+from pgvault.recovery.plan import RestorePlan
+from pgvault.recovery.target import LatestTarget, LsnTarget
 from pgvault.repository.tails import Span
-from pgvault.restore.idleness import LONG_PAGE_HEADER_BYTES
-from pgvault.restore.path import cover, find_path, leading_timelines, other_ends
-from pgvault.restore.plan import RestorePlan
-from pgvault.restore.target import LatestTarget, LsnTarget
-from tests.restore.fakes import SIZE, Archive, FakeWatermark, lsn_in, minute
-from tests.restore.planning import commit_in, make_archive, plan, promoted, time
+from tests.recovery.fakes import SIZE, Archive, FakeWatermark, lsn_in, minute
+from tests.recovery.planning import commit_in, make_archive, plan, promoted, time
 
 TAIL = WalSegment(1, 10, SIZE)
 END = 20_000  # of it

@@ -23,7 +23,7 @@ from pgvault.errors import TargetInvalid, WalGap
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import TimelineHistoryFile, WalSegment
-from pgvault.restore.facts import Backup, Inventory
+from pgvault.recovery.facts import Backup, Inventory
 
 NO_TAILS: Mapping[WalSegment, Lsn] = MappingProxyType({})
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
-from pgvault.restore.path import RecoveryPath
+from pgvault.recovery.path import RecoveryPath
 
 
 @dataclass(frozen=True, slots=True)

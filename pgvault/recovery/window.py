@@ -22,10 +22,10 @@ from datetime import datetime
 
 from pgvault.errors import PgvaultError
 from pgvault.postgres.lsn import Lsn
-from pgvault.restore.facts import Backup, Inventory, Watermark
-from pgvault.restore.path import leading_timelines
-from pgvault.restore.ways import RestoredFrom, find_lost, is_gap_told, is_told, walk
-from pgvault.restore.windowparts import GapRecord, LostBackup, WindowGap, WindowRange
+from pgvault.recovery.facts import Backup, Inventory, Watermark
+from pgvault.recovery.path import leading_timelines
+from pgvault.recovery.ways import RestoredFrom, find_lost, is_gap_told, is_told, walk
+from pgvault.recovery.windowparts import GapRecord, LostBackup, WindowGap, WindowRange
 
 
 @dataclass(frozen=True, slots=True)

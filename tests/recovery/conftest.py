@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from pgvault.repository.keys import Credential
+from pgvault.repository.repository import Copy, Repository, init_repository
+from tests.archive import AT
+from tests.fakes import MemoryStore
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def repository(store: MemoryStore) -> Repository:
+    """A repository in memory; its objects are `store.objects`."""
+    return init_repository([Copy("primary", store)], Credential("raw", bytes(range(32))), now=AT)[0]
