@@ -192,7 +192,7 @@ def test_units_do_not_import_in_a_circle() -> None:
 def test_a_circle_is_found() -> None:
     """Two units of one layer that import each other are named."""
     drill = Module("drill/run.py", "from pgvault.restore.run import restore")
-    restore = Module("recovery/plan.py", "from pgvault.drill.run import run_drill")
+    restore = Module("restore/run.py", "from pgvault.drill.run import run_drill")
 
     assert circle([drill]) == []
     assert set(circle([drill, restore])) == {"drill", "restore"}
