@@ -19,6 +19,7 @@ from pgvault.repository.manifest import Manifest
 from pgvault.verify.verify import Verifier, VerifyReport
 from tests.archive import Archive, archive_command, make_archive
 from tests.servers import NEWEST_OR_CI, Server, ServerFactory
+from tests.wal.servers import wait_until
 
 older_places_in_ci = pytest.mark.parametrize("place", NEWEST_OR_CI, indirect=True)  # see tests/servers.py
 
@@ -89,6 +90,11 @@ def make_place(server: ServerFactory, directory: Path, major: int, **settings: s
 
 
 def set_archive_command(place: Place, command: str) -> None:
-    """Change it in the running server."""
+    """Change it in the running server, and wait until the next segment is archived by it.
+
+    The postmaster reads it and signals the archiver before it starts another backend, and the archiver obeys a signal
+    before each segment: a new connection that shows the setting is the proof.
+    """
     place.server.sql(f"ALTER SYSTEM SET archive_command = '{command.replace(chr(39), chr(39) * 2)}'")
     place.server.sql("SELECT pg_reload_conf()")
+    wait_until(lambda: place.server.value("SHOW archive_command") == command)

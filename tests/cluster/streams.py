@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from pgvault.postgres.control import CONTROL_PATH, read_control
-from pgvault.postgres.lsn import MIB
+from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.owner import hand_over
 from pgvault.postgres.walname import WalSegment
 from pgvault.process import run
@@ -125,6 +125,14 @@ class Streamed:
         names = [name for one in store.children(prefix) for name in store.children(f"{prefix}/{one}")]
         segments = [WalSegment.parse(name, self.segment_size) for name in names if len(name) == 24]
         return sorted(segment.number for segment in segments if segment.timeline == timeline)
+
+    def wait_received(self) -> None:
+        """Wait until pg_receivewal has written what the server has written (it reports that only now and then)."""
+        current = self.current()
+        end = Lsn.parse(str(self.server.value("SELECT pg_current_wal_flush_lsn()"))) - current.start_lsn
+        written = (self.server.data / "pg_wal" / current.name).read_bytes()[:end]
+        partial = self.received / f"{current.name}.partial"
+        wait_until(lambda: partial.read_bytes()[:end] == written)
 
     def wait_archived_to(self, number: int, *, timeline: int = 1, seconds: float = 30) -> None:
         """Wait until the segment of that number is archived."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,18 @@ def open_forks(vault: Vault, system: int) -> tuple[Fork, ...]:
 def promote_behind(vault: Vault, server: ServerFactory) -> Server:
     """A standby that had not received what the primary wrote and archived last, promoted when that is lost."""
     copy = copy_of(vault.server, server.directory())
+    current = str(vault.server.value("SELECT pg_walfile_name(pg_current_wal_lsn() + 1)"))
     for number in (2, 3):
         vault.insert(number)
         vault.archive_all()
     vault.server.kill()
     (copy / "standby.signal").touch()
-    wal = sorted((vault.server.data / "pg_wal").glob("0*"))[0]  # the copy's own: it is consistent, and no further
-    (copy / "pg_wal" / wal.name).write_bytes(wal.read_bytes())
+    # The copy's own segments: it is consistent, and no further. Older ones may lie about while the archiver is late.
+    begin = re.findall(r"START WAL LOCATION: .*file (\w+)", (copy / "backup_label").read_text())[0]
+    own = [wal for wal in (vault.server.data / "pg_wal").glob("0*") if begin <= wal.name < current]
+    assert own
+    for wal in own:
+        (copy / "pg_wal" / wal.name).write_bytes(wal.read_bytes())
     other = server.adopt(vault.server.programs, copy, settings=archiving_settings(vault.archive))
     other.sql("SELECT pg_promote()")
     return other

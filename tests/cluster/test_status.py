@@ -126,9 +126,16 @@ def test_a_commit_that_waits_is_bounded_by_archive_timeout(protected: Place) -> 
     assert reds(found) == {"WAL lag"}
 
 
+def break_archiving(place: Place, command: str) -> None:
+    """Change archive_command once a push that still runs has ended: it would take the next segment with it."""
+    ready = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
+    wait_for(lambda: place.server.value(ready) == 0)
+    set_archive_command(place, command)
+
+
 def test_a_failing_archiver_is_red(protected: Place) -> None:
     """It is named, with what it failed at; and green again when it stores."""
-    set_archive_command(protected, "false")
+    break_archiving(protected, "false")
     name = next_segment(protected, wait=False)
     wait_for(lambda: protected.server.value("SELECT last_failed_wal FROM pg_stat_archiver") == name)
 
@@ -144,7 +151,7 @@ def test_a_failing_archiver_is_red(protected: Place) -> None:
 
 def test_an_archiver_that_stores_nowhere_is_red(protected: Place) -> None:
     """/bin/true satisfies the server; the repository tells."""
-    set_archive_command(protected, "/bin/true")
+    break_archiving(protected, "/bin/true")
     name = next_segment(protected, wait=False)
     wait_for(lambda: protected.server.value("SELECT last_archived_wal FROM pg_stat_archiver") == name)
 

@@ -236,6 +236,7 @@ def test_stopping_while_the_store_is_away_claims_nothing(streamed: Streamed) -> 
     wait_until(lambda: bool(streamed.tails()))
     streamed.archive.root.rename(streamed.directory / "away")
     streamed.server.sql("CREATE TABLE unseen (number int)")
+    streamed.wait_received()
 
     assert streamed.stop() == 0
 
