@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def place(tmp_path: Path) -> Iterator[Place]:
     wait_until(lambda: not place.processes())
 
 
+def priorities(process: int) -> set[int]:
+    """The priorities of its threads, as far as they live."""
+    found = set()
+    for path in Path(f"/proc/{process}/task").iterdir():
+        with suppress(ProcessLookupError):
+            found.add(os.getpriority(os.PRIO_PROCESS, int(path.name)))
+    return found
+
+
 def test_the_next_segments_lie_ready(place: Place) -> None:
     """One process is started, apart from its starter, and gives way; calls behind take from it; the last ends it."""
     place.fetch(SEGMENTS[-5])
@@ -94,8 +104,7 @@ def test_the_next_segments_lie_ready(place: Place) -> None:
     assert targets == {Path("/dev/null"), place.marks / "ahead.log"}
 
     place.fetch(SEGMENTS[-4])
-    threads = [int(path.name) for path in Path(f"/proc/{process}/task").iterdir()]
-    polite = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+    polite = priorities(process)
     for segment in SEGMENTS[-3:]:
         place.fetch(segment)
 

@@ -281,7 +281,7 @@ def test_edited_refs_are_found(vault: Vault) -> None:
 def test_bytes_that_were_not_read_at_the_source_are_found(vault: Vault, is_consistent: bool) -> None:
     """Everything is well sealed, and the CRC taken at the source says other bytes: of an extent, or of the file."""
     manifest = read_root(vault.repository, "main", FIRST)
-    assert manifest is not None
+    assert isinstance(manifest, Manifest)
     records = list(read_records(vault.repository, manifest))
     (number,) = [n for n, record in enumerate(records) if record.path == b"PG_VERSION"]
     (extent,) = records[number].extents
@@ -296,7 +296,7 @@ def test_bytes_that_were_not_read_at_the_source_are_found(vault: Vault, is_consi
 def test_zeros_with_the_checksum_of_something_else_are_found(vault: Vault) -> None:
     """Zeros lie in no pack, so only their own CRC can tell; a restore would refuse them."""
     manifest = read_root(vault.repository, "main", FIRST)
-    assert manifest is not None
+    assert isinstance(manifest, Manifest)
     records = list(read_records(vault.repository, manifest))
     (number,) = [n for n, record in enumerate(records) if record.path == b"PG_VERSION"]
     (extent,) = records[number].extents
