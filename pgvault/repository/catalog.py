@@ -12,9 +12,13 @@ from typing import Any
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
 from pgvault.repository import layout
+from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import put_json, read_json
 from pgvault.repository.repository import Repository
+
+Root = Manifest | LogicalManifest
+LOGICAL_TYPES = tuple(LogicalType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +34,37 @@ class Catalog:
     """The backups of one cluster."""
 
     cluster: str
-    backups: tuple[Manifest, ...]  # oldest first, by system, timeline and start LSN
+    backups: tuple[Manifest, ...]  # physical ones; oldest first, by system, timeline and start LSN
+    logical: tuple[LogicalManifest, ...]  # logical and schema backups, oldest first
     unreadable: tuple[Unreadable, ...]
     unfinished: tuple[str, ...]  # labels without a root: running, or killed
     aborted: tuple[str, ...]
 
     def find(self, label: str) -> Manifest:
+        """Return the physical backup with that label. Raises ObjectMissing, or why its root does not open."""
+        found = self.find_any(label)
+        if isinstance(found, Manifest):
+            return found
+        raise ObjectMissing(
+            f"backup {label!r} of cluster {self.cluster!r} is a {found.type} one: no WAL goes with it",
+            hint=f"See: pgvault restore --logical {label}",
+        )
+
+    def find_logical(self, label: str) -> LogicalManifest:
+        """Return the logical or schema backup with that label. Raises as `find` does."""
+        found = self.find_any(label)
+        if isinstance(found, LogicalManifest):
+            return found
+        raise ObjectMissing(
+            f"backup {label!r} of cluster {self.cluster!r} is a physical one", hint="See: pgvault restore --backup"
+        )
+
+    def find_any(self, label: str) -> Root:
         """Return the backup with that label. Raises ObjectMissing, or why its root does not open."""
-        for manifest in self.backups:
-            if manifest.label == label:
-                return manifest
+        roots: tuple[Root, ...] = (*self.backups, *self.logical)
+        for root in roots:
+            if root.label == label:
+                return root
         for entry in self.unreadable:
             if entry.label == label:
                 raise entry.error
@@ -49,6 +74,7 @@ class Catalog:
 def read_catalog(repository: Repository, cluster: str) -> Catalog:
     """Open every root of a cluster. Raises StoreUnreachable, StoreDenied: never half a list."""
     backups: list[Manifest] = []
+    logical: list[LogicalManifest] = []
     unreadable: list[Unreadable] = []
     unfinished: list[str] = []
     aborted: list[str] = []
@@ -61,11 +87,15 @@ def read_catalog(repository: Repository, cluster: str) -> Catalog:
             # A store that does not answer is no root gone bad: that error passes.
             unreadable.append(Unreadable(label, error))
         else:
-            if root is None:
-                aborted.append(label)
-            else:
-                backups.append(root)
-    return Catalog(cluster, _ordered(backups), tuple(unreadable), tuple(unfinished), tuple(aborted))
+            match root:
+                case None:
+                    aborted.append(label)
+                case Manifest():
+                    backups.append(root)
+                case LogicalManifest():
+                    logical.append(root)
+    logical.sort(key=lambda backup: (backup.started_at, backup.label))
+    return Catalog(cluster, _ordered(backups), tuple(logical), tuple(unreadable), tuple(unfinished), tuple(aborted))
 
 
 def clusters(repository: Repository) -> list[str]:
@@ -73,20 +103,25 @@ def clusters(repository: Repository) -> list[str]:
     return sorted(repository.deciding.store.children(layout.CLUSTERS))
 
 
-def read_root(repository: Repository, cluster: str, label: str) -> Manifest | None:
+def read_root(repository: Repository, cluster: str, label: str) -> Root | None:
     """Open one root; None when it is an aborted record. Raises ObjectMissing, ObjectCorrupt."""
     path = layout.manifest(cluster, label)
     header = ObjectHeader.decode(repository.deciding.store.get_range(path, 0, HEADER.size), where=path)
     if header.kind is Kind.ABORTED:
         read_json(repository, path, Kind.ABORTED)
         return None
-    manifest = Manifest.from_json(read_json(repository, path, Kind.MANIFEST), where=path)
+    document = read_json(repository, path, Kind.MANIFEST)
+    manifest: Root
+    if document.get("type") in LOGICAL_TYPES:
+        manifest = LogicalManifest.from_json(document, where=path)
+    else:
+        manifest = Manifest.from_json(document, where=path)
     if manifest.label != label or manifest.cluster != cluster:
         raise ObjectCorrupt(f"manifest {path!r} says it is {manifest.label!r} of {manifest.cluster!r}")
     return manifest
 
 
-def commit_manifest(repository: Repository, manifest: Manifest) -> None:
+def commit_manifest(repository: Repository, manifest: Root) -> None:
     """Put the root: from here on the backup exists. Raises ObjectExists when the label was aborted."""
     path = layout.manifest(manifest.cluster, manifest.label)
     put_json(repository, path, Kind.MANIFEST, document=manifest.to_json())

@@ -26,6 +26,7 @@ from typing import Any
 from pgvault.errors import ObjectCorrupt
 from pgvault.pipeline.header import Kind
 from pgvault.repository.fields import read_count
+from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import read_frames
 from pgvault.repository.repository import Repository
@@ -124,7 +125,7 @@ class FileRecord:
             raise ObjectCorrupt(f"file list {where!r}: {self.path!r} is no {self.kind}")
 
 
-def read_records(repository: Repository, manifest: Manifest) -> Iterator[FileRecord]:
+def read_records(repository: Repository, manifest: Manifest | LogicalManifest) -> Iterator[FileRecord]:
     """Yield a backup's records in path order. Raises ObjectMissing, ObjectCorrupt."""
     for part in manifest.parts:
         for line in _lines(read_frames(repository, part.path, Kind.PART, expected=part)):
