@@ -7,6 +7,7 @@ instant, and a digest has 32 bytes. Whoever reads a document turns ValueError in
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 DIGEST_DIGITS = 64
 
@@ -29,6 +30,13 @@ def read_text(value: object) -> str:
     """A text."""
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a text")  # noqa: TRY004 - one error for all that is malformed
+    return value
+
+
+def read_list(value: object) -> list[Any]:
+    """A list, of whatever."""
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not a list")  # noqa: TRY004 - one error for all that is malformed
     return value
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
 from pgvault.instants import iso
 from pgvault.postgres.lsn import Lsn
-from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_text
+from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_list, read_text
 from pgvault.repository.objects import Stored
 
 LOGICAL_VERSION = 1  # of this document, in the field "manifest" like that of a physical root
@@ -94,6 +94,8 @@ class LogicalManifest:
     parts: tuple[Stored, ...]
     refs: Stored
     written_by: str
+    # Schema backups: whether the definitions were loaded into an empty server before they counted; None: another type.
+    is_loaded: bool | None = None
 
     @property
     def postgres_major(self) -> int:
@@ -136,6 +138,7 @@ class LogicalManifest:
             "parts": [stored.to_json() for stored in self.parts],
             "refs": self.refs.to_json(),
             "written_by": self.written_by,
+            "loaded": self.is_loaded,
         }
 
     @classmethod
@@ -149,6 +152,7 @@ class LogicalManifest:
         try:
             system = document["system_identifier"]
             class_name = document["class"]
+            loaded = document.get("loaded")
             return cls(
                 label=read_text(document["label"]),
                 type=LogicalType(document["type"]),
@@ -159,16 +163,17 @@ class LogicalManifest:
                 version_num=read_count(document["version_num"]),
                 dump_version=read_text(document["dump_version"]),
                 class_name=None if class_name is None else read_text(class_name),
-                databases=tuple(map(_read_database, document["databases"])),
+                databases=_read_databases(document["databases"]),
                 has_globals=_read_flag(document["has_globals"]),
                 has_passwords=_read_flag(document["has_passwords"]),
                 total_bytes=read_count(document["total_bytes"]),
                 stored_bytes=read_count(document["stored_bytes"]),
                 file_count=read_count(document["file_count"]),
-                packs=tuple(map(Stored.from_json, document["packs"])),
-                parts=tuple(map(Stored.from_json, document["parts"])),
+                packs=tuple(map(Stored.from_json, read_list(document["packs"]))),
+                parts=tuple(map(Stored.from_json, read_list(document["parts"]))),
                 refs=Stored.from_json(document["refs"]),
                 written_by=read_text(document["written_by"]),
+                is_loaded=None if loaded is None else _read_flag(loaded),
             )
         except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
             raise ObjectCorrupt(f"manifest {where!r} is malformed: {error}") from error
@@ -185,6 +190,13 @@ def _database_document(database: LogicalDatabase) -> dict[str, Any]:
         "row_count": database.row_count,
         "schema_sha256": database.schema_sha256.hex(),
     }
+
+
+def _read_databases(value: object) -> tuple[LogicalDatabase, ...]:
+    databases = tuple(map(_read_database, read_list(value)))
+    if len({database.oid for database in databases}) < len(databases):  # they would share their files
+        raise ValueError("two databases have one oid")
+    return databases
 
 
 def _read_database(document: Mapping[str, Any]) -> LogicalDatabase:

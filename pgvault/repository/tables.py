@@ -10,6 +10,7 @@ Lines are sorted by schema and table, as bytes. Fields that are not known are ig
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +18,7 @@ from enum import StrEnum
 from pgvault.errors import ObjectCorrupt
 from pgvault.repository.fields import read_count, read_text
 
-FINGERPRINT_DIGITS = 32
+FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 
 
 class TableKind(StrEnum):
@@ -63,7 +64,8 @@ def decode_tables(content: bytes, *, where: str) -> Iterator[TableRecord]:
                 fingerprint=None if fingerprint is None else _read_fingerprint(fingerprint),
                 why=None if why is None else read_text(why),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            _require_reason(record)
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ObjectCorrupt(f"table list {where!r} holds a malformed line") from error
         yield record
 
@@ -85,8 +87,16 @@ def _encode(record: TableRecord) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
+def _require_reason(record: TableRecord) -> None:
+    """What is not known must say why: else a comparison would pass over it without a word."""
+    if record.fingerprint is None and not record.why:
+        raise ValueError(f"{record.name} has no fingerprint and does not say why")
+    if record.fingerprint is not None and record.rows is None:
+        raise ValueError(f"{record.name} has a fingerprint of rows that were not counted")
+
+
 def _read_fingerprint(value: object) -> str:
     text = read_text(value)
-    if len(text) != FINGERPRINT_DIGITS or int(text, 16) < 0:
+    if not FINGERPRINT.fullmatch(text):
         raise ValueError(f"{text!r} is not a fingerprint")
     return text

@@ -22,10 +22,12 @@ from pgvault.repository.catalog import (
     read_catalog,
     read_root,
 )
+from pgvault.repository.logical import LogicalType
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import put_json, put_plain
 from pgvault.repository.repository import Repository
 from tests.fakes import MemoryStore
+from tests.repository.logicals import LOGICAL, make_logical
 from tests.repository.samples import make_manifest
 
 FIRST = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
@@ -231,3 +233,72 @@ def test_errors_of_roots_are_ours(repository: Repository, store: MemoryStore) ->
 
     assert len(catalog.unreadable) == 4
     assert all(isinstance(entry.error, PgvaultError) for entry in catalog.unreadable)
+
+
+class TestLogical:
+    """Logical backups stand beside the physical ones, and never in their place."""
+
+    def test_they_are_listed_apart(self, repository: Repository) -> None:
+        """Whoever plans with WAL sees only what WAL goes with; the others are there by their age."""
+        physical = labelled("20260115T103000Z-0001")
+        late = make_logical(label="20260115T103000Z-0002", started_at=FIRST + timedelta(hours=2))
+        early = make_logical(label="20260115T103000Z-0003", type=LogicalType.SCHEMA, started_at=FIRST)
+        for manifest in (physical, late, early):
+            commit_manifest(repository, manifest)
+
+        catalog = read_catalog(repository, "main")
+
+        assert catalog.backups == (physical,)
+        assert catalog.logical == (early, late)
+        assert (catalog.unfinished, catalog.unreadable) == ((), ())
+        assert catalog.find_logical(late.label) == late
+        assert [catalog.find_any(each.label) for each in (physical, late)] == [physical, late]
+
+    def test_one_is_not_taken_for_the_other(self, repository: Repository) -> None:
+        """Each has its own way to be restored, and the error names it."""
+        physical, logical = labelled("20260115T103000Z-0001"), make_logical(label="20260115T103000Z-0002")
+        commit_manifest(repository, physical)
+        commit_manifest(repository, logical)
+        catalog = read_catalog(repository, "main")
+
+        with pytest.raises(ObjectMissing, match="is a logical one") as caught:
+            catalog.find(logical.label)
+        assert caught.value.hint == f"See: pgvault restore --logical {logical.label}"
+        with pytest.raises(ObjectMissing, match="is a physical one"):
+            catalog.find_logical(physical.label)
+        with pytest.raises(ObjectMissing, match="there is no backup"):
+            catalog.find_logical("20260115T103000Z-0003")
+
+    def test_a_damaged_one_is_reported(self, repository: Repository, store: MemoryStore) -> None:
+        """Like any other root."""
+        logical = make_logical()
+        commit_manifest(repository, logical)
+        flip(store, layout.manifest("main", logical.label))
+
+        catalog = read_catalog(repository, "main")
+
+        assert catalog.logical == ()
+        assert [entry.label for entry in catalog.unreadable] == [logical.label]
+        with pytest.raises(ObjectCorrupt):
+            catalog.find_logical(logical.label)
+
+    @pytest.mark.parametrize("type_name", ["incremental", "Logical", None, 7, ["logical"]])
+    def test_a_type_that_is_not_known_is_no_logical_backup(self, repository: Repository, type_name: object) -> None:
+        """It lacks what a physical root has, and is reported."""
+        label = "20260115T103000Z-0002"
+        document = make_logical(label=label).to_json() | {"type": type_name}
+        put_json(repository, layout.manifest("main", label), Kind.MANIFEST, document=document)
+
+        catalog = read_catalog(repository, "main")
+
+        assert (catalog.backups, catalog.logical) == ((), ())
+        assert [entry.label for entry in catalog.unreadable] == [label]
+
+    @pytest.mark.parametrize(("label", "cluster"), [("20260115T103000Z-0009", "main"), (LOGICAL.label, "shop")])
+    def test_one_that_says_it_is_another_is_refused(self, repository: Repository, label: str, cluster: str) -> None:
+        """A root under another label than its own is corrupt."""
+        document = LOGICAL.to_json()
+        put_json(repository, layout.manifest(cluster, label), Kind.MANIFEST, document=document)
+
+        with pytest.raises(ObjectCorrupt):
+            read_root(repository, cluster, label)
