@@ -9,6 +9,7 @@ from pgvault.cli import render
 from pgvault.instants import iso
 from pgvault.recovery.window import RecoveryWindow
 from pgvault.recovery.windowparts import Standing, WindowGap, WindowRange
+from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.manifest import Manifest
 
 
@@ -28,6 +29,42 @@ def backup_document(manifest: Manifest) -> dict[str, Any]:
         "page_errors": manifest.page_errors.count,
         "system_identifier": str(manifest.system_identifier),
         "postgres_major": manifest.postgres_major,
+    }
+
+
+def logical_document(manifest: LogicalManifest) -> dict[str, Any]:
+    """One logical or schema backup, as `list` and `backup` print it."""
+    identifier = manifest.system_identifier
+    return {
+        "label": manifest.label,
+        "type": str(manifest.type),
+        "cluster": manifest.cluster,
+        "started_at": iso(manifest.started_at),
+        "stopped_at": iso(manifest.stopped_at),
+        "class": manifest.class_name,
+        "databases": [
+            {
+                "oid": database.oid,
+                "name": database.name,
+                "encoding": database.encoding,
+                "snapshot_at": iso(database.snapshot_at),
+                "lsn": None if database.lsn is None else str(database.lsn),
+                "tables": database.table_count,
+                "rows": database.row_count,
+                "schema_sha256": database.schema_sha256.hex(),
+            }
+            for database in manifest.databases
+        ],
+        "tables": sum(database.table_count for database in manifest.databases),
+        "rows": sum(database.row_count for database in manifest.databases),
+        "has_globals": manifest.has_globals,
+        "has_passwords": manifest.has_passwords,
+        "loaded": manifest.is_loaded,
+        "size_bytes": manifest.total_bytes,
+        "stored_bytes": manifest.stored_bytes,
+        "system_identifier": None if identifier is None else str(identifier),
+        "postgres_major": manifest.postgres_major,
+        "dump_version": manifest.dump_version,
     }
 
 
