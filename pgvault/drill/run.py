@@ -5,60 +5,42 @@
 RTO is the sum of these phases, from the decision to restore until the last check. A drill fails when recovery or a
 check does; it *could not run* when the scratch, a program, the key or the store was missing. Whatever happens, the
 scratch server is ended and its directory removed, and the report is sealed into the repository.
-
-Nothing of the environment reaches the scratch's sessions: PGHOSTADDR alone would send every look to production.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
-from psycopg.conninfo import make_conninfo
-
 from pgvault.config import CheckConfig, Objectives
-from pgvault.drill.checks import CheckResult, finding, run_check
+from pgvault.drill.checks import CheckResult, finding
+from pgvault.drill.looks import amcheck, default_database, open_databases, run_checks, scratch_dsn
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.rpo import FailureMoment, measure_rpo
 from pgvault.drill.scratch import (
     Scratch,
     find_place,
     make_instance,
-    make_scratch,
     max_wal_bytes,
-    remove_scratch,
     server_settings,
 )
+from pgvault.drill.stage import RESERVE, Stage, ending
 from pgvault.drill.walservice import WalService
 from pgvault.errors import (
-    DiskFull,
     DrillFailed,
     DrillNotRun,
-    KeyUnusable,
     ObjectCorrupt,
     ObjectiveMissed,
-    PgvaultError,
-    ProgramFailed,
-    ProgramMissing,
     RecoveryFailed,
-    ServerUnfit,
-    StoreDenied,
-    StoreUnreachable,
-    WrongKey,
 )
 from pgvault.instants import Clock, iso
-from pgvault.postgres.instance import SERVER_ENVIRONMENT, Instance, ShutdownMode
+from pgvault.postgres.instance import SERVER_ENVIRONMENT, Instance
 from pgvault.postgres.owner import as_server_user
 from pgvault.postgres.programs import Programs, find_programs
-from pgvault.process import attempt, run
+from pgvault.process import attempt
 from pgvault.progress import Progress
 from pgvault.recovery.gather import Gathered, gathering
 from pgvault.recovery.idleness import proven_until
@@ -73,31 +55,9 @@ from pgvault.restore.archiving import replace_auto_conf
 from pgvault.restore.configfiles import standby_minima
 from pgvault.restore.files import Effort
 from pgvault.restore.guard import restore_command
-from pgvault.restore.place import Reserve
 from pgvault.restore.reached import Reached, read_reached, require_reached
 from pgvault.restore.settings import render_auto_conf
 from pgvault.wal.fetchplan import FetchPlan
-
-logger = logging.getLogger(__name__)
-
-# These say nothing about the backup: 52, not 50.
-NOT_RUN = (DrillNotRun, DiskFull, KeyUnusable, ProgramMissing, ServerUnfit, StoreDenied, StoreUnreachable, WrongKey)
-AMCHECK_SECONDS = 4 * 3600
-END_SECONDS = 30.0  # for a server that is told to stop at once
-RESERVE = Reserve(1 << 30, 0.05)  # production may write to the same file system
-FULL = "No space left on device"
-
-# Of sessions in the scratch. What ALTER DATABASE or ALTER ROLE set would win over the server's command line.
-SESSION = {
-    "session_preload_libraries": "",
-    "local_preload_libraries": "",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_session_timeout": "0",
-}
-# Not what an interrupted DROP DATABASE left (-2): nobody can connect to that at the source either.
-DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY oid"
-OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +80,8 @@ def run_drill(repository: Repository, request: DrillRequest, *, clock: Clock, pr
     started_at = clock.now()
     label = layout.make_label(started_at, os.urandom(2))
     report = DrillReport(label, request.cluster, started_at, request.objectives, str(request.restore.target))
-    try:
-        _Drill(repository, request, report, clock, progress).run()
-    except NOT_RUN as error:
-        report.could_run = False
-        report.error = str(error)
-    except PgvaultError as error:
-        report.error = str(error)
-    except psycopg.Error as error:
-        report.error = f"the restored server does not answer: {str(error).strip()}"
-    except OSError as error:  # of this host's files
-        report.could_run = False
-        report.error = f"'{error.filename}': {error.strerror}" if error.filename else str(error)
+    stage = Stage(report, clock, progress)
+    stage.perform(_Drill(repository, request, stage).run)
     store_report(repository, report)
     return report
 
@@ -158,20 +108,17 @@ class Planned:
 class _Drill:
     """One drill under way."""
 
-    def __init__(
-        self, repository: Repository, request: DrillRequest, report: DrillReport, clock: Clock, progress: Progress
-    ) -> None:
+    def __init__(self, repository: Repository, request: DrillRequest, stage: Stage) -> None:
         self._repository = repository
         self._request = request
-        self._report = report
-        self._clock = clock
-        self._progress = progress
+        self._stage = stage
+        self._report = stage.report
 
     def run(self) -> None:
         place = find_place(self._request.scratch)
         label = self._request.restore.backup_label
         with (
-            self._phase("plan"),
+            self._stage.phase("plan"),
             gathering(self._repository, self._request.cluster, label, scratch=place) as gathered,
         ):
             wal_bytes = max_wal_bytes(gathered.facts.inventory.segment_size)
@@ -180,26 +127,22 @@ class _Drill:
         self._report.backup, self._report.timeline = plan.backup_label, plan.timeline
         self._report.notes += [*gathered.notes, *plan.notes]
         programs = find_programs(manifest.postgres_major)
-        with self._scratch(place) as scratch:
+        with self._stage.scratch(place) as scratch:
             instance = make_instance(scratch, programs)
-            try:
+            with ending(instance, self._report):
                 self._restore_and_check(scratch, instance, programs, Planned(gathered, manifest, plan))
-            except (PgvaultError, psycopg.Error):
-                _require_room(instance)
-                raise
-            finally:
-                _end(instance)
-            if not all(check.passed for check in self._report.checks):
-                _require_room(instance)
 
     def _restore_and_check(self, scratch: Scratch, instance: Instance, programs: Programs, planned: Planned) -> None:
         manifest, plan = planned.manifest, planned.plan
-        with self._phase("fetch"):
+        with self._stage.phase("fetch"):
             fetch_plan = self._restore_files(scratch, manifest, plan)
         self._report.isolation = scratch.isolation
         superuser = manifest.postgres.superuser
-        dsn = make_conninfo(instance.dsn, user=superuser, dbname="template1", hostaddr="", options=OPTIONS)
-        with WalService(self._repository, fetch_plan, scratch, programs=programs) as service, self._phase("replay"):
+        dsn = scratch_dsn(instance, superuser)
+        with (
+            WalService(self._repository, fetch_plan, scratch, programs=programs) as service,
+            self._stage.phase("replay"),
+        ):
             self._recover(scratch, instance, service, planned)
             reached = read_reached(dsn, scratch.data)
             require_reached(reached.lsn, reached.from_timeline, plan, stop_lsn=manifest.stop_lsn)
@@ -210,17 +153,18 @@ class _Drill:
             "next_commit_at": None if plan.next_commit is None else iso(plan.next_commit.at),
         }
         self._measure_rpo(planned, reached)
-        with self._phase("open"):
-            databases = self._open_databases(dsn)
-        with self._phase("check"):
+        with self._stage.phase("open"):
+            databases = open_databases(self._report, dsn)
+        with self._stage.phase("check"):
             self._report.checks.append(_page_checksums(manifest))
-            self._amcheck(programs, instance, manifest)
-            self._run_checks(dsn, databases)
+            amcheck(self._report, programs, instance, superuser=superuser, jobs=self._request.jobs)
+            database = default_database(self._request.database, databases)
+            run_checks(self._report, dsn, self._request.checks, database=database)
 
     def _restore_files(self, scratch: Scratch, manifest: Manifest, plan: RestorePlan) -> FetchPlan:
         site = Site(scratch.data, {oid: scratch.tablespaces / str(oid) for oid in _outside(manifest)}, reserve=RESERVE)
         check_site(self._repository, manifest, plan, site, forbidden={})
-        effort = Effort(self._request.jobs, self._progress, is_durable=False)
+        effort = Effort(self._request.jobs, self._stage.progress, is_durable=False)
         how = (Fetching(("/nonexistent",), {}), effort)
         applied = apply_plan(self._repository, manifest, plan, site, how=how)
         scratch.give_all()
@@ -228,7 +172,7 @@ class _Drill:
 
     def _recover(self, scratch: Scratch, instance: Instance, service: WalService, planned: Planned) -> None:
         """Start the server with our settings alone, and wait for its promotion."""
-        self._progress.phase("replaying WAL")
+        self._stage.progress.phase("replaying WAL")
         client = [sys.executable, "-I", "-S", str(scratch.client), str(service.socket_path)]
         _require_runnable(client[:3], scratch)
         # Not behind what the backup held: one value that PostgreSQL does not know here would keep it from starting.
@@ -247,35 +191,6 @@ class _Drill:
                 raise service.failure from error
             raise
 
-    def _open_databases(self, dsn: str) -> list[str]:
-        """Connect to every database that accepts connections; each is a check of its own."""
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            rows = connection.execute(DATABASES).fetchall()
-        for (name,) in rows:
-            check = CheckConfig(name=f"connects:{name}", query="SELECT 0", measure="value")
-            self._report.checks.append(run_check(dsn, check, database=name))
-        return [name for (name,) in rows]
-
-    def _amcheck(self, programs: Programs, instance: Instance, manifest: Manifest) -> None:
-        """Let pg_amcheck look at every heap and index of every database, and for every row in its indexes."""
-        argv: list[str | Path] = [programs.path("pg_amcheck"), "--all", "--install-missing", "--heapallindexed"]
-        argv += ["--no-password", "-h", instance.socket_dir, "-p", str(instance.port)]
-        argv += ["-U", manifest.postgres.superuser, "--maintenance-db=template1", f"--jobs={self._request.jobs}"]
-        began = time.monotonic()
-        error: PgvaultError | None = None
-        try:
-            run(argv, timeout=AMCHECK_SECONDS, env={**SERVER_ENVIRONMENT, "PGOPTIONS": OPTIONS})
-        except ProgramFailed as failure:
-            error = failure
-        self._report.checks.append(finding("pg_amcheck", error, seconds=time.monotonic() - began))
-
-    def _run_checks(self, dsn: str, databases: list[str]) -> None:
-        default = self._request.database or ("postgres" if "postgres" in databases else databases[0])
-        for check in self._request.checks:
-            self._report.checks.append(run_check(dsn, check, database=check.database or default))
-        if not self._request.checks:
-            self._report.not_tested.insert(0, "integrity queries: none are configured")
-
     def _measure_rpo(self, planned: Planned, reached: Reached) -> None:
         """Measure what would have been lost: a drill to the end of the WAL is a simulated failure."""
         if self._request.failure is None or not isinstance(self._request.restore.target, LatestTarget):
@@ -288,27 +203,6 @@ class _Drill:
             last_commit_at=reached.last_commit_at,
             idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
         )
-
-    @contextmanager
-    def _scratch(self, place: Path) -> Iterator[Scratch]:
-        scratch = make_scratch(place)
-        try:
-            yield scratch
-        finally:
-            try:
-                remove_scratch(scratch)
-            except (OSError, DrillNotRun) as error:  # says nothing about the backup
-                logger.warning("scratch directory '%s' was not removed: %s", scratch.root, error)
-                self._report.notes.append(f"'{scratch.root}' was not removed: {error}")
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        self._progress.phase(name)
-        began = self._clock.monotonic()
-        try:
-            yield
-        finally:
-            self._report.phases[name] = self._clock.monotonic() - began
 
 
 def _outside(manifest: Manifest) -> list[int]:
@@ -334,16 +228,3 @@ def _require_runnable(python: list[str], scratch: Scratch) -> None:
             f"the user who runs the scratch server can not run '{python[0]}'",
             hint="Install pgvault where every user can reach it, or drill as the user that owns the cluster.",
         )
-
-
-def _require_room(instance: Instance) -> None:
-    """Raise DiskFull when the server complained of a full disk: what then failed says nothing about the backup."""
-    if instance.log.exists() and FULL in instance.log_text():
-        raise DiskFull(f"the scratch server on '{instance.data}' ran out of disk space")
-
-
-def _end(instance: Instance) -> None:
-    try:
-        instance.stop(ShutdownMode.IMMEDIATE, timeout=END_SECONDS)
-    except ProgramFailed:
-        instance.kill()
