@@ -19,11 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"errors"}),
-    frozenset({"config", "instants", "pooling", "process", "progress"}),
+    frozenset({"config", "instants", "leash", "pooling", "process", "progress"}),
     frozenset({"pipeline", "postgres"}),
     frozenset({"stores"}),
     frozenset({"repository"}),
-    frozenset({"backup", "demo", "drill", "expire", "monitor", "recovery", "restore", "verify", "wal"}),
+    frozenset({"backup", "demo", "drill", "expire", "logical", "monitor", "recovery", "restore", "verify", "wal"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -35,8 +35,8 @@ LINES_MAX = 400
 ENVIRONMENT = frozenset({"os.environ", "os.environb", "os.getenv"})
 OUTSIDE_WORLD = ENVIRONMENT | {"os._exit", "sys.argv", "sys.exit", "sys.stderr", "sys.stdin", "sys.stdout"}
 PROGRAM_BUILTINS = frozenset({"SystemExit", "exit", "input", "print", "quit"})  # when called
-# Not library code: copied into a scratch instance and run there by itself.
-PROGRAMS = frozenset({"drill/walclient.py"})
+# Not library code: run by themselves, by an interpreter of their own.
+PROGRAMS = frozenset({"drill/walclient.py", "leash.py"})
 TERMINAL_LIBRARIES = frozenset({"click", "rich", "typer"})
 
 # What only process.py may touch: it is where time-outs, environments and stderr are dealt with.
@@ -137,7 +137,7 @@ def outside_touches(module: Module) -> list[str]:
 
 def child_processes(module: Module) -> list[str]:
     """Programs run by anything but process.py."""
-    if module.path == "process.py":
+    if module.path == "process.py" or module.path in PROGRAMS:
         return []
     touched = [(node, name) for node, name in imports(module) if name.split(".")[0] in CHILD_LIBRARIES]
     touched += [(node, name) for node, name in attributes(module) if name.startswith(CHILD_PREFIXES)]

@@ -106,6 +106,11 @@ class Encoding:
         return self.name == "UTF8" or (self.bytes_max == 1 and self.name != "SQL_ASCII")
 
 
+def are_comparable(one: Encoding, other: Encoding) -> bool:
+    """Tell whether unequal fingerprints of databases with these encodings prove unequal rows."""
+    return one.name == other.name or (one.is_portable and other.is_portable)
+
+
 def prepare(connection: psycopg.Connection[tuple[object, ...]], *, lock_timeout: timedelta) -> None:
     """Make a session ready to fingerprint: settings, and the encoding of names.
 
