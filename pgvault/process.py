@@ -3,6 +3,7 @@
     run       argv → text                     waits, raises when the program fails
     attempt   argv → Finished                 waits, for programs whose status is part of the answer
     start     argv → Process                  returns at once; the child outlives this process
+    leashed   argv → Leashed                  returns at once; the child ends with this process, however it ends
 
 Never a shell, always a deadline. `env` is the *whole* environment of the program; without one the program
 inherits ours. Secrets go there (or to a file), never in `argv`, which every user of the machine can read.
@@ -15,13 +16,19 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+import pgvault
 from pgvault.errors import ProgramFailed, ProgramMissing
 
 QUOTED_LINES = 6  # of a failed program's stderr: enough for an error with its DETAIL and HINT
+LEASH = Path(pgvault.__file__).with_name("leash.py")
+QUOTED_BYTES = 16 << 10
+END_SECONDS = 30.0  # a killed program may wait for its disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def attempt(
     Raises ProgramMissing when there is no such program, ProgramFailed when it runs past `timeout` seconds.
     However this call ends, by Ctrl-C too, the program and what it started in its process group are gone.
     """
-    child = _popen(argv, env=env, cwd=cwd, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL)
+    child = _popen(argv, env=env, cwd=cwd, pipes=_Pipes(subprocess.PIPE if input is not None else subprocess.DEVNULL))
     with child:
         try:
             output, errors = child.communicate(
@@ -95,7 +102,7 @@ def start(
     The child survives Ctrl-C and our own end; whoever starts it stops it. Raises ProgramMissing.
     """
     with log.open("ab") as sink:
-        child = _popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, sink=sink.fileno())
+        child = _popen(argv, env=env, cwd=cwd, pipes=_Pipes(subprocess.DEVNULL, sink.fileno(), sink.fileno()))
     return Process(child)
 
 
@@ -125,6 +132,88 @@ class Process:
             raise ProgramFailed(f"process {self.pid} did not end within {timeout:g} s") from None
 
 
+def leashed(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path, output: Path | None = None) -> Leashed:
+    """Start `argv` so that it ends when this process does, even by SIGKILL, and return at once.
+
+    stderr is appended to `log`, stdout too unless `output` names a file for it. `argv[0]` is an absolute path. Raises
+    ProgramMissing.
+    """
+    words = [sys.executable, "-I", "-S", LEASH, "" if output is None else output, *argv]
+    with log.open("ab") as sink:
+        child = _popen(words, env=env, cwd=None, pipes=_Pipes(subprocess.PIPE, errors=sink.fileno()))
+    return Leashed(child, _name(argv), log)
+
+
+class Leashed:
+    """A program on a leash (leash.py). At the end of a `with` it is gone, with all processes of its group."""
+
+    def __init__(self, child: _Child, name: str, log: Path) -> None:
+        assert child.stdout is not None
+        self._child = child
+        self._name = name
+        self._log = log
+        with child.stdout as told:
+            self.pid = int(told.readline() or 0)  # of the program, which leads its group
+        self.is_stopped = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def stop(self) -> None:
+        """Let the whole group stand still."""
+        self.is_stopped = True
+        self._order(b"s")
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        self.is_stopped = False
+        self._order(b"c")
+
+    def poll(self) -> int | None:
+        """Return the exit status (negative: a signal), or None while it runs."""
+        return self._child.poll()
+
+    def end(self) -> None:
+        """Kill the group, stopped or not, and wait until it is gone. Raises ProgramFailed when it does not go."""
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.close()
+        try:
+            self._child.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ProgramFailed(f"{self._name}, process {self.pid}, can not be ended") from None
+
+    def wait(self, timeout: float) -> None:
+        """Wait for a good end. Raises ProgramFailed as `run` does."""
+        try:
+            self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise ProgramFailed(f"{self._name} did not finish within {timeout:g} s{self.words()}") from None
+        self.check()
+
+    def check(self) -> None:
+        """Raise ProgramFailed with the last lines of its log unless it ended with status 0."""
+        status = self.poll()
+        if status is None:
+            raise ProgramFailed(f"{self._name} still runs")
+        if status != 0:
+            raise ProgramFailed(f"{self._name} {_ending(status)}{self.words()}")
+
+    def words(self) -> str:
+        """The last lines of its log, as one clause."""
+        return _quoted(self._log.read_bytes()[-QUOTED_BYTES:].decode("utf-8", "replace"))
+
+    def _order(self, letter: bytes) -> None:
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: poll() tells
+            self._child.stdin.write(letter)
+            self._child.stdin.flush()
+
+
 class _Child(subprocess.Popen[bytes]):
     """A Popen that may outlive its object: that is the point of `start`, not a leak to warn of."""
 
@@ -132,20 +221,28 @@ class _Child(subprocess.Popen[bytes]):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Pipes:
+    """Where a child reads from and writes to: descriptors, or subprocess.PIPE."""
+
+    stdin: int
+    output: int = subprocess.PIPE
+    errors: int = subprocess.PIPE
+
+
 def _popen(
     argv: Sequence[str | Path],
     *,
     env: Mapping[str, str] | None,
     cwd: Path | None,
-    stdin: int,
-    sink: int | None = None,
+    pipes: _Pipes,
 ) -> _Child:
     try:
         return _Child(
             [os.fspath(word) for word in argv],
-            stdin=stdin,
-            stdout=subprocess.PIPE if sink is None else sink,
-            stderr=subprocess.PIPE if sink is None else sink,
+            stdin=pipes.stdin,
+            stdout=pipes.output,
+            stderr=pipes.errors,
             env=env,
             cwd=cwd,
             # A group of its own, so that a timeout takes the program's children along: one of them left alive
