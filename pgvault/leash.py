@@ -42,16 +42,23 @@ def main() -> None:
 
 
 def start(output: str, argv: list[str]) -> int:
-    """Fork and run `argv` in a group of its own; return its process id."""
+    """Fork and run `argv` in a group of its own; return its process id when it is another program already."""
     libc = ctypes.CDLL(None)  # before the fork
+    leash = os.getpid()
+    ran, begun = os.pipe()
     program = os.fork()
     if program:
+        os.close(begun)
+        os.read(ran, 1)  # until exec closes it: until then the child is not on the leash
+        os.close(ran)
         with contextlib.suppress(OSError):  # it did so itself, and runs
             os.setpgid(program, program)
         return program
     try:
         os.setpgid(0, 0)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != leash:  # too late for that signal
+            os._exit(NOT_RUN)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
