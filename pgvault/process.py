@@ -132,15 +132,23 @@ class Process:
             raise ProgramFailed(f"process {self.pid} did not end within {timeout:g} s") from None
 
 
-def leashed(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path, output: Path | None = None) -> Leashed:
+def leashed(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    output: Path | None = None,
+    inherited: Sequence[int] = (),
+) -> Leashed:
     """Start `argv` so that it ends when this process does, even by SIGKILL, and return at once.
 
-    stderr is appended to `log`, stdout too unless `output` names a file for it. `argv[0]` is an absolute path. Raises
-    ProgramMissing.
+    stderr is appended to `log`, stdout too unless `output` names a file for it. `argv[0]` is an absolute path. The
+    program has the descriptors `inherited` open, too, under their numbers. Raises ProgramMissing.
     """
     words = [sys.executable, "-I", "-S", LEASH, "" if output is None else output, *argv]
     with log.open("ab") as sink:
-        child = _popen(words, env=env, cwd=None, pipes=_Pipes(subprocess.PIPE, errors=sink.fileno()))
+        pipes = _Pipes(subprocess.PIPE, errors=sink.fileno(), inherited=tuple(inherited))
+        child = _popen(words, env=env, cwd=None, pipes=pipes)
     return Leashed(child, _name(argv), log)
 
 
@@ -228,6 +236,7 @@ class _Pipes:
     stdin: int
     output: int = subprocess.PIPE
     errors: int = subprocess.PIPE
+    inherited: tuple[int, ...] = ()  # besides those
 
 
 def _popen(
@@ -243,6 +252,7 @@ def _popen(
             stdin=pipes.stdin,
             stdout=pipes.output,
             stderr=pipes.errors,
+            pass_fds=pipes.inherited,
             env=env,
             cwd=cwd,
             # A group of its own, so that a timeout takes the program's children along: one of them left alive
