@@ -14,9 +14,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from pgvault.errors import DirectoryNotEmpty, DiskFull, ObjectCorrupt, ObjectMissing
 from pgvault.pooling import map_bounded
@@ -33,7 +32,6 @@ ZEROS = memoryview(bytes(1 << 20))
 SMALL_MAX = 1 << 30  # of a file that is held whole: tables of contents, lists, roles
 ROOM_LEFT = 16 << 20  # bytes that are not filled to the last
 PACKS_KEPT = 2
-NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Files:
     """What to write into a directory."""
 
     records: Sequence[FileRecord]
-    extra: Mapping[str, bytes] = NOTHING  # small files of the caller's own, by name
+    extra: Mapping[str, bytes] = field(default_factory=dict)  # small files of the caller's own, by name
 
 
 class Packs:
