@@ -1,24 +1,20 @@
 """`verify`: read back every object of every backup and the WAL between, and check all of it.
 
-    root ─► refs (digests agree) ─► parts (extents cover files) ─► packs (every extent's CRC) ─► maps ─► WAL start..stop
+    physical: objects (backups.py) ─► WAL start..stop      logical: objects ─► files of each database (logical.py)
     then, per system and timeline, every archived segment from the oldest backup on: opens, is itself, none missing
     and every streamed tail of a segment that is not archived whole: opens, and agrees with the others
 
 A problem does not end the run: everything is looked at, all problems are returned. Nothing to look at is a problem.
+WAL is asked for only where a physical backup needs it: logical backups alone are whole without any.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, StoreUnreachable, VerifyFailed, WalGap
-from pgvault.pipeline.header import Kind
+from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, StoreUnreachable, WalGap
 from pgvault.pooling import map_bounded
 from pgvault.postgres.walheader import check_segment, read_long_header
 from pgvault.postgres.walname import WalSegment
@@ -26,50 +22,18 @@ from pgvault.progress import Progress
 from pgvault.recovery.path import cover, find_path
 from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog, read_root
-from pgvault.repository.checksums import check_sum
-from pgvault.repository.filelist import FileRecord, read_records
+from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.objects import Stored, read_frames
-from pgvault.repository.packs import OpenedPack, PackRun, pack_runs
-from pgvault.repository.refs import decode_refs
+from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System
 from pgvault.repository.tails import chain, covered_to, read_promised, read_tail
 from pgvault.repository.walindex import WalInventory, read_inventory
 from pgvault.repository.walobjects import read_wal
+from pgvault.verify.backups import BackupReader
+from pgvault.verify.logical import verify_content
+from pgvault.verify.report import Findings, VerifyReport
 from pgvault.wal.arrival import read_segment
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not whole."""
-
-    what: str  # "backup LABEL", "WAL NAME"
-    error: PgvaultError
-
-
-@dataclass(slots=True)
-class VerifyReport:
-    """What was looked at, and what was wrong with it."""
-
-    backups: list[str] = field(default_factory=list)  # labels that were read back
-    object_count: int = 0
-    stored_bytes: int = 0
-    segment_count: int = 0
-    tail_count: int = 0
-    notes: list[str] = field(default_factory=list)  # what is whole, and somebody may wonder at
-    problems: list[Problem] = field(default_factory=list)
-
-    def require_whole(self) -> None:
-        """Raise VerifyFailed when there is any problem."""
-        if self.problems:
-            first = self.problems[0]
-            raise VerifyFailed(
-                f"{len(self.problems)} problems; first, {first.what}: {first.error}",
-                hint="What is damaged is not deleted. Take a new backup now; then look at the store.",
-            )
 
 
 class Verifier:
@@ -79,53 +43,46 @@ class Verifier:
         self._repository = repository
         self._cluster = cluster
         self._jobs = jobs
-        self._progress = progress
-        self.report = VerifyReport()
+        self._findings = Findings(progress)
+        self._backups = BackupReader(repository, self._findings, jobs)
+
+    @property
+    def report(self) -> VerifyReport:
+        """What was found so far."""
+        return self._findings.report
 
     def run(self) -> VerifyReport:
         """Look at everything; raises only what ends all looking (a store that does not answer)."""
         catalog = read_catalog(self._repository, self._cluster)
         for entry in catalog.unreadable:
-            self._note(f"backup {entry.label}", entry.error)
-        if not catalog.backups:
+            self._findings.note(f"backup {entry.label}", entry.error)
+        if not catalog.backups and not catalog.logical:
             missing = ObjectMissing(f"cluster {self._cluster!r} has no backup that opens: there is nothing to verify")
-            self._note("catalog", missing)
+            self._findings.note("catalog", missing)
         for manifest in catalog.backups:
-            self._verify_backup(manifest)
+            self._verify_physical(manifest)
+        for logical in catalog.logical:
+            self._verify_logical(logical)
         for system in dict.fromkeys(manifest.system_identifier for manifest in catalog.backups):
             of_system = [manifest for manifest in catalog.backups if manifest.system_identifier == system]
-            self._try(f"WAL of system {system}", partial(self._verify_wal, of_system))
+            self._findings.tried(f"WAL of system {system}", partial(self._verify_wal, of_system))
         for label in catalog.unfinished:  # last, so that a backup that runs beside us had its time to commit
-            self._try(f"backup {label}", partial(self._verify_unfinished, label))
+            self._findings.tried(f"backup {label}", partial(self._verify_unfinished, label))
         return self.report
 
-    def _try(self, what: str, look: Callable[[], None]) -> None:
-        try:
-            look()
-        except StoreUnreachable:
-            raise  # whatever else is asked would not be answered either
-        except PgvaultError as error:
-            self._note(what, error)
-
-    def _note(self, what: str, error: PgvaultError) -> None:
-        logger.warning("%s: %s", what, error)
-        self.report.problems.append(Problem(what, error))
-
-    def _verify_backup(self, manifest: Manifest) -> None:
+    def _verify_physical(self, manifest: Manifest) -> None:
         what = f"backup {manifest.label}"
-        self._progress.phase(what, manifest.stored_bytes)
-        self.report.backups.append(manifest.label)
-        self._try(what, partial(_require_good_pages, manifest))
-        self._try(what, partial(self._verify_refs, manifest))
-        seen: set[int] = set()
-        self._try(what, partial(self._verify_files, manifest, seen))
-        for number, stored in enumerate(manifest.packs):  # that no list names, or behind the place where one broke
-            if number not in seen:
-                self._try(what, partial(self._open, stored, Kind.PACK))
-        for stored in manifest.maps:
-            self._try(what, partial(self._open, stored, Kind.MAP))
+        self._findings.tried(what, partial(_require_good_pages, manifest))
+        self._backups.read_back(manifest, wal=manifest.wal)
         for stored in manifest.wal:
-            self._try(what, partial(self._verify_needed_wal, manifest, stored))
+            self._findings.tried(what, partial(self._verify_needed_wal, manifest, stored))
+
+    def _verify_logical(self, manifest: LogicalManifest) -> None:
+        self._backups.read_back(manifest)
+        noted = {str(problem.error) for problem in self.report.problems}
+        for error in verify_content(self._repository, manifest):
+            if str(error) not in noted:
+                self._findings.note(f"backup {manifest.label}", error)
 
     def _verify_unfinished(self, label: str) -> None:
         """The list of what a backup needs is put last but one: a label that has it should have a root."""
@@ -141,48 +98,6 @@ class Verifier:
                 f"{layout.manifest(self._cluster, label)!r} is absent, and all else of that backup is there: deleted, "
                 "unless the backup was killed in the moment of its commit"
             ) from error
-
-    def _verify_refs(self, manifest: Manifest) -> None:
-        """The clear list must be the one the root was made with, and name just what the root names."""
-        path = manifest.refs.path
-        raw = self._repository.deciding.store.get(path)
-        if hashlib.sha256(raw).digest() != manifest.refs.sha256:
-            raise ObjectCorrupt(f"object {path!r} is not the one its backup was made with")
-        named = decode_refs(raw, where=path)
-        needed = (*manifest.packs, *manifest.parts, *manifest.maps, *manifest.wal)
-        if named != {stored.path: stored.sha256 for stored in needed}:
-            raise ObjectCorrupt(f"{path!r} does not list what the backup's root lists")
-        self._count(len(raw))
-
-    def _verify_files(self, manifest: Manifest, seen: set[int]) -> None:
-        """Every pack that a list names is opened and every extent compared; notes in `seen` which were."""
-        runs = pack_runs(_checked(self._records(manifest)))
-        with ThreadPoolExecutor(self._jobs, thread_name_prefix="verify") as pool:
-            for run, error in map_bounded(pool, lambda run: (run, self._look_into_pack(manifest, run)), runs):
-                if error is not None:
-                    self._note(f"backup {manifest.label}", error)
-                elif run.pack not in seen:
-                    self._count(manifest.packs[run.pack].length)
-                seen.add(run.pack)
-
-    def _records(self, manifest: Manifest) -> Iterator[FileRecord]:
-        for part in manifest.parts:
-            yield from read_records(self._repository, replace(manifest, parts=(part,)))
-            self._count(part.length)
-
-    def _look_into_pack(self, manifest: Manifest, run: PackRun) -> PgvaultError | None:
-        if run.pack >= len(manifest.packs):
-            return ObjectCorrupt(f"the file list of {manifest.label} names pack {run.pack}, which its root does not")
-        try:
-            opened = OpenedPack(self._repository, manifest.packs[run.pack])
-            for placed in run.extents:
-                for _ in opened.read(placed.extent):
-                    pass
-        except StoreUnreachable:
-            raise
-        except PgvaultError as error:
-            return error
-        return None
 
     def _verify_needed_wal(self, manifest: Manifest, stored: Stored) -> None:
         name = stored.path.rpartition("/")[2]
@@ -201,12 +116,12 @@ class Verifier:
             self._cluster,
             newest.system_identifier,
             segment_size=size,
-            passed_over=lambda name, error: self._note(f"WAL {name}", error),
+            passed_over=lambda name, error: self._findings.note(f"WAL {name}", error),
         )
         segments: set[WalSegment] = set()
         for timeline in sorted({segment.timeline for segment in inventory.segments}):
-            self._try(f"timeline {timeline}", partial(self._walk, timeline, backups, inventory, segments))
-        self._progress.phase("WAL", len(segments) * size)
+            self._findings.tried(f"timeline {timeline}", partial(self._walk, timeline, backups, inventory, segments))
+        self._findings.progress.phase("WAL", len(segments) * size)
         system = System(newest.system_identifier, newest.postgres_major)
         in_order = sorted(segments, key=lambda s: (s.timeline, s.number))
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="verify") as pool:
@@ -214,15 +129,15 @@ class Verifier:
                 pool, lambda one: (one, self._look_into_segment(one, system, inventory)), in_order
             ):
                 if isinstance(found, PgvaultError):
-                    self._note(f"WAL {segment.name}", found)
+                    self._findings.note(f"WAL {segment.name}", found)
                 else:
                     self.report.segment_count += 1
-                    self._count(found, advance=size)
+                    self._findings.count(found, advance=size)
         for segment in sorted(inventory.all_tails):
             if segment in inventory.segments:
                 self.report.notes.append(f"WAL segment {segment.name} is archived, and its tails are still there")
             else:
-                self._try(f"WAL {segment.name}", partial(self._verify_tails, segment, system, inventory))
+                self._findings.tried(f"WAL {segment.name}", partial(self._verify_tails, segment, system, inventory))
 
     def _walk(self, timeline: int, backups: list[Manifest], inventory: WalInventory, segments: set[WalSegment]) -> None:
         """Collect what is archived on the way to a timeline; a hole with WAL behind it is a problem."""
@@ -236,7 +151,7 @@ class Verifier:
             segments.update(coverage.segments)
             if coverage.missing.number <= last:
                 gap = WalGap(f"segment {coverage.missing.name} is missing, and WAL goes on behind it")
-                self._note(f"WAL {coverage.missing.name}", gap)
+                self._findings.note(f"WAL {coverage.missing.name}", gap)
             start = coverage.missing.end_lsn
 
     def _verify_tails(self, segment: WalSegment, system: System, inventory: WalInventory) -> None:
@@ -270,23 +185,6 @@ class Verifier:
         except PgvaultError as error:
             return error
         return len(wal.body)
-
-    def _open(self, stored: Stored, kind: Kind) -> None:
-        for _ in read_frames(self._repository, stored.path, kind, expected=stored):
-            pass
-        self._count(stored.length)
-
-    def _count(self, stored_bytes: int, *, advance: int | None = None) -> None:
-        self.report.object_count += 1
-        self.report.stored_bytes += stored_bytes
-        self._progress.advance(stored_bytes if advance is None else advance)
-
-
-def _checked(records: Iterator[FileRecord]) -> Iterator[FileRecord]:
-    """Pass records through, each looked at as a restore looks at it. Raises ObjectCorrupt."""
-    for record in records:
-        check_sum(record)
-        yield record
 
 
 def _require_good_pages(manifest: Manifest) -> None:

@@ -16,7 +16,8 @@ from pgvault.progress import NoProgress, Progress
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.manifest import Manifest
-from pgvault.verify.verify import Verifier, VerifyReport
+from pgvault.verify.report import VerifyReport
+from pgvault.verify.verify import Verifier
 from tests.archive import Archive, archive_command, make_archive
 from tests.servers import NEWEST_OR_CI, Server, ServerFactory
 from tests.wal.servers import wait_until

@@ -68,12 +68,35 @@ def make_logical(**changes: Any) -> LogicalManifest:
     return replace(LOGICAL, **changes)
 
 
+def toc_bytes(*files: str) -> bytes:
+    """A toc.dat of pg_dump 18 with an entry for each of these data files."""
+    head = b"PGDMP" + bytes([1, 16, 0, 4, 8, 3, 0]) + _number(0) * 7 + _text("shop") + _text("18.6") * 2
+    return head + _number(len(files)) + b"".join(_entry(dump_id, name) for dump_id, name in enumerate(files, start=1))
+
+
+def _entry(dump_id: int, file: str) -> bytes:
+    ids = _number(dump_id) + _number(1) + _text("1259") + _text("16385")
+    what = _text("orders") + _text("TABLE DATA") + _number(3) + _text("") * 2 + _text("COPY orders FROM stdin;")
+    where = _text("public") + _number(-1) * 2 + _number(0) + _text("postgres") + _text("false")
+    return ids + what + where + _number(-1) + _text(file)
+
+
+def _number(value: int) -> bytes:
+    return bytes([value < 0]) + abs(value).to_bytes(4, "little")
+
+
+def _text(value: str) -> bytes:
+    return _number(len(value)) + value.encode()
+
+
 def files_of(manifest: LogicalManifest) -> dict[bytes, bytes]:
-    """The files that a backup of the sample's databases has; their archives are none that PostgreSQL wrote."""
+    """The files that a backup of the sample's databases has; what PostgreSQL wrote is like it where it is read."""
     files = {GLOBALS: b"CREATE ROLE shop;\n"} if manifest.has_globals else {}
     for database in manifest.databases:
         if manifest.type is LogicalType.LOGICAL:
-            files[database.directory + b"/toc.dat"] = b"PGDMP" + bytes(100)
+            files[database.directory + b"/toc.dat"] = toc_bytes("3456.dat", "blobs_3457.toc")
+            files[database.directory + b"/blobs_3457.toc"] = b"16390 blob_16390.dat\n"
+            files[database.directory + b"/blob_16390.dat"] = bytes(300_000)
             files[database.directory + b"/3456.dat"] = b"1\tone\n2\ttwo\n\\.\n" * 30_000
         else:
             files[database.sql_path] = b"CREATE TABLE orders (id int);\n"

@@ -23,7 +23,8 @@ from pgvault.repository.objects import Stored
 from pgvault.repository.refs import put_refs
 from pgvault.repository.repository import Copy, Repository, init_repository
 from pgvault.repository.walobjects import WalInfo, put_wal, read_wal
-from pgvault.verify.verify import Verifier, VerifyReport
+from pgvault.verify.report import VerifyReport
+from pgvault.verify.verify import Verifier
 from tests.archive import AT, SYSTEM, history_text, make_segment
 from tests.backup.samples import RULES, directory_entry, file_entry, relation
 from tests.fakes import MemoryStore
