@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from pgvault.cli import render
-from pgvault.cli.documents import backup_document, gap_document, window_document, window_lines
+from pgvault.cli.documents import backup_document, gap_document, logical_document, window_document, window_lines
+from pgvault.cli.logicalcatalog import file_document, show_logical, write_files, write_logical
 from pgvault.cli.opening import OpenedCluster, open_cluster
 from pgvault.cli.options import (
     ClusterOption,
@@ -24,8 +25,18 @@ from pgvault.cli.options import (
 from pgvault.errors import PgvaultError, VerifyFailed
 from pgvault.recovery.systemwindow import SystemWindow, read_windows
 from pgvault.repository.catalog import Catalog, read_catalog
-from pgvault.repository.filelist import FileRecord, read_records
+from pgvault.repository.filelist import read_records
+from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
+
+
+class ListedType(StrEnum):
+    """Which backups to list."""
+
+    PHYSICAL = "physical"
+    FULL = "full"
+    LOGICAL = "logical"
+    SCHEMA = "schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,26 @@ class Listing:
     catalog: Catalog
     systems: tuple[SystemWindow, ...]  # those with a backup
     passed_over: tuple[tuple[str, PgvaultError], ...]  # history files that do not open; their timelines are missing
+    only: ListedType | None = None  # None: all
+
+    @property
+    def physical(self) -> tuple[Manifest, ...]:
+        """The physical backups to show."""
+        if self.only is None or self.only is ListedType.PHYSICAL:
+            return self.catalog.backups
+        return tuple(backup for backup in self.catalog.backups if backup.type == self.only)
+
+    @property
+    def logical(self) -> tuple[LogicalManifest, ...]:
+        """The logical and schema backups to show."""
+        if self.only is None:
+            return self.catalog.logical
+        return tuple(backup for backup in self.catalog.logical if backup.type.value == self.only.value)
+
+    @property
+    def shows_window(self) -> bool:
+        """Whether what WAL can reach is of interest."""
+        return self.only is None or self.only.value not in tuple(LogicalType)
 
 
 def list_backups(
@@ -45,6 +76,7 @@ def list_backups(
     key: KeyOption = None,
     region: RegionOption = None,
     endpoint_url: EndpointOption = None,
+    only: Annotated[ListedType | None, typer.Option("--type", help="Only backups of this type.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the backups, and the moments that can be restored.
@@ -52,7 +84,7 @@ def list_backups(
     Example: pgvault list --repository s3://bucket/prefix --key file:escrow.txt
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    listing = read_listing(open_cluster(source, cluster))
+    listing = read_listing(open_cluster(source, cluster), only)
     if as_json:
         render.write_json(_listing_document(listing))
     else:
@@ -65,7 +97,7 @@ def list_backups(
         )
 
 
-def read_listing(opened: OpenedCluster) -> Listing:
+def read_listing(opened: OpenedCluster, only: ListedType | None = None) -> Listing:
     """Read the catalog and compute the recovery window of each of its systems."""
     catalog = read_catalog(opened.repository, opened.name)
     passed_over: list[tuple[str, PgvaultError]] = []
@@ -75,14 +107,15 @@ def read_listing(opened: OpenedCluster) -> Listing:
         catalog.backups,
         passed_over=lambda name, error: passed_over.append((name, error)),
     )
-    return Listing(catalog, systems, tuple(passed_over))
+    return Listing(catalog, systems, tuple(passed_over), only)
 
 
 def _listing_document(listing: Listing) -> dict[str, Any]:
     catalog = listing.catalog
     return {
         "cluster": catalog.cluster,
-        "backups": [backup_document(backup) for backup in catalog.backups],
+        "backups": [backup_document(backup) for backup in listing.physical],
+        "logical": [logical_document(backup) for backup in listing.logical],
         "recovery_window": [
             window_document(found, each.system_identifier) for each in listing.systems for found in each.window.ranges
         ],
@@ -99,9 +132,10 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
 
 def _write_listing(listing: Listing) -> None:
     catalog = listing.catalog
-    if not catalog.backups:
-        render.write_lines([f"cluster {catalog.cluster} has no backup"])
-    else:
+    if not listing.physical and not listing.logical:
+        kind = "" if listing.only is None else f" of type {listing.only}"
+        render.write_lines([f"cluster {catalog.cluster} has no backup{kind}"])
+    if listing.physical:
         columns = ("label", "type", "stopped at", "took", "size", "stored", "timeline", "stop LSN", "bad pages")
         rows = [
             (
@@ -115,10 +149,12 @@ def _write_listing(listing: Listing) -> None:
                 str(backup.stop_lsn),
                 str(backup.page_errors.count or "-"),
             )
-            for backup in catalog.backups
+            for backup in listing.physical
         ]
         render.write_table(f"backups of {catalog.cluster}", columns, rows)
-    for each in listing.systems:
+    if listing.logical:
+        write_logical(catalog.cluster, listing.logical)
+    for each in listing.systems if listing.shows_window else ():
         if len(listing.systems) > 1:
             render.write_lines([f"system {each.system_identifier}"])
         render.write_lines(window_lines(each.window))
@@ -137,24 +173,22 @@ def show(
     endpoint_url: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one backup: files, sizes, WAL range, page errors.
+    """Show one backup: files, sizes, WAL range, page errors; of a logical one, its databases and tables.
 
     Example: pgvault show 20260115T103000Z-f7c2
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster(source, cluster)
-    manifest = read_catalog(opened.repository, opened.name).find(label)
+    manifest = read_catalog(opened.repository, opened.name).find_any(label)
+    if isinstance(manifest, LogicalManifest):
+        show_logical(opened.repository, manifest, as_json=as_json)
+        return
     records = read_records(opened.repository, manifest)
     if as_json:
-        files = [_file_document(record) for record in records]
-        render.write_json({**_details(manifest), "files": files})
+        render.write_json({**_details(manifest), "files": [file_document(record) for record in records]})
         return
     render.write_lines([f"{name.replace('_', ' ')}: {value}" for name, value in _details(manifest).items()])
-    rows = [
-        (render.printable(_name(record)), record.kind.value, render.size(record.size), f"{record.mode:04o}")
-        for record in records
-    ]
-    render.write_table("files", ("path", "kind", "size", "mode"), rows)
+    write_files(records)
 
 
 def _details(manifest: Manifest) -> dict[str, Any]:
@@ -171,12 +205,3 @@ def _details(manifest: Manifest) -> dict[str, Any]:
         "data_checksums": manifest.postgres.data_checksums,
         "written_by": manifest.written_by,
     }
-
-
-def _file_document(record: FileRecord) -> dict[str, Any]:
-    return {"path": _name(record), "kind": record.kind.value, "size_bytes": record.size, "mode": f"{record.mode:04o}"}
-
-
-def _name(record: FileRecord) -> str:
-    """A path for people and JSON: bytes that are not UTF-8 are escaped, so that nothing is lost on the way."""
-    return os.fsdecode(record.path).encode("utf-8", "backslashreplace").decode()

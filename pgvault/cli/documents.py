@@ -45,7 +45,7 @@ def logical_document(manifest: LogicalManifest) -> dict[str, Any]:
         "databases": [
             {
                 "oid": database.oid,
-                "name": database.name,
+                "name": readable(database.name),
                 "encoding": database.encoding,
                 "snapshot_at": iso(database.snapshot_at),
                 "lsn": None if database.lsn is None else str(database.lsn),
@@ -66,6 +66,11 @@ def logical_document(manifest: LogicalManifest) -> dict[str, Any]:
         "postgres_major": manifest.postgres_major,
         "dump_version": manifest.dump_version,
     }
+
+
+def readable(name: str) -> str:
+    """A name that may be no text: what is none is spelt out, since JSON and terminals take only text."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def window_document(found: WindowRange, system_identifier: int) -> dict[str, Any]:

@@ -67,6 +67,11 @@ def gathering(
     chosen = None if label is None else catalog.find(label)
     if not catalog.backups:
         broken = f"; {len(catalog.unreadable)} can not be read" if catalog.unreadable else ""
+        if catalog.logical:
+            raise TargetTooEarly(
+                f"cluster {cluster!r} has logical backups only{broken}: no WAL goes with them",
+                hint="To the moment of one: pgvault restore --logical latest",
+            )
         raise TargetTooEarly(f"cluster {cluster!r} has no backup{broken}", hint="See: pgvault list")
     newest = chosen or max(catalog.backups, key=lambda backup: backup.stopped_at)
     backups = [backup for backup in catalog.backups if backup.system_identifier == newest.system_identifier]
