@@ -23,7 +23,7 @@ class Piece:
     """A range of one entry that one worker reads; a directory or link is a piece without bytes."""
 
     entry: Entry
-    offset: int = 0  # a multiple of BATCH_BYTES
+    offset: int = 0  # a multiple of BATCH_BYTES, where the file gets a block map
     length: int | None = None  # None: to the end of the file, wherever that is when it is read
     is_first: bool = True
     is_last: bool = True

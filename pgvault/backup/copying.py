@@ -1,4 +1,4 @@
-"""Copy batches with a pool of threads, and write the file list and the block maps in path order.
+"""Copy batches with a pool of threads, and write the file list and the block maps in the order of the batches.
 
     batches ──► worker: read, check, compress, seal, put ──┐
             ──► worker: …                                   ├─► results in order ──► FileRecords ──► parts, maps
@@ -7,6 +7,9 @@
 Reading, hashing, zstd and AES release the GIL, so threads are enough. At most two batches a worker are under way:
 memory is bounded by jobs, not by the cluster. The first error ends the copy; nothing is retried here, since the
 store retries puts itself and a file that can not be read is not a backup.
+
+A file's pieces come in the order of the file; those of other files may stand between them, as where several files grow
+at once and none is ever there whole. What makes such batches drives the copy itself: `copy_batch`, `accept`.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ class CopyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _BatchResult:
+class BatchResult:
+    """What became of a batch."""
+
     pieces: list[PieceResult]
     pack: Stored | None  # None: nothing but zeros, directories and links
 
@@ -68,7 +73,7 @@ class Copier:
         self._rules = rules
         self._progress = progress
         self._packs: list[Stored] = []
-        self._merging: _Merging | None = None
+        self._merging: dict[bytes, _Merging] = {}  # files of which pieces are still to come
         self._lists = _ListWriter(repository, cluster, label)
         self._bad_pages: list[str] = []
         self._bad_count = 0
@@ -77,8 +82,8 @@ class Copier:
     def copy(self, batches: Iterable[Batch], *, jobs: int) -> Iterator[None]:
         """Copy all batches; yields after each, so that the caller can look after its session."""
         with ThreadPoolExecutor(jobs, thread_name_prefix="copy") as pool:
-            for result in map_bounded(pool, self._copy_batch, batches, ahead=jobs * 2):
-                self._accept(result)
+            for result in map_bounded(pool, self.copy_batch, batches, ahead=jobs * 2):
+                self.accept(result)
                 yield
 
     def finish(self) -> CopyResult:
@@ -93,7 +98,8 @@ class Copier:
             PageErrors(self._bad_count, tuple(self._bad_pages)),
         )
 
-    def _copy_batch(self, batch: Batch) -> _BatchResult:
+    def copy_batch(self, batch: Batch) -> BatchResult:
+        """Read, seal and store one batch; from any thread."""
         reader = BatchReader(batch, self._rules)
         frames = iter(reader)
         first = next(frames, None)
@@ -102,21 +108,21 @@ class Copier:
             path = layout.pack(self._cluster, self._label, batch.number)
             pack = put_frames(self._repository, path, Kind.PACK, frames=chain([first], frames))
         self._progress.advance(sum(map(expected_bytes, batch.pieces)))
-        return _BatchResult(reader.results, pack)
+        return BatchResult(reader.results, pack)
 
-    def _accept(self, result: _BatchResult) -> None:
+    def accept(self, result: BatchResult) -> None:
+        """Add what was copied to the lists; in the order of the batches, from one thread."""
         self.batch_count += 1
         pack_number = len(self._packs)
         if result.pack is not None:
             self._packs.append(result.pack)
         for piece in result.pieces:
+            path = piece.piece.entry.path
             if piece.piece.is_first:
-                self._merging = _Merging(piece.piece.entry)
-            assert self._merging is not None
-            self._merging.add(piece, pack_number)
+                self._merging[path] = _Merging(piece.piece.entry)
+            self._merging[path].add(piece, pack_number)
             if piece.piece.is_last:
-                self._emit(self._merging)
-                self._merging = None
+                self._emit(self._merging.pop(path))
 
     def _emit(self, merged: _Merging) -> None:
         if merged.is_vanished:

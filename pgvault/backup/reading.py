@@ -42,7 +42,7 @@ class ReadingRules:
     start_lsn: Lsn  # a page with a newer LSN will be overwritten by WAL: its checksum may be torn
     check_pages: bool  # data checksums are on
     relseg_size: int  # blocks per file of a large relation
-    block_key: bytes  # for block hashes, 32 bytes
+    block_key: bytes | None  # for block hashes, 32 bytes; None: no block maps
 
     @classmethod
     def of(cls, control: ControlData, *, start_lsn: Lsn, block_key: bytes) -> ReadingRules:
@@ -148,7 +148,8 @@ class BatchReader:
         for start in range(0, len(content), BLOCK_BYTES):
             block = content[start : start + BLOCK_BYTES]
             crc = crc32c(block)
-            result.block_entries += ENTRY.pack(crc, block_hash(block, self._rules.block_key))
+            if self._rules.block_key is not None:
+                result.block_entries += ENTRY.pack(crc, block_hash(block, self._rules.block_key))
             file_offset = result.piece.offset + result.length
             is_zero = crc == ZERO_BLOCK_CRC and len(block) == BLOCK_BYTES and bytes(block) == ZERO_BLOCK
             _extend(result.extents, file_offset, block, crc, pack_position=None if is_zero else self._position)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pgvault import __version__
 from pgvault.backup.batches import make_batches
+from pgvault.backup.committing import abort_after, commit_checked, require_root
 from pgvault.backup.copying import Copier, CopyResult
 from pgvault.backup.reading import ReadingRules
 from pgvault.backup.source import (
@@ -29,7 +30,7 @@ from pgvault.backup.source import (
     list_pieces,
     postgres_facts,
 )
-from pgvault.errors import AlreadyRunning, ArchiveNotWorking, ObjectCorrupt, ObjectMissing, PgvaultError, ServerUnfit
+from pgvault.errors import AlreadyRunning, ArchiveNotWorking, ObjectMissing, PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.control import ControlData
@@ -39,7 +40,6 @@ from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
 from pgvault.repository import layout
 from pgvault.repository.blockmap import block_key
-from pgvault.repository.catalog import abort_label, commit_manifest, read_root
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import Stored
 from pgvault.repository.refs import put_refs
@@ -119,13 +119,11 @@ def take_backup(
     run = _Run(layout.make_label(clock.now(), os.urandom(2)), server, data, request, progress)
     try:
         manifest = _copy_and_stop(run)
-        _check_stored(repository, manifest)
-        commit_manifest(repository, manifest)
+        commit_checked(repository, manifest)
     except BaseException as error:
-        _abort(run, error)
+        abort_after(error, repository, request.cluster, run.label)
         raise
-    if read_root(repository, request.cluster, run.label) != manifest:
-        raise ObjectCorrupt(f"the root of backup {run.label!r} does not read back as it was written")
+    require_root(repository, manifest)
     _leave_last_watermark(server)
     logger.info("committed backup %s, %d bytes in %d files", run.label, manifest.total_bytes, manifest.file_count)
     return manifest
@@ -237,22 +235,3 @@ def _history(run: _Run, timeline: int) -> Stored:
         push_wal(run.repository, run.request.cluster, path, clock=run.server.clock)
         wal, _ = read_wal_bytes(run.repository, run.request.cluster, system, name)
     return wal.stored
-
-
-def _check_stored(repository: Repository, manifest: Manifest) -> None:
-    """See every object of the backup in the store, with its length, before the root says so (pitfall 17)."""
-    prefix = layout.backup(manifest.cluster, manifest.label)
-    lengths = {entry.key: entry.size for entry in repository.deciding.store.list(prefix)}
-    for stored in (*manifest.packs, *manifest.parts, *manifest.maps, manifest.refs):
-        if lengths.get(stored.path) != stored.length:
-            raise ObjectCorrupt(
-                f"object {stored.path!r} should have {stored.length} bytes and has {lengths.get(stored.path)}"
-            )
-
-
-def _abort(run: _Run, error: BaseException) -> None:
-    """Make sure that this label is never committed; what hinders that is only logged, the first error counts."""
-    try:
-        abort_label(run.repository, run.request.cluster, run.label, reason=f"{type(error).__name__}: {error}")
-    except PgvaultError as second:
-        logger.warning("backup %s could not be marked as aborted: %s", run.label, second)

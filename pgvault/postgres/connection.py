@@ -68,6 +68,11 @@ class Connection:
         """End the session; PostgreSQL forgets a backup that was started and not stopped."""
         self._connection.close()
 
+    @property
+    def raw(self) -> psycopg.Connection[tuple[object, ...]]:
+        """The connection itself, for sessions with rules of their own (fingerprint.py); `row` is not for those."""
+        return self._connection
+
     def peer(self) -> tuple[str, str]:
         """Return host (or socket directory) and port of the server that was reached, of those in the dsn."""
         return os.fsdecode(self._connection.pgconn.host), os.fsdecode(self._connection.pgconn.port)

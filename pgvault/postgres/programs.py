@@ -5,7 +5,8 @@ What the system has comes first, since that is what runs the cluster; the wheels
 
     pg_config and postgres of PATH · /usr/lib/postgresql/<major>/bin · /usr/pgsql-<major>/bin · the wheels
 
-A directory counts when its `postgres` runs and says which version it is; a client package has none.
+A directory counts when its `postgres` runs and says which version it is; a client package has none. For dumps a
+client package is enough: there its `pg_dump` is asked, and the pg_dump of PATH comes last.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from pgvault.errors import PgvaultError, ProgramMissing
@@ -80,6 +82,12 @@ def installed_majors() -> tuple[int, ...]:
 
 
 @cache
+def client_programs() -> tuple[Programs, ...]:
+    """Return every installation that has a pg_dump, those of the system first."""
+    return tuple(_inspect_all(chain(_system_directories(), _wheel_directories(), _dump_of_path()), asked="pg_dump"))
+
+
+@cache
 def _on_the_system() -> tuple[Programs, ...]:
     return tuple(_inspect_all(_system_directories()))
 
@@ -106,13 +114,20 @@ def _wheel_directories() -> Iterator[Path]:
             yield Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def _inspect_all(directories: Iterator[Path]) -> Iterator[Programs]:
+def _dump_of_path() -> Iterator[Path]:
+    if pg_dump := shutil.which("pg_dump"):
+        found = Path(pg_dump).resolve()
+        if found.name == "pg_dump":  # Debian's is a wrapper, and chooses by itself
+            yield found.parent
+
+
+def _inspect_all(directories: Iterator[Path], *, asked: str = "postgres") -> Iterator[Programs]:
     seen: set[Path] = set()
     for directory in directories:
-        if directory not in seen and (directory / "postgres").is_file():
+        if directory not in seen and (directory / asked).is_file():
             seen.add(directory)
             try:
-                match = VERSION_TEXT.search(run([directory / "postgres", "--version"], timeout=10))
+                match = VERSION_TEXT.search(run([directory / asked, "--version"], timeout=10))
             except PgvaultError:
                 continue  # an installation that can not even say its version is no installation
             if match is not None:

@@ -59,6 +59,7 @@ FACT_SETTINGS = (
 )
 
 BACKUP_LOCK = int.from_bytes(b"pgvault", "big")  # 64 bits, positive, and nobody else's idea
+LOGICAL_LOCK = int.from_bytes(b"pgvaultl", "big")  # of logical backups, which do not hinder physical ones
 WATERMARK_RETRIES = 4
 WATERMARK_PAUSE_SECONDS = 0.05
 LONG_PAGE_HEADER = 40  # bytes, at the start of a WAL segment
@@ -201,19 +202,19 @@ class Session(Connection):
         (lsn,) = self.row("SELECT checkpoint_lsn::text FROM pg_control_checkpoint()")
         return read_lsn(lsn)
 
-    def try_backup_lock(self) -> int | None:
-        """Take the lock that only one backup of a cluster may hold, until this session ends.
+    def try_backup_lock(self, lock: int = BACKUP_LOCK) -> int | None:
+        """Take the lock that only one backup of its kind may hold in a cluster, until this session ends.
 
         Returns None when it is ours now, else the server process that holds it. Nothing of the server's own waits
         for an advisory lock. It counts within one database; a cluster's dsn always names the same one.
         """
-        (is_ours,) = self.row("SELECT pg_try_advisory_lock(%s)", BACKUP_LOCK)
+        (is_ours,) = self.row("SELECT pg_try_advisory_lock(%s)", lock)
         if is_ours:
             return None
         holders = self.rows(
             "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
             " AND (classid::bigint << 32 | objid::bigint) = %s",
-            BACKUP_LOCK,
+            lock,
         )
         return read_number(holders[0][0]) if holders else 0
 
