@@ -220,6 +220,7 @@ class ClusterConfig(Section):
 
     dsn: str
     password: Annotated[Secret, _secret("password")] | None = None
+    source: Literal["local", "logical"] = "local"  # logical: no file access and no WAL here, pg_dump alone
     data_directory: Path | None = None
     objectives: Objectives = Objectives()
     schedule: Schedule = Schedule()
@@ -234,6 +235,13 @@ class ClusterConfig(Section):
     def _dsn(cls, value: str) -> str:
         if re.search(r"(^|[\s?&])(ssl)?password\s*=", value) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", value):
             raise PlainSecret("dsn holds a password", hint="Use password: file:PATH, or ~/.pgpass.")
+        return value
+
+    @field_validator("stream")
+    @classmethod
+    def _stream(cls, value: StreamConfig | None, info: ValidationInfo) -> StreamConfig | None:
+        if value is not None and info.data.get("source") == "logical":
+            raise ValueError("a cluster with source: logical has no WAL to stream")
         return value
 
     @field_validator("checks", mode="before")

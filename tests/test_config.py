@@ -366,3 +366,17 @@ def test_a_relative_checks_file_lies_beside_the_configuration(tmp_path: Path, mo
     loaded = load_config(path)
 
     assert [check.name for check in loaded.clusters["main"].checks] == ["none_lost"]
+
+
+def test_source_says_what_backups_can_be_taken_of() -> None:
+    """The usual one is this host's server; a managed one has neither files nor WAL for us, so nothing is streamed."""
+    document = yaml.safe_load(SMALLEST)
+    assert parse_config(document, where="x").clusters["main"].source == "local"
+    document["clusters"]["main"]["source"] = "logical"
+    assert parse_config(document, where="x").clusters["main"].source == "logical"
+    document["clusters"]["main"]["stream"] = {}
+    with pytest.raises(ConfigInvalid, match="no WAL to stream"):
+        parse_config(document, where="x")
+    document["clusters"]["main"]["source"] = "managed"
+    with pytest.raises(ConfigInvalid, match=r"clusters\.main\.source"):
+        parse_config(document, where="x")
