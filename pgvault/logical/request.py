@@ -1,0 +1,39 @@
+"""What is asked of a logical or a schema backup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from pgvault.repository.logical import LogicalType
+
+SPOOL_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DataClass:
+    """Tables whose rows belong together: all definitions are dumped, and the rows of these."""
+
+    name: str
+    tables: tuple[str, ...]  # patterns of schema.table; that of a partitioned table means its partitions
+    databases: tuple[str, ...] | None = None  # patterns; None: all
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalRequest:
+    """What to dump, and how hard to try."""
+
+    cluster: str
+    dsn: str
+    password: str | None = field(repr=False)
+    databases: tuple[str, ...] | None = None  # by name; None: all but `exclude`
+    exclude: tuple[str, ...] = ()  # patterns
+    data_class: DataClass | None = None
+    type: LogicalType = LogicalType.LOGICAL
+    jobs: int = 2  # of pg_dump, and of ours
+    spool: Path | None = None  # where spools are made; None: the system's directory for temporary files
+    spool_limit: int = SPOOL_BYTES  # bytes
+    lock_wait: timedelta = timedelta(minutes=1)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # what libpq may need of ours
