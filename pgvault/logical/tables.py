@@ -8,14 +8,15 @@ compare_records  expected against found: what is missing, too much, of another n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import psycopg
 
+from pgvault.errors import ServerUnfit
 from pgvault.pooling import map_bounded
 from pgvault.postgres.fingerprint import (
     TableFacts,
@@ -31,6 +32,16 @@ DatabaseConnection = psycopg.Connection[tuple[object, ...]]
 Key = tuple[TableKind, str, str]
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Closeable(Protocol):
+    """What ends with a call of `close`."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+S = TypeVar("S", bound=Closeable)
 
 
 class DifferenceKind(StrEnum):
@@ -64,16 +75,20 @@ class Difference:
         return self.kind is not DifferenceKind.NOT_COMPARABLE
 
     def __str__(self) -> str:
+        return f"{self.name} {self.told}"
+
+    @property
+    def told(self) -> str:
+        """What is not the same, as the end of a sentence about the table."""
         expected = None if self.expected is None else self.expected.rows
         found = None if self.found is None else self.found.rows
-        told = {
+        return {
             DifferenceKind.MISSING: f"is missing ({_rows(expected)} expected)",
             DifferenceKind.EXTRA: f"was not expected ({_rows(found)})",
             DifferenceKind.ROWS: f"has {_rows(found)}, not {expected}",
             DifferenceKind.CONTENT: f"has other content in its {_rows(found)}",
             DifferenceKind.NOT_COMPARABLE: f"can not be compared: {self.why}",
-        }
-        return f"{self.name} {told[self.kind]}"
+        }[self.kind]
 
 
 def _rows(count: int | None) -> str:
@@ -97,30 +112,43 @@ def read_records(connection: DatabaseConnection, tables: Iterable[TableName]) ->
     yield large_objects_record(fingerprint_large_objects(connection))
 
 
-def read_database(connect: Callable[[], DatabaseConnection], *, jobs: int = 1) -> list[TableRecord]:
+def read_database(
+    connect: Callable[[], DatabaseConnection], *, jobs: int = 1, only: Collection[str] | None = None
+) -> list[TableRecord]:
     """Return the records of all tables and of the large objects of one database, each in a snapshot of its own.
 
-    `connect` gives a new prepared session. Large tables are begun first. Only where nobody writes do the records
-    belong to one moment.
+    `connect` gives a new prepared session. Large tables are begun first; `only` limits them to records of these names.
+    Only where nobody writes do the records belong to one moment. A table that stays locked has a record that says so.
     """
     with Sessions(connect, jobs) as sessions:
-        tables = sessions.do(list_tables)
+        tables = [each for each in sessions.do(list_tables) if only is None or str(each) in only]
         found = sessions.map(
-            lambda session, table: record(table, fingerprint_table(session, table)),
+            lambda session, table: record(table, _answer(lambda: fingerprint_table(session, table))),
             sorted(tables, key=lambda each: -each.bytes),
         )
-        return [*found, sessions.do(lambda session: large_objects_record(fingerprint_large_objects(session)))]
+        records = list(found)
+        if only is None or TableKind.LARGE_OBJECTS in only:
+            facts = sessions.do(lambda session: _answer(lambda: fingerprint_large_objects(session)))
+            records.append(large_objects_record(facts))
+        return records
 
 
-class Sessions:
+def _answer(read: Callable[[], TableFacts]) -> TableFacts:
+    try:
+        return read()
+    except ServerUnfit as error:
+        return TableFacts(None, None, str(error))
+
+
+class Sessions(Generic[S]):
     """A few sessions with one database, one for each worker; all end with the `with`."""
 
-    def __init__(self, connect: Callable[[], DatabaseConnection], jobs: int) -> None:
+    def __init__(self, connect: Callable[[], S], jobs: int) -> None:
         self._connect = connect
         self._jobs = jobs
         self._pool = ThreadPoolExecutor(jobs)
         self._own = threading.local()
-        self._opened: list[DatabaseConnection] = []
+        self._opened: list[S] = []
 
     def __enter__(self) -> Self:
         return self
@@ -130,16 +158,16 @@ class Sessions:
         for session in self._opened:
             session.close()
 
-    def do(self, work: Callable[[DatabaseConnection], R]) -> R:
+    def do(self, work: Callable[[S], R]) -> R:
         """Return what `work` makes of one of the sessions."""
         return self._pool.submit(lambda: work(self._session())).result()
 
-    def map(self, work: Callable[[DatabaseConnection, T], R], items: Iterable[T]) -> Iterator[R]:
+    def map(self, work: Callable[[S, T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield what `work` makes of each item, in their order."""
         return map_bounded(self._pool, lambda item: work(self._session(), item), items, ahead=4 * self._jobs)
 
-    def _session(self) -> DatabaseConnection:
-        session: DatabaseConnection | None = getattr(self._own, "session", None)
+    def _session(self) -> S:
+        session: S | None = getattr(self._own, "session", None)
         if session is None:
             session = self._own.session = self._connect()
             self._opened.append(session)

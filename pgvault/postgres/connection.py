@@ -48,7 +48,7 @@ class Connection:
 
         What the dsn says wins over our defaults; `password` is for a dsn without one.
         """
-        self._connection = _connect(dsn, password)
+        self._connection = open_connection(dsn, password)
         try:
             self._connection.add_notice_handler(lambda notice: logger.debug("server: %s", notice.message_primary))
             self._prepare()
@@ -152,7 +152,13 @@ class Connection:
             self.row("SELECT set_config(%s, %s, false)", name, value)
 
 
-def _connect(dsn: str, password: str | None) -> psycopg.Connection[tuple[object, ...]]:
+def open_connection(
+    dsn: str, password: str | None = None, *, database: str | None = None
+) -> psycopg.Connection[tuple[object, ...]]:
+    """Connect, with autocommit and text as bytes; `database` instead of the one that the dsn names.
+
+    Raises ServerUnreachable, and ConfigInvalid for a dsn that means nothing.
+    """
     try:
         given = {name: str(value) for name, value in conninfo.conninfo_to_dict(dsn).items()}
     except psycopg.Error:
@@ -160,6 +166,8 @@ def _connect(dsn: str, password: str | None) -> psycopg.Connection[tuple[object,
         raise ConfigInvalid("the dsn is neither 'key=value …' nor a postgresql:// address") from None
     parameters = CONNECTION_DEFAULTS | ({"password": password} if password is not None else {}) | given
     parameters["client_encoding"] = "SQL_ASCII"
+    if database is not None:
+        parameters["dbname"] = database
     try:
         return psycopg.connect(conninfo.make_conninfo("", **parameters), autocommit=True)
     except psycopg.OperationalError as error:

@@ -31,6 +31,7 @@ import psycopg
 from psycopg import errors
 
 from pgvault.errors import ServerUnfit, ServerUnreachable
+from pgvault.postgres.connection import open_connection
 
 # Whatever decides how a value is written as text, or whether a query gives other rows than the table has.
 SETTINGS = MappingProxyType(
@@ -46,6 +47,7 @@ SETTINGS = MappingProxyType(
         "search_path": "pg_catalog",
         "row_security": "off",  # an error, where a policy would hide rows
         "default_transaction_read_only": "on",
+        "default_transaction_isolation": "read committed",  # whoever wants more says so
         # What a production server feels is the number of our sessions, not a planner's idea on top of it.
         "max_parallel_workers_per_gather": "0",
         "jit": "off",
@@ -111,13 +113,39 @@ def are_comparable(one: Encoding, other: Encoding) -> bool:
     return one.name == other.name or (one.is_portable and other.is_portable)
 
 
+def open_session(
+    dsn: str,
+    password: str | None = None,
+    *,
+    database: str | None = None,
+    lock_timeout: timedelta,
+    statement_timeout: timedelta = timedelta(0),
+) -> psycopg.Connection[tuple[object, ...]]:
+    """Connect and prepare a session, with autocommit; no limit for statements where that is 0.
+
+    Raises ServerUnreachable, ConfigInvalid.
+    """
+    connection = open_connection(dsn, password, database=database)
+    try:
+        connection.prepare_threshold = None  # no statement is worth it
+        prepare(connection, lock_timeout=lock_timeout)
+        ask(connection, f"SELECT set_config('statement_timeout', '{_milliseconds(statement_timeout)}', false)")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return f"{int(duration / timedelta(milliseconds=1))}ms"
+
+
 def prepare(connection: psycopg.Connection[tuple[object, ...]], *, lock_timeout: timedelta) -> None:
     """Make a session ready to fingerprint: settings, and the encoding of names.
 
     Outside a transaction, on a connection with autocommit: a rollback would take the settings back.
     """
-    milliseconds = int(lock_timeout / timedelta(milliseconds=1))
-    settings = dict(SETTINGS) | {"lock_timeout": f"{milliseconds}ms"}
+    settings = dict(SETTINGS) | {"lock_timeout": _milliseconds(lock_timeout)}
     if connection.info.server_version >= 170000:
         settings |= SETTINGS_17
     # A database without an encoding has names that are no text: they come and go as the bytes they are.
