@@ -80,6 +80,9 @@ def brief_line(found: ClusterStatus) -> str:
     if _figure(found, "backup", "count") == 0:
         backup = "no backup"  # which only a repository that answers can say
     bound = "at most " if _figure(found, "WAL lag", "is_upper_bound") else ""
+    loss = _figure(found, "data loss", "seconds")
+    if loss is not None:  # it has logical backups only
+        return f"{found.cluster}: {said}, {backup}, {span(loss)} would be lost"
     lag = "unknown" if size is None or seconds is None else f"{amount(size)}/{bound}{span(seconds)}"
     return f"{found.cluster}: {said}, {backup}, WAL lag {lag}"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
+from pgvault.monitor.logicalstatus import LogicalFact, facts_of
 from pgvault.monitor.walfacts import (
     HOUR,
     BackupFact,
@@ -57,7 +58,7 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
     elif newest is not None:
         system, segment_size = newest.system_identifier, newest.wal_segment_size
     else:
-        return _nothing(tuple(unreadable))
+        return _nothing(tuple(unreadable), facts_of(catalog))
     inventory = read_inventory(
         repository,
         cluster,
@@ -92,6 +93,7 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
         positions=() if path is None else tuple(search.positions(path, end, marks, since=now - HOUR)),
         quiet=() if path is None else tuple(_quiet(path, marks)),
         strays=tuple(map(str, strays)),
+        logical=facts_of(catalog),
     )
 
 
@@ -189,7 +191,7 @@ class _Search:
         return TailInfo.decode(read_first_frame(self.repository, path, Kind.TAIL), segment, where=path)
 
 
-def _nothing(unreadable: tuple[str, ...]) -> RepositoryFacts:
+def _nothing(unreadable: tuple[str, ...], logical: tuple[LogicalFact, ...]) -> RepositoryFacts:
     """No server answers and there is no backup: nothing says which WAL to look at."""
     return RepositoryFacts(
         backups=(),
@@ -205,6 +207,7 @@ def _nothing(unreadable: tuple[str, ...]) -> RepositoryFacts:
         gaps=(),
         positions=(),
         quiet=(),
+        logical=logical,
     )
 
 

@@ -21,6 +21,7 @@ from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.monitor.finding import Finding, worst
 from pgvault.monitor.heldwal import read_held
+from pgvault.monitor.logicalstatus import LogicalFacts, ServerWord, ask_server, judge_logical, read_logical_held
 from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts, lag_limit, measure_lag
 from pgvault.monitor.walstatus import judge
 from pgvault.postgres.control import CONTROL_PATH, read_control
@@ -57,10 +58,35 @@ def read_statuses(
     """Look at each cluster and judge it; the repository, which they share, is opened once."""
     repository = _tried(open_repository)
     for name, config in clusters.items():
+        if config.source == "logical":
+            yield _look_at_logical(name, config, repository, connect=connect, clock=clock)
+            continue
         facts = gather(name, config, repository, connect=connect, clock=clock)
         is_mute = isinstance(facts.server, PgvaultError) and isinstance(facts.repository, PgvaultError)
         error = facts.repository if is_mute and isinstance(facts.repository, PgvaultError) else None
         yield ClusterStatus(name, judge(facts), error)
+
+
+def _look_at_logical(
+    name: str,
+    config: ClusterConfig,
+    repository: Repository | PgvaultError,
+    *,
+    connect: Callable[[ClusterConfig], Session],
+    clock: Clock,
+) -> ClusterStatus:
+    """Look at a cluster that has neither files nor WAL for us."""
+
+    def ask() -> ServerWord:
+        with connect(config) as session:
+            return ask_server(session)
+
+    server = _tried(ask)
+    host_at = clock.now()
+    held = repository if isinstance(repository, PgvaultError) else _tried(lambda: read_logical_held(repository, name))
+    facts = LogicalFacts(host_at, server, held, config.objectives.rpo)
+    error = held if isinstance(server, PgvaultError) and isinstance(held, PgvaultError) else None
+    return ClusterStatus(name, judge_logical(facts), error)
 
 
 def gather(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pgvault.errors import PgvaultError
 from pgvault.monitor.finding import moment
+from pgvault.monitor.logicalstatus import LogicalFact
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.postgres.walstate import QuietPoint, WalState
@@ -92,6 +93,7 @@ class RepositoryFacts:
     positions: tuple[TimedPosition, ...]  # on the way to the judged timeline
     quiet: tuple[QuietPoint, ...]  # likewise
     strays: tuple[str, ...] = ()  # futures that the server is not in, as a backup of it since shows
+    logical: tuple[LogicalFact, ...] = ()  # told of, never judged: no WAL goes with them
 
     @property
     def newest(self) -> BackupFact | None:

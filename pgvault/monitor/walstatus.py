@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import iso
 from pgvault.monitor.finding import Figures, Finding, Level, amount, ok, red, span, warn
+from pgvault.monitor.logicalstatus import tell_logical
 from pgvault.monitor.walfacts import (
     ClusterFacts,
     DiskFacts,
@@ -80,7 +81,8 @@ def _server(facts: ClusterFacts) -> Iterator[Finding]:
 def _backups(held: RepositoryFacts, now: datetime) -> Iterator[Finding]:
     newest = held.newest
     if newest is None:
-        yield red("backup", "there is no backup", {"count": 0}, hint="Take one: pgvault backup")
+        said = "there is no physical backup: no point in time can be reached" if held.logical else "there is no backup"
+        yield red("backup", said, {"count": 0}, hint="Take one: pgvault backup")
     else:
         age = now - newest.stopped_at
         figures: Figures = {
@@ -107,6 +109,7 @@ def _backups(held: RepositoryFacts, now: datetime) -> Iterator[Finding]:
         # What a newer backup has healed must not stay red for ever: nobody would look any more.
         level = warn if newest is not None and newest.is_whole else red
         yield level("not restorable", _some(held.lost), {"count": len(held.lost)}, hint="See: pgvault verify")
+    yield from tell_logical(held.logical, now)
 
 
 def _protection(held: RepositoryFacts) -> Iterator[Finding]:
