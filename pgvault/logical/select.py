@@ -217,7 +217,8 @@ def list_file(entries: Iterable[int]) -> str:
 def described(entry: TocEntry) -> str:
     """An entry for people: table public.orders."""
     name = entry.tag if entry.schema is None else f"{entry.schema}.{entry.tag}"
-    return f"{entry.kind.lower()} {name}"
+    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+    return f"{entry.kind.lower()} {printable}"
 
 
 def _choose_part(toc: Toc, selection: Selection, database: str) -> Chosen:
