@@ -11,15 +11,12 @@ event triggers do not fire (17 and later), and what reads a foreign table is ref
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from pgvault.drill.looks import OPTIONS
 from pgvault.drill.scratch import Scratch, make_instance, server_settings
-from pgvault.drill.stage import end_server
 from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing, RecoveryFailed
 from pgvault.postgres.instance import SUPERUSER, Instance, init_cluster
 from pgvault.postgres.programs import SUPPORTED_MAJORS, Programs, find_programs, installed_majors
@@ -63,24 +60,26 @@ def bootstrap_name(role_statements: bytes) -> str:
     return text[1:-1].replace('""', '"') if text.startswith('"') else text
 
 
-@contextmanager
-def empty_server(scratch: Scratch, programs: Programs, superuser: str) -> Iterator[Instance]:
-    """Make and start the server, and end it. Raises DrillNotRun when it can not be made or started."""
+def make_empty(scratch: Scratch, programs: Programs, superuser: str) -> Instance:
+    """Make an empty cluster in the scratch and return its server, not started. Raises DrillNotRun."""
     scratch.data.mkdir(mode=0o700)
     scratch.give_all()
-    instance = make_instance(scratch, programs)
     try:
-        try:
-            init_cluster(programs, scratch.data, options=("--no-sync", "-U", superuser))
-            instance.start(_settings(programs))
-            instance.wait_ready(START_SECONDS)
-        except (ProgramFailed, RecoveryFailed) as error:
-            raise DrillNotRun(f"no empty server can be made: {error}", hint=error.hint) from error
-        with psycopg.connect(loading_dsn(instance, superuser), autocommit=True) as connection:
-            connection.execute("DROP DATABASE postgres")
-        yield instance
-    finally:
-        end_server(instance)
+        init_cluster(programs, scratch.data, options=("--no-sync", "-U", superuser))
+    except ProgramFailed as error:
+        raise DrillNotRun(f"no empty server can be made: {error}") from error
+    return make_instance(scratch, programs)
+
+
+def start_empty(instance: Instance, superuser: str) -> None:
+    """Start it, without database `postgres`. Raises DrillNotRun; whoever calls ends the server, come what may."""
+    try:
+        instance.start(_settings(instance.programs))
+        instance.wait_ready(START_SECONDS)
+    except RecoveryFailed as error:
+        raise DrillNotRun(f"the empty server does not start: {error}", hint=error.hint) from error
+    with psycopg.connect(loading_dsn(instance, superuser), autocommit=True) as connection:
+        connection.execute("DROP DATABASE postgres")
 
 
 def loading_dsn(instance: Instance, superuser: str) -> str:

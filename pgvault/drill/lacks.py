@@ -22,10 +22,7 @@ LACKS = (
     (r'ICU locale "([^"]+)" has unknown language', "locale '%s' is not installed here"),
     (r"(ICU) is not supported in this build", "the PostgreSQL here is built without %s"),
     (r"unsupported (XML) feature", "the PostgreSQL here is built without %s"),
-    (
-        r'compression method (lz4|zstd) not supported|compression method "?(?:lz4)"? not supported',
-        "'%s' is not built in",
-    ),
+    (r"compression method (\S+) not supported", "the PostgreSQL here is built without %s"),
     (r"(access to non-system foreign table is restricted)", "%s: a drill asks no other server"),
 )
 PATTERNS = tuple((re.compile(pattern, re.IGNORECASE), words) for pattern, words in LACKS)

@@ -29,6 +29,11 @@ SESSION = {
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "default_transaction_read_only": "off",
+    "default_tablespace": "",
+    "role": "none",
+    "lc_messages": "C",
 }
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
 # Not what an interrupted DROP DATABASE left (-2): nobody can connect to that at the source either.

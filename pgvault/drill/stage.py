@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 NOT_RUN = (DrillNotRun, DiskFull, KeyUnusable, ProgramMissing, ServerUnfit, StoreDenied, StoreUnreachable, WrongKey)
 END_SECONDS = 30.0  # for a server that is told to stop at once
 RESERVE = Reserve(1 << 30, 0.05)  # production may write to the same file system
+EMPTY_BYTES = 512 << 20  # an empty cluster and its WAL
 FULL = "No space left on device"
 
 
