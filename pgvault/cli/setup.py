@@ -12,10 +12,13 @@ from pgvault.cli.opening import make_copies, open_from, read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.printing import write_settings
 from pgvault.cli.sessions import connect, role_of
-from pgvault.config import Config, Secret, find_config
+from pgvault.config import ClusterConfig, Config, Secret, find_config
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
+from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.check import check_cluster
+from pgvault.monitor.logicalcheck import LogicalCluster, check_logical
+from pgvault.monitor.tried import Finding
 from pgvault.postgres.grants import grants_for, replication_grant, replication_line
 from pgvault.repository.keyfile import generate_key_file
 from pgvault.repository.repository import init_repository
@@ -99,13 +102,7 @@ def check(
     if print_settings:
         write_settings(loaded, find_config(source.config), name, as_json=as_json)
         return
-    findings = check_cluster(
-        name,
-        chosen,
-        open_repository=lambda: open_from(loaded),
-        open_session=lambda: connect(chosen),
-        clock=SystemClock(),
-    )
+    findings = _look_at(loaded, name, chosen)
     failed = [finding.error for finding in findings if finding.error is not None]
     if as_json:
         render.write_json({"cluster": name, "passed": not failed, "checks": [f.to_json() for f in findings]})
@@ -113,6 +110,26 @@ def check(
         render.write_lines([finding.line() for finding in findings])
     if failed:
         raise failed[0]
+
+
+def _look_at(loaded: Config, name: str, chosen: ClusterConfig) -> list[Finding]:
+    """Try what this cluster's backups need: WAL and files, or pg_dump alone."""
+    if chosen.source == "logical":
+        logical = LogicalCluster(request_of(name, chosen), chosen.schedule.backup, chosen.objectives.rpo)
+        return check_logical(logical, open_repository=lambda: open_from(loaded))
+    return check_cluster(
+        name,
+        chosen,
+        open_repository=lambda: open_from(loaded),
+        open_session=lambda: connect(chosen),
+        clock=SystemClock(),
+    )
+
+
+def request_of(name: str, chosen: ClusterConfig) -> LogicalRequest:
+    """Return what would be dumped, and how."""
+    password = None if chosen.password is None else chosen.password.read().decode()
+    return LogicalRequest(name, chosen.dsn, password)
 
 
 def _write_grants(role: str, *, is_streamed: bool, as_json: bool) -> None:

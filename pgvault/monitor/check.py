@@ -8,61 +8,23 @@ well; a warning is something that holds today and may hurt later: it fails nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from pgvault.backup.source import check_directory, check_server
 from pgvault.backup.take import leave_watermark
 from pgvault.config import ClusterConfig, StreamConfig
 from pgvault.errors import PgvaultError, ServerUnfit, StoreUnfit
 from pgvault.instants import Clock
-from pgvault.monitor.finding import Level
 from pgvault.monitor.streamcheck import check_kept, check_replication, check_role, check_slot
+from pgvault.monitor.tried import Finding, probe, tried
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
 from pgvault.restore.adopt import awaits_backup
-from pgvault.stores.probe import probe_put_if_absent
 from pgvault.wal.arrival import ArchivingServer, prove_archiving, way_of
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried."""
-
-    name: str
-    detail: str  # what was seen when it passed
-    error: PgvaultError | None = None
-    warning: str | None = None  # what to do about something that passed
-
-    @property
-    def level(self) -> Level:
-        """How it is."""
-        if self.error is not None:
-            return Level.RED
-        return Level.OK if self.warning is None else Level.WARN
-
-    def line(self) -> str:
-        """Return it for people."""
-        if self.error is None and self.warning is not None:
-            return f"warn  {self.name}: {self.detail}\n      {self.warning}"
-        if self.error is None:
-            return f"ok    {self.name}: {self.detail}"
-        hint = f"\n      {self.error.hint}" if self.error.hint else ""
-        return f"FAIL  {self.name}: {self.error}{hint}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for machines."""
-        detail = self.detail if self.error is None else str(self.error)
-        hint = self.warning if self.error is None else self.error.hint
-        return {
-            "name": self.name,
-            "passed": self.error is None,
-            "level": self.level.value,
-            "detail": detail,
-            "hint": hint,
-        }
+# What a managed server refuses.
+ACCESS = ("server", "grants", "data directory", "replication role", "replication")
 
 
 def check_cluster(
@@ -78,7 +40,7 @@ def check_cluster(
     try:
         repository = open_repository()
         findings.append(Finding("repository", f"opens ({repository.deciding.store.url})"))
-        findings.append(_tried("put-if-absent", lambda: _probe(repository)))
+        findings.append(tried("put-if-absent", lambda: probe(repository)))
         with open_session() as session:
             facts = session.facts()
             findings.append(Finding("server", f"PostgreSQL {facts.version_text}, system {facts.system_identifier}"))
@@ -87,26 +49,38 @@ def check_cluster(
             findings += _server_findings(server, config)
     except PgvaultError as error:
         findings.append(Finding("repository" if not findings else "server", "", error))
-    return findings
+    return [*findings, *_way_out(findings)]
+
+
+def _way_out(findings: list[Finding]) -> Iterator[Finding]:
+    """Where the server gives no access for physical backups, logical ones may be all that there can be."""
+    denied = [each.name for each in findings if each.name in ACCESS and isinstance(each.error, ServerUnfit)]
+    if denied:
+        yield Finding(
+            "logical backups",
+            f"would work without what {' and '.join(denied)} lacks: they need CONNECT and SELECT only",
+            warning="A managed server that gives neither files nor replication: set source: logical for this cluster, "
+            "and back up with pgvault backup --type logical. No point in time then: only the moment of each backup.",
+        )
 
 
 def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator[Finding]:
     facts, repository = server.facts, server.repository
     data = config.data_directory or facts.data_directory
-    yield _tried("grants", lambda: _grants(server.session))
-    fit = _tried("settings", lambda: _settings(facts, config.stream))
+    yield tried("grants", lambda: _grants(server.session))
+    fit = tried("settings", lambda: _settings(facts, config.stream))
     yield fit
     if config.stream is None:
-        yield _tried("archive_timeout", lambda: _timeout(facts))
+        yield tried("archive_timeout", lambda: _timeout(facts))
     else:
         yield from _stream_findings(server, config, config.stream)
-    yield _tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
+    yield tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
     system = System(facts.system_identifier, facts.major)
-    known = _tried("system", lambda: _system(server, system))
+    known = tried("system", lambda: _system(server, system))
     yield known
     if fit.error is None and known.error is None:
-        yield _tried("archiving", lambda: _archiving(server))
-    yield _tried("adoption", lambda: _adoption(server))
+        yield tried("archiving", lambda: _archiving(server))
+    yield tried("adoption", lambda: _adoption(server))
     if len(repository.copies) > 1:
         names = ", ".join(copy.name for copy in repository.copies[1:])
         error = StoreUnfit(f"copies {names} receive nothing yet: this version writes the first copy only")
@@ -115,26 +89,14 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
 
 def _stream_findings(server: ArchivingServer, config: ClusterConfig, stream: StreamConfig) -> Iterator[Finding]:
     session, facts = server.session, server.facts
-    yield _tried("replication role", lambda: check_role(session))
-    yield _tried("replication", lambda: check_replication(session, config, facts))
-    yield _tried("slot", lambda: check_slot(session, stream.slot))
+    yield tried("replication role", lambda: check_role(session))
+    yield tried("replication", lambda: check_replication(session, config, facts))
+    yield tried("slot", lambda: check_slot(session, stream.slot))
     try:
         detail, warning = check_kept(session, config.data_directory or facts.data_directory)
         yield Finding("kept WAL", detail, warning=warning)
     except PgvaultError as error:
         yield Finding("kept WAL", "", error)
-
-
-def _tried(name: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, look())
-    except PgvaultError as error:
-        return Finding(name, "", error)
-
-
-def _probe(repository: Repository) -> str:
-    probe_put_if_absent(repository.deciding.store, "probes")
-    return "the store refuses to overwrite"
 
 
 def _grants(session: Session) -> str:

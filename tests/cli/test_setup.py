@@ -324,6 +324,7 @@ def test_an_empty_repository_lists_nothing_and_does_not_verify(site: Site) -> No
     assert pgvault_json("--config", site.config, "list") == {
         "cluster": "main",
         "backups": [],
+        "logical": [],
         "recovery_window": [],
         "gaps": [],
         "not_restorable": [],

@@ -1,0 +1,149 @@
+"""A managed server: no superuser, no replication, no files. Logical backups alone, and every command says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pgvault.errors import ObjectiveMissed, ServerUnfit
+from tests.archive import Archive, make_archive
+from tests.cli.here import pgvault, pgvault_json
+from tests.repository.logicals import SHOP, put_logical
+from tests.servers import NEWEST, Server, ServerFactory
+
+pytestmark = pytest.mark.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """Such a server, and a repository for it."""
+
+    server: Server
+    archive: Archive
+
+    def configure(self, more: str = "source: logical") -> Path:
+        """Write a configuration for the role that may only read; returns its path."""
+        text = self.archive.config.read_text().partition("clusters:")[0]
+        dsn = self.server.dsn_of("reader")
+        self.archive.config.write_text(f'{text}clusters:\n  main: {{dsn: "{dsn}", {more}}}\n')
+        return self.archive.config
+
+
+@pytest.fixture(scope="module")
+def provider(templates: Path) -> Iterator[Server]:
+    if not NEWEST:
+        pytest.skip("no PostgreSQL is installed")
+    factory = ServerFactory(templates)
+    try:
+        server = factory(NEWEST)
+        server.sql("CREATE ROLE reader LOGIN; CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2)")
+        server.sql("GRANT SELECT ON orders TO reader")
+        yield server
+    finally:
+        factory.clear()
+
+
+@pytest.fixture
+def managed(provider: Server, tmp_path: Path) -> Managed:
+    return Managed(provider, make_archive(tmp_path))
+
+
+def take(managed: Managed, *, ago: timedelta = timedelta()) -> str:
+    """A logical backup that was taken then."""
+    at = datetime.now(UTC) - ago
+    label = f"{at:%Y%m%dT%H%M%SZ}-10c1"
+    databases = (replace(SHOP, snapshot_at=at),)
+    put_logical(managed.archive.repository, label, started_at=at, stopped_at=at, databases=databases)
+    return label
+
+
+def test_check_says_what_it_means(managed: Managed) -> None:
+    """All that logical backups need is there: status 0, and a warning that no point in time can be restored."""
+    config = managed.configure()
+
+    document = pgvault_json("--config", config, "check")
+    finished = pgvault("--config", config, "check")
+
+    assert document["passed"] is True
+    warned = [finding for finding in document["checks"] if finding["level"] == "warn"]
+    assert [finding["name"] for finding in warned] == ["point in time", "roles"]
+    assert "only the moment of a backup can be restored" in warned[0]["detail"]
+    assert "no schedule is configured" in warned[0]["detail"]
+    assert finished.status == 0
+    assert "warn  point in time" in finished.output
+    assert "archiving" not in finished.output
+
+
+def test_check_fails_where_a_table_can_not_be_read(managed: Managed) -> None:
+    """By its own status, with a hint."""
+    config = managed.configure()
+    managed.server.sql("REVOKE SELECT ON orders FROM reader")
+    try:
+        finished = pgvault("--config", config, "check")
+    finally:
+        managed.server.sql("GRANT SELECT ON orders TO reader")
+
+    assert finished.status == ServerUnfit.exit_code
+    assert "FAIL  database postgres: role 'reader' can not read 1 tables" in finished.output
+
+
+def test_check_of_the_usual_kind_names_the_way_out(managed: Managed) -> None:
+    """Who configures such a server like any other learns what works there; it is no less red for that."""
+    config = managed.configure("archive_wait: 1s")
+
+    document = pgvault_json("--config", config, "check", status=ServerUnfit.exit_code)
+
+    assert document["passed"] is False
+    (said,) = [finding for finding in document["checks"] if finding["name"] == "logical backups"]
+    assert said["level"] == "warn"
+    assert "source: logical" in said["hint"]
+    assert "only the moment of each backup" in said["hint"]
+
+
+def test_status_is_red_without_a_backup(managed: Managed) -> None:
+    """And asks for no WAL."""
+    document = pgvault_json("--config", managed.configure(), "status", status=ObjectiveMissed.exit_code)
+
+    findings = {finding["name"]: finding for finding in document["clusters"][0]["findings"]}
+    assert findings.keys() == {"server", "backup"}
+    assert findings["backup"]["level"] == "red"
+    assert findings["backup"]["figures"]["count"] == 0
+
+
+def test_status_is_green_with_one_of_today(managed: Managed) -> None:
+    """What would be lost is said all the same."""
+    config = managed.configure("source: logical, objectives: {rpo: 24h}")
+    label = take(managed, ago=timedelta(hours=3))
+
+    document = pgvault_json("--config", config, "status")
+    brief = pgvault("--config", config, "status", "--brief")
+
+    findings = {finding["name"]: finding for finding in document["clusters"][0]["findings"]}
+    assert document["level"] == "ok"
+    assert findings["backup"]["figures"]["label"] == label
+    assert findings["data loss"]["figures"]["limit_seconds"] == 86400
+    assert brief.output == "main: healthy, last backup 3.0 h ago, 3.0 h would be lost\n"
+
+
+def test_status_holds_it_against_the_objective(managed: Managed) -> None:
+    """A quarter of an hour can not be kept by backups of every night."""
+    config = managed.configure("source: logical, objectives: {rpo: 15m}")
+    take(managed, ago=timedelta(hours=3))
+
+    document = pgvault_json("--config", config, "status", status=ObjectiveMissed.exit_code)
+
+    red = [finding for finding in document["clusters"][0]["findings"] if finding["level"] == "red"]
+    assert [finding["name"] for finding in red] == ["data loss"]
+    assert "the objective is 15 min" in red[0]["detail"]
+
+
+def test_verify_is_content_with_it(managed: Managed) -> None:
+    """No WAL is missed."""
+    config = managed.configure()
+    label = take(managed)
+
+    assert pgvault_json("--config", config, "verify")["backups"] == [label]
