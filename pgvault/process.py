@@ -194,17 +194,16 @@ class Leashed:
         except subprocess.TimeoutExpired:
             raise ProgramFailed(f"{self._name}, process {self.pid}, can not be ended") from None
 
-    def wait(self, timeout: float) -> None:
-        """Wait for a good end. Raises ProgramFailed as `run` does."""
+    def finish(self, timeout: float) -> None:
+        """Wait for the end, good or not. Raises ProgramFailed after `timeout` seconds."""
         try:
             self._child.wait(timeout)
         except subprocess.TimeoutExpired:
             self.end()
             raise ProgramFailed(f"{self._name} did not finish within {timeout:g} s{self.words()}") from None
-        self.check()
 
     def check(self) -> None:
-        """Raise ProgramFailed with the last lines of its log unless it ended with status 0."""
+        """Raise ProgramFailed, with the last lines of its log, unless it has ended with status 0."""
         status = self.poll()
         if status is None:
             raise ProgramFailed(f"{self._name} still runs")

@@ -64,20 +64,25 @@ def test_it_ends_as_its_program(tmp_path: Path, script: str, status: int) -> Non
 
 def test_a_failure_is_told_in_its_words(tmp_path: Path) -> None:
     """With the last lines of stderr."""
-    with (
-        lead(tmp_path, "echo well >&2; exit 3") as ran,
-        pytest.raises(ProgramFailed, match="sh failed with status 3: well"),
-    ):
-        ran.wait(10)
+    with lead(tmp_path, "echo well >&2; exit 3") as ran:
+        ran.finish(10)
+        with pytest.raises(ProgramFailed, match="sh failed with status 3: well"):
+            ran.check()
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     """Says so like any other failure."""
-    with (
-        leashed(["/nowhere/pg_dump"], env=ENV, log=tmp_path / "log") as ran,
-        pytest.raises(ProgramFailed, match="status 127: /nowhere/pg_dump: No such file"),
-    ):
-        ran.wait(10)
+    with leashed(["/nowhere/pg_dump"], env=ENV, log=tmp_path / "log") as ran:
+        ran.finish(10)
+        with pytest.raises(ProgramFailed, match="status 127: /nowhere/pg_dump: No such file"):
+            ran.check()
+
+
+def test_one_that_runs_too_long_is_ended(tmp_path: Path) -> None:
+    """And says so; nothing of it is left."""
+    with lead(tmp_path, "sleep 600") as ran, pytest.raises(ProgramFailed, match="sh did not finish within"):
+        ran.finish(0.1)
+    assert not is_there(ran.pid)
 
 
 def test_the_group_stands_still_and_goes_on(tmp_path: Path) -> None:

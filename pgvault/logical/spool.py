@@ -3,7 +3,7 @@
     PLACE/pgvault-dump-<id>/      0700, made by us
       marker                      the id, locked while we live: only what carries one that nobody holds is ever removed
       <oid>/                      what pg_dump writes
-      pg_dump.log                 what it says
+      <oid>.log, globals.out …    what programs say
 
 Room is given back in two ways: a file that is stored and finished is removed; of one that grows, the range that is
 stored is punched out (fallocate), so that its length stays and its blocks go. What a killed run left behind is removed
@@ -43,14 +43,17 @@ class Spool:
 
     root: Path
 
-    @property
-    def log(self) -> Path:
-        """Where programs write their stderr."""
-        return self.root / "pg_dump.log"
-
     def directory(self, oid: int) -> Path:
         """Where one database is dumped."""
         return self.root / str(oid)
+
+    def log(self, name: str) -> Path:
+        """Where a program writes its stderr."""
+        return self.root / f"{name}.log"
+
+    def output(self, name: str) -> Path:
+        """Where a program writes its stdout."""
+        return self.root / f"{name}.out"
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def open_spool(place: Path | None) -> Iterator[Spool]:
 
     Raises ConfigInvalid for a place that can not be one, DiskFull.
     """
-    parent = (place or Path(tempfile.gettempdir())).absolute()
+    parent = (place or Path(tempfile.gettempdir())).resolve()  # /proc names files so, too
     if not parent.is_dir():
         raise ConfigInvalid(f"the spool place '{parent}' is no directory", hint=HINT)
     clear_leftovers(parent)

@@ -46,8 +46,8 @@ class LogicalDatabase:
     encoding: str  # of the server: "UTF8"
     snapshot_at: datetime  # server clock, right after the snapshot was taken
     lsn: Lsn | None  # WAL insert position then; None where the role may not ask
-    table_count: int  # lines of its .tables
-    row_count: int  # of those tables together
+    table_count: int  # tables in its .tables
+    row_count: int  # of those together, as far as they were counted
     schema_sha256: bytes  # of the definitions, normalised: two schema backups with equal ones are equal
 
     @property

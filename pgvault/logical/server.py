@@ -1,0 +1,95 @@
+"""What the server of a logical backup says of itself, asked so that any role may.
+
+Nothing is needed but CONNECT and SELECT; what a role may not ask is None.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from pgvault.errors import AlreadyRunning, MajorUnsupported, OtherCluster, ServerUnfit
+from pgvault.logical.request import LogicalRequest
+from pgvault.postgres.connection import read_number
+from pgvault.postgres.dumping import DumpTarget, dump_dsn, find_dump_programs
+from pgvault.postgres.programs import SUPPORTED_MAJORS, Programs
+from pgvault.postgres.replication import ServerAddress
+from pgvault.postgres.server import LOGICAL_LOCK, Session
+from pgvault.repository.repository import Repository
+from pgvault.repository.systems import ADOPT_HINT, known_systems
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalServer:
+    """A server, our session with it, and how programs reach it."""
+
+    session: Session
+    request: LogicalRequest
+    address: ServerAddress  # the one that was reached, of those that the dsn lists
+    programs: Programs
+    version_num: int  # 180006
+    system_identifier: int | None
+    sees_passwords: bool  # of roles
+
+    def target(self, database: str) -> DumpTarget:
+        """Return one database as programs reach it."""
+        dsn = dump_dsn(self.address, database)
+        return DumpTarget(self.programs, dsn, self.address.password, self.request.environment)
+
+
+def find_server(session: Session, request: LogicalRequest) -> LogicalServer:
+    """Ask for what a dump needs to know. Raises MajorUnsupported, ProgramMissing, ServerUnfit."""
+    version, sees_passwords = session.row(
+        "SELECT current_setting('server_version_num')::int, has_table_privilege('pg_catalog.pg_authid', 'SELECT')"
+    )
+    version_num = read_number(version)
+    major = version_num // 10_000
+    if major not in SUPPORTED_MAJORS:
+        raise MajorUnsupported(
+            f"PostgreSQL {major} is not one pgvault was tested with ({', '.join(map(str, SUPPORTED_MAJORS))})"
+        )
+    return LogicalServer(
+        session,
+        request,
+        ServerAddress.of(session, request.dsn, password=request.password),
+        find_dump_programs(major),
+        version_num,
+        _system_identifier(session),
+        bool(sees_passwords),
+    )
+
+
+def require_alone(server: LogicalServer) -> None:
+    """Take the lock of logical backups for as long as the session lives. Raises AlreadyRunning."""
+    holder = server.session.try_backup_lock(LOGICAL_LOCK)
+    if holder is not None:
+        raise AlreadyRunning(
+            f"another logical backup of cluster {server.request.cluster!r} runs: server process {holder}",
+            hint="Wait for it. A backup that takes longer than its schedule needs another schedule.",
+        )
+
+
+def require_same_system(repository: Repository, server: LogicalServer) -> None:
+    """Refuse a server that is not the one whose WAL is archived under this name. Raises OtherCluster.
+
+    Nothing is recorded: where there are logical backups alone, a provider may move the cluster to a new system.
+    """
+    known = known_systems(repository, server.request.cluster)
+    found = server.system_identifier
+    if known and found is not None and found not in known:
+        raise OtherCluster(
+            f"system identifier {found} is not one of cluster {server.request.cluster!r} "
+            f"(known: {', '.join(map(str, sorted(known)))})",
+            hint=ADOPT_HINT,
+        )
+
+
+def _system_identifier(session: Session) -> int | None:
+    try:
+        (found,) = session.row("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+    except ServerUnfit as error:  # a provider may have revoked it
+        logger.debug("the system identifier is not known: %s", error)
+        return None
+    return read_number(found)

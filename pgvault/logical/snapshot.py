@@ -1,0 +1,168 @@
+"""One snapshot in one database: exported for pg_dump, and read by ourselves for rows and fingerprints.
+
+Its session holds it from before pg_dump starts until pg_dump has ended, and the locks of what it will read: were they
+taken later, a DROP TABLE that waits for pg_dump's lock would make us wait for it, and it for us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import IsolationLevel
+
+from pgvault.errors import PgvaultError, ServerUnfit, ServerUnreachable
+from pgvault.logical.tables import DatabaseConnection, large_objects_record, record
+from pgvault.postgres.connection import EPOCH
+from pgvault.postgres.dumping import DumpTarget
+from pgvault.postgres.fingerprint import (
+    TableName,
+    ask,
+    fingerprint_large_objects,
+    fingerprint_table,
+    list_tables,
+    lock_tables,
+    number,
+    open_session,
+    said,
+    text,
+)
+from pgvault.postgres.lsn import Lsn
+from pgvault.repository.tables import TableRecord
+
+END_SECONDS = 20.0  # for a query that was canceled to end
+
+POSITION = """
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text
+"""
+PARENTS = """
+SELECT c.oid, n.nspname::text, p.relname::text
+  FROM pg_class c, pg_partition_ancestors(c.oid) AS a (oid), pg_class p, pg_namespace n
+ WHERE c.relispartition AND c.relkind = 'r' AND p.oid = a.oid AND n.oid = p.relnamespace
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A moment of a database, as long as its session lives."""
+
+    connection: DatabaseConnection
+    id: str  # for pg_dump
+    taken_at: datetime  # server clock, right after it was taken
+    lsn: Lsn | None  # None where the role may not ask
+    tables: tuple[TableName, ...]  # with rows of their own; locked, where we may read them
+    parents: dict[int, tuple[str, ...]]  # of a partition's oid: schema.table of itself and of what it is a part of
+
+
+@contextmanager
+def taking_snapshot(target: DumpTarget, *, lock_wait: timedelta, with_locks: bool = True) -> Iterator[Snapshot]:
+    """Open a session, take and export a snapshot and lock all tables; all is let go at the end of the `with`.
+
+    Raises ServerUnreachable, ServerUnfit where a table stays locked by somebody else for longer than `lock_wait`.
+    """
+    connection = open_session(target.dsn, password=target.password, lock_timeout=lock_wait)
+    try:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        with explaining(connection), connection.transaction():
+            snapshot = _take(connection)
+            if with_locks:
+                lock_tables(connection, snapshot.tables)
+            yield snapshot
+            ask(connection, "SELECT 1")  # it was there to the end
+    finally:
+        connection.close()
+
+
+def _take(connection: DatabaseConnection) -> Snapshot:
+    ((exported, microseconds),) = ask(
+        connection, "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    )
+    lsn = _position(connection)
+    tables = list_tables(connection)
+    parents: dict[int, tuple[str, ...]] = {}
+    for oid, schema, table in ask(connection, PARENTS):
+        parents[number(oid)] = (*parents.get(number(oid), ()), f"{text(schema)}.{text(table)}")
+    at = EPOCH + timedelta(microseconds=number(microseconds))
+    return Snapshot(connection, text(exported), at, lsn, tuple(tables), parents)
+
+
+def _position(connection: DatabaseConnection) -> Lsn | None:
+    try:
+        with connection.transaction():
+            ((position,),) = ask(connection, POSITION)
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported):
+        return None
+    return None if position is None else Lsn.parse(text(position))
+
+
+@contextmanager
+def explaining(connection: DatabaseConnection) -> Iterator[None]:
+    """Say in our words what went wrong with a session."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if connection.closed or (error.sqlstate or "08").startswith(("08", "57P")):
+            raise ServerUnreachable(f"the session with PostgreSQL was lost: {said(error)}") from error
+        raise ServerUnfit(f"PostgreSQL refuses: {said(error)}", hint=error.diag.message_hint) from error
+
+
+class Fingerprints:
+    """Rows and fingerprints of a snapshot's tables, read by a thread of its own; it ends with the `with`."""
+
+    def __init__(self, snapshot: Snapshot, tables: tuple[TableName, ...]) -> None:
+        self._snapshot = snapshot
+        # pg_dump begins with the largest, too: what one has read the other finds in the server's memory.
+        self._tables = sorted(tables, key=lambda each: -each.bytes)
+        self._records: list[TableRecord] = []
+        self._error: BaseException | None = None
+        self._is_unwanted = Event()
+        self._thread = Thread(target=self._run, name="fingerprints", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._is_unwanted.set()
+        if self._thread.is_alive():
+            self._snapshot.connection.cancel_safe(timeout=END_SECONDS)
+        self._thread.join(END_SECONDS)
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything did."""
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all is read. Raises what went wrong."""
+        is_over = not self._thread.is_alive()
+        self.check()
+        return is_over
+
+    def records(self) -> list[TableRecord]:
+        """Return the records, once all is read."""
+        if not self.is_done:
+            raise ServerUnfit("rows were not counted to the end")
+        return self._records
+
+    def _run(self) -> None:
+        connection = self._snapshot.connection
+        try:
+            with explaining(connection):
+                for each in self._tables:
+                    if self._is_unwanted.is_set():
+                        return
+                    self._records.append(record(each, fingerprint_table(connection, each)))
+                self._records.append(large_objects_record(fingerprint_large_objects(connection)))
+        except PgvaultError as error:
+            self._error = error
+        except Exception as error:  # noqa: BLE001  another thread raises it
+            self._error = error
