@@ -11,6 +11,23 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.invoking import quick_program
+from pgvault.cli.logicaloptions import (
+    JOBS,
+    ClassOption,
+    CleanOption,
+    CreateOption,
+    DatabaseOption,
+    FileOption,
+    IntoOption,
+    LogicalOption,
+    LogicalWords,
+    NoCompareOption,
+    NoGlobalsOption,
+    NoOwnerOption,
+    SchemaOption,
+    TableOption,
+    refuse_foreign,
+)
 from pgvault.cli.opening import OpenedCluster, open_cluster
 from pgvault.cli.options import (
     ClusterOption,
@@ -72,6 +89,18 @@ def restore(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, max=64, help="Files at a time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    logical: LogicalOption = None,
+    into: IntoOption = None,
+    file: FileOption = None,
+    database: DatabaseOption = None,
+    schema: SchemaOption = None,
+    table: TableOption = None,
+    class_name: ClassOption = None,
+    create: CreateOption = False,
+    clean: CleanOption = False,
+    no_globals: NoGlobalsOption = False,
+    no_owner: NoOwnerOption = False,
+    no_compare: NoCompareOption = False,
     config: ConfigOption = None,
     cluster: ClusterOption = None,
     repository: RepositoryOption = None,
@@ -80,12 +109,34 @@ def restore(
     endpoint_url: EndpointOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a cluster to a moment.
+    """Restore a cluster to a moment; with --logical, databases or tables of a logical backup.
 
     Example: pgvault restore --to 2025-10-25T10:00 /srv/restored
     """
+    refuse_foreign(ctx, is_logical=logical is not None)
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster(source, cluster)
+    if logical is not None:
+        from pgvault.cli.logicalrestore import restore_logical
+
+        wanted = LogicalWords(
+            label=logical,
+            into=into,
+            directory=file,
+            databases=tuple(database or ()),
+            schemas=tuple(schema or ()),
+            tables=tuple(table or ()),
+            class_name=class_name,
+            is_created=create,
+            is_cleaned=clean,
+            has_globals=not no_globals,
+            has_owners=not no_owner,
+            is_compared=not no_compare,
+            jobs=jobs or JOBS,
+            is_dry=dry_run,
+        )
+        restore_logical(opened, wanted, as_json=as_json)
+        return
     words = TargetWords(to, to_lsn, to_xid, to_name, immediate)
     target = parse_target(words, zone=timezone or opened.time_zone, now=SystemClock().now())
     chosen = None if timeline is None else parse_timeline_option(timeline)

@@ -21,7 +21,7 @@ from pgvault.logical.presence import Present, drop_statements, look, refuse_pres
 from pgvault.logical.roles import created_roles, granted_roles
 from pgvault.logical.select import (
     Chosen,
-    DataClass,
+    RankedClass,
     Selection,
     TablePattern,
     choose,
@@ -52,8 +52,8 @@ class LogicalOrder:
     databases: tuple[str, ...] = ()  # empty: all of the backup
     schemas: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()  # patterns: schema.table
-    of_class: DataClass | None = None  # only its tables
-    classes: tuple[DataClass, ...] = ()  # in whose order rows are restored
+    of_class: RankedClass | None = None  # only its tables
+    classes: tuple[RankedClass, ...] = ()  # in whose order rows are restored
     jobs: int = 2  # of pg_restore: production may run on that server
     is_created: bool = False  # databases that are not there are made
     is_cleaned: bool = False  # what is in the way is dropped first

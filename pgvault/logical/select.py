@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import translate
+from fnmatch import fnmatchcase, translate
 
 from pgvault.errors import UsageError
 from pgvault.postgres.toc import Toc, TocEntry
@@ -91,17 +91,17 @@ def _expression(part: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class DataClass:
-    """Tables that matter equally: a data class of the configuration."""
+class RankedClass:
+    """A data class of the configuration, and how early its rows are restored."""
 
     name: str
     priority: int  # 1 is restored first
     tables: tuple[TablePattern, ...]
-    databases: frozenset[str] | None = None  # None: all
+    databases: tuple[str, ...] | None = None  # patterns; None: all
 
     def holds(self, database: str, schema: str | None, table: str) -> bool:
         """Tell whether a table belongs to it."""
-        if self.databases is not None and database not in self.databases:
+        if self.databases is not None and not any(fnmatchcase(database, each) for each in self.databases):
             return False
         return any(pattern.matches(schema, table) for pattern in self.tables)
 
@@ -112,7 +112,7 @@ class Selection:
 
     schemas: tuple[str, ...] = ()
     tables: tuple[TablePattern, ...] = ()
-    of_class: DataClass | None = None
+    of_class: RankedClass | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -173,7 +173,7 @@ def require_matches(selection: Selection, matched: Collection[str]) -> None:
             )
 
 
-def ranks(chosen: Chosen, listed: Sequence[TocEntry], classes: Sequence[DataClass], database: str) -> list[list[int]]:
+def ranks(chosen: Chosen, listed: Sequence[TocEntry], classes: Sequence[RankedClass], database: str) -> list[list[int]]:
     """Cut what is restored into runs, one after the other: definitions, then class by class, then the rest.
 
     Without classes it is one run. A class's indexes and constraints are made right after its rows, so that it can be
@@ -186,7 +186,10 @@ def ranks(chosen: Chosen, listed: Sequence[TocEntry], classes: Sequence[DataClas
 
     def of_table(entry: TocEntry) -> int:
         found = [each.priority for each in classes if each.holds(database, entry.schema, entry.tag)]
-        return priorities.index(min(found)) + 1 if found else last
+        if found:
+            return priorities.index(min(found)) + 1
+        parents = [need for need in entry.needs if need in by_id and by_id[need].kind == "TABLE"]
+        return min((rank(parent) for parent in parents), default=last)  # a partition goes with its table
 
     def rank(dump_id: int) -> int:
         if dump_id in known:
