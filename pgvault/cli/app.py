@@ -31,6 +31,7 @@ COMMANDS = {
     "adopt": "pgvault.cli.restore:adopt",
     "verify": "pgvault.cli.verify:verify",
     "drill": "pgvault.cli.drill:drill",
+    "schema": "pgvault.cli.schema:schema",
     "checks": "pgvault.cli.checks:checks",
     "demo": "pgvault.cli.demo:demo",
     "wal": "pgvault.cli.wal:wal",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psycopg
 import typer
@@ -24,20 +25,25 @@ from pgvault.cli.options import (
 )
 from pgvault.cli.sessions import connect
 from pgvault.cli.signals import leaving_in_order
+from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
 from pgvault.drill.report import DrillReport
 from pgvault.drill.rpo import FailureMoment
 from pgvault.drill.run import DrillRequest, require_passed, run_drill
-from pgvault.errors import DrillNotRun, PgvaultError
+from pgvault.errors import DrillNotRun, PgvaultError, UsageError
 from pgvault.instants import SystemClock
+from pgvault.progress import Progress
 from pgvault.recovery.plan import RestoreRequest
 from pgvault.recovery.target import TargetWords, parse_target
 
 
 def drill(
     ctx: typer.Context,
-    to: Annotated[str, typer.Option("--to", help="A time, '10 minutes ago', or latest.")] = "latest",
+    to: Annotated[str | None, typer.Option("--to", help="A time, '10 minutes ago', or latest; else latest.")] = None,
     label: Annotated[
         str | None, typer.Option("--backup", help="The backup to drill; else the newest that fits.")
+    ] = None,
+    logical: Annotated[
+        str | None, typer.Option("--logical", metavar="LABEL", help="Drill a logical backup: a label, or latest.")
     ] = None,
     scratch: Annotated[Path | None, typer.Option("--scratch", help="Where to make the scratch directory.")] = None,
     config: ConfigOption = None,
@@ -51,9 +57,26 @@ def drill(
     """Restore into a scratch instance, recover, run checks, measure, report.
 
     Example: pgvault drill --to "1 hour ago"
+
+    Example: pgvault drill --logical latest
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster(source, cluster)
+    if logical is not None and (label is not None or to is not None):
+        raise UsageError("--logical excludes --to and --backup", hint="A logical backup holds the moment of its dump.")
+    with leaving_in_order(DrillNotRun.exit_code), render.showing_progress() as progress:
+        if logical is None:
+            report = _drill(opened, to or "latest", label, scratch, progress)
+        else:
+            report = _drill_logical(opened, logical, scratch, progress)
+    if as_json:
+        render.write_json(report.to_json())
+    else:
+        write_report(report)
+    require_passed(report)
+
+
+def _drill(opened: OpenedCluster, to: str, label: str | None, scratch: Path | None, progress: Progress) -> DrillReport:
     clock = SystemClock()
     target = parse_target(TargetWords(to=to), zone=opened.time_zone, now=clock.now())
     request = DrillRequest(
@@ -67,13 +90,21 @@ def drill(
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
     )
-    with leaving_in_order(DrillNotRun.exit_code), render.showing_progress() as progress:
-        report = run_drill(opened.repository, request, clock=clock, progress=progress)
-    if as_json:
-        render.write_json(report.to_json())
-    else:
-        write_report(report)
-    require_passed(report)
+    return run_drill(opened.repository, request, clock=clock, progress=progress)
+
+
+def _drill_logical(opened: OpenedCluster, label: str, scratch: Path | None, progress: Progress) -> DrillReport:
+    request = LogicalDrillRequest(
+        cluster=opened.name,
+        label=None if label == "latest" else label,
+        checks=opened.config.checks,
+        objectives=opened.config.objectives,
+        failure=failure_moment(opened),
+        scratch=scratch or opened.config.drill.scratch,
+        jobs=opened.config.jobs,
+        database=database_of(opened.config.dsn),
+    )
+    return run_logical_drill(opened.repository, request, clock=SystemClock(), progress=progress)
 
 
 def database_of(dsn: str) -> str | None:
@@ -108,11 +139,18 @@ def write_report(report: DrillReport) -> None:
     phases = ", ".join(f"{name} {render.duration(seconds)}" for name, seconds in report.phases.items())
     lines = [f"target: {report.target}", f"phases: {phases}"]
     if report.reached is not None:
-        lines.append(f"reached: {report.reached['lsn']} on timeline {report.reached['timeline']}")
+        lines.append(f"reached: {_where(report.reached)}")
     lines += [f"note: {note}" for note in report.notes]
     lines += [f"not tested: {what}" for what in report.not_tested]
     lines.append(verdict(report))
     render.write_lines(lines)
+
+
+def _where(reached: Mapping[str, Any]) -> str:
+    if "databases" not in reached:
+        return f"{reached['lsn']} on timeline {reached['timeline']}"
+    count = len(reached["databases"])
+    return f"the snapshots of {count} database{'s' * (count != 1)}, the oldest of {reached['snapshot_at']}"
 
 
 def verdict(report: DrillReport) -> str:

@@ -47,7 +47,7 @@ def list_schemas(
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster(source, cluster)
     found = schema_backups(read_catalog(opened.repository, opened.name))
-    earlier: list[LogicalManifest | None] = [None, *found[:-1]]
+    earlier: list[LogicalManifest | None] = [None, *found][: len(found)]
     changes = [changed_databases(before, after) for before, after in zip(earlier, found, strict=True)]
     if as_json:
         documents = [_document(backup, changed) for backup, changed in zip(found, changes, strict=True)]

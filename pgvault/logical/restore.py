@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ import psycopg
 from pgvault.errors import PgvaultError, Refused, VerifyFailed
 from pgvault.logical.feeding import Feeder
 from pgvault.logical.restoreplan import DatabasePlan, LogicalOrder, LogicalPlan, plan_logical
-from pgvault.logical.roles import RolesRestored, restore_roles
+from pgvault.logical.roles import RolesRestored, restore_roles, unquote
 from pgvault.logical.select import is_of_database, list_file
 from pgvault.logical.tables import Sessions, compare_records, large_objects_record, record
 from pgvault.logical.target import Target, run_statement
@@ -44,6 +45,7 @@ from pgvault.restore.files import Effort
 logger = logging.getLogger(__name__)
 
 NAMED_MAX = 5
+TABLESPACE = re.compile(r' TABLESPACE = (?P<name>"(?:[^"]|"")+"|[^\s;]+)(?=\s*;\s*$)')  # of CREATE DATABASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class _Restoring:
         spool = None if self.order.spool is None else os.fspath(self.order.spool)
         try:
             with tempfile.TemporaryDirectory(prefix="pgvault-restore-", dir=spool) as directory:
-                self._fill(plan, Path(directory))
+                made = self._fill(plan, Path(directory))
             compared, notes = self._compare(plan)
         except PgvaultError as error:
             error.hint = error.hint or f"What was restored by then stays in database {plan.target!r}: see --clean."
@@ -142,26 +144,40 @@ class _Restoring:
             seconds=time.monotonic() - begun,
         )
         logger.info("restored database %r, %d bytes", plan.target, done.bytes)
-        return done, notes
+        return done, [*made, *notes]
 
-    def _fill(self, plan: DatabasePlan, spool: Path) -> None:
+    def _fill(self, plan: DatabasePlan, spool: Path) -> list[str]:
         self.progress.phase(f"restoring {plan.target}", plan.archive.bytes)
         effort = Effort(2, self.progress, is_durable=False)
         feeder = Feeder(self.repository, self.plan.manifest, spool, plan.archive, self.order.jobs, effort)
         feeder.lay_out()
-        if plan.is_new:
-            self._create(plan, feeder)
+        notes = self._create(plan, feeder) if plan.is_new else []
         if plan.drops:
             self._drop(plan)
         for run in plan.runs:
             self._run(plan, feeder, run, [f"--jobs={self.order.jobs}"], database=plan.target)
         feeder.require_all_read()
+        return notes
 
-    def _create(self, plan: DatabasePlan, feeder: Feeder) -> None:
-        """Let pg_restore create the database, with its settings and grants."""
-        entries = [entry.dump_id for entry in plan.toc.entries if is_of_database(entry)]
+    def _create(self, plan: DatabasePlan, feeder: Feeder) -> list[str]:
+        """Let pg_restore create the database, with its settings and grants; return what has to be said about it."""
+        entries = [entry for entry in plan.toc.entries if is_of_database(entry)]
         maintenance = self.target.named_database or "postgres"
-        self._run(plan, feeder, entries, ["--create"], database=maintenance)
+        notes = []
+        for entry in entries:
+            match = TABLESPACE.search(entry.definition) if entry.kind == "DATABASE" else None
+            if match is not None and unquote(match["name"]) not in self.plan.facts.tablespaces:
+                # --no-tablespaces leaves this clause in, and without the tablespace there would be no database.
+                self._execute(entry.definition[: match.start()], database=maintenance)
+                entries = [each for each in entries if each is not entry]
+                notes.append(f"tablespace {unquote(match['name'])!r} of database {plan.target!r} is not there")
+        if entries:
+            self._run(plan, feeder, [entry.dump_id for entry in entries], ["--create"], database=maintenance)
+        return notes
+
+    def _execute(self, statement: str, *, database: str) -> None:
+        with self.target.session(database) as session:
+            session.execute(encoded(statement))
 
     def _drop(self, plan: DatabasePlan) -> None:
         with self.target.session(plan.target) as session:

@@ -63,6 +63,7 @@ def take_dump(server: Server, place: Path, *, options: tuple[str, ...] = ()) -> 
         GLOBALS: run([server.programs.path("pg_dumpall"), "-g", f"--dbname={server.dsn}"], timeout=60).encode()
     }
     databases = []
+    place.mkdir(exist_ok=True)
     for oid, name, encoding in server.sql(OIDS):
         dsn = server.dsn_of("postgres", f"'{name}'")
         directory = place / str(oid)
