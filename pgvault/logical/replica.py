@@ -62,7 +62,7 @@ class Found:
     def __str__(self) -> str:
         """For people: at least so many rows, and where."""
         kinds = (("changed", self.changed), ("missing", self.missing), ("too much", self.extra))
-        told = [f"{_rows(len(rows))} {kind} on the replica, {_places(rows)}" for kind, rows in kinds if rows]
+        told = [f"at least {_rows(len(rows))} {kind} on the replica, {_places(rows)}" for kind, rows in kinds if rows]
         if self.undecided and not told:
             blocks = ", ".join(map(str, sorted(self.undecided)[:EXAMPLES_MAX]))
             return f"{len(self.undecided)} blocks change too fast to be compared, such as {blocks}"
