@@ -17,6 +17,7 @@ from pgvault.logical.extract import FilesOrder, plan_files, write_archive
 from pgvault.logical.restore import LogicalRestored, restore_into
 from pgvault.logical.restoreplan import LogicalOrder, LogicalPlan, plan_logical
 from pgvault.logical.select import RankedClass, TablePattern
+from pgvault.logical.target import holds_password
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.restore.files import Effort
@@ -30,10 +31,8 @@ def restore_logical(opened: OpenedCluster, words: LogicalWords, *, as_json: bool
     """Restore a logical backup as the options say."""
     if (words.into is None) == (words.directory is None):
         raise UsageError("--logical needs --into or --file, one of them", hint="--into 'host=… dbname=…', --file DIR")
-    if words.into is not None and (
-        "password=" in words.into or "@" in words.into.partition("://")[2].partition("/")[0]
-    ):
-        _refuse_password(words.into)
+    if words.into is not None and holds_password(words.into):
+        raise UsageError("--into holds a password, which every user of this machine could read", hint="Use ~/.pgpass.")
     manifest = choose_backup(read_catalog(opened.repository, opened.name), words)
     if words.directory is not None:
         _into_directory(opened, manifest, words, as_json=as_json)
@@ -204,12 +203,6 @@ def _write(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None
         render.write_json(document)
     else:
         render.write_lines(lines)
-
-
-def _refuse_password(dsn: str) -> None:
-    user = dsn.partition("://")[2].partition("/")[0].rpartition("@")[0]
-    if "password=" in dsn or ":" in user:
-        raise UsageError("--into holds a password, which every user of this machine could read", hint="Use ~/.pgpass.")
 
 
 def _is_passed_on(name: str) -> bool:

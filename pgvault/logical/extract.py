@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgvault.errors import UsageError
@@ -55,65 +55,73 @@ class FilesPlan:
 
 def plan_files(repository: Repository, manifest: LogicalManifest, order: FilesOrder) -> FilesPlan:
     """Choose the files. Raises UsageError when there is nothing of what was asked for, ObjectCorrupt."""
-    records = records_of(repository, manifest)
-    databases = [manifest.database(name) for name in order.databases] or list(manifest.databases)
-    chosen_records: list[FileRecord] = []
-    extra: dict[str, bytes] = {}
-    commands: list[str] = []
-    notes: list[str] = []
-    matched: set[str] = set()
+    planner = _Planner(repository, manifest, order, records_of(repository, manifest))
+    if manifest.type is LogicalType.SCHEMA and not order.selection.is_whole:
+        raise UsageError(f"backup {manifest.label!r} is a schema one: it is written whole")
     if manifest.has_globals and order.has_globals:
-        chosen_records.append(find_record(records, GLOBALS, manifest))
-        commands.append(f"psql -f {shlex.quote(str(order.directory / os.fsdecode(GLOBALS)))} postgres")
-    for database in databases:
+        planner.chosen.append(find_record(planner.records, GLOBALS, manifest))
+        planner.commands.append(f"psql -f {planner.quoted(os.fsdecode(GLOBALS))} postgres")
+    for database in [manifest.database(name) for name in order.databases] or manifest.databases:
         beside = (database.list_path, database.tables_path, database.sql_path)
-        chosen_records += [records[path] for path in beside if path in records]
-        place = order.directory / os.fsdecode(database.directory)
-        if manifest.type is LogicalType.SCHEMA:
-            if not order.selection.is_whole:
-                raise UsageError(f"backup {manifest.label!r} is a schema one: it is written whole")
-            commands.append(f"psql -f {shlex.quote(f'{place}.sql')} DATABASE")
-            continue
-        if order.selection.is_whole and manifest.class_name is None:
+        planner.chosen += [planner.records[path] for path in beside if path in planner.records]
+        planner.add(database)
+    require_matches(order.selection, planner.matched)
+    files = Files(planner.chosen, planner.extra)
+    return FilesPlan(order.directory, files, tuple(planner.commands), tuple(planner.notes))
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Chooses files, database by database."""
+
+    repository: Repository
+    manifest: LogicalManifest
+    order: FilesOrder
+    records: dict[bytes, FileRecord]
+    chosen: list[FileRecord] = field(default_factory=list)
+    extra: dict[str, bytes] = field(default_factory=dict)
+    commands: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    matched: set[str] = field(default_factory=set)
+
+    def add(self, database: LogicalDatabase) -> None:
+        """Choose the archive of one database, or what is needed of it."""
+        name = os.fsdecode(database.directory)
+        if self.manifest.type is LogicalType.SCHEMA:
+            self.commands.append(f"psql -f {self.quoted(f'{name}.sql')} DATABASE")
+        elif self.order.selection.is_whole and self.manifest.class_name is None:
             prefix = database.directory + b"/"
-            chosen_records += [record for path, record in records.items() if path.startswith(prefix)]
-            commands.append(f"pg_restore --create --dbname=postgres {shlex.quote(str(place))}")
-            continue
-        chosen = _choose(repository, manifest, records, database, order.selection)
-        matched |= chosen.matched
-        notes += chosen.left_out
+            self.chosen += [record for path, record in self.records.items() if path.startswith(prefix)]
+            self.commands.append(f"pg_restore --create --dbname=postgres {self.quoted(name)}")
+        else:
+            self._add_part(database, name)
+
+    def quoted(self, name: str) -> str:
+        """A path in the directory, for a shell."""
+        return shlex.quote(str(self.order.directory / name))
+
+    def _add_part(self, database: LogicalDatabase, name: str) -> None:
+        chosen = self._choose(database)
+        self.matched |= chosen.matched
+        self.notes += chosen.left_out
         entries = chosen.listed(chosen.supporting)
         if not entries:
-            continue
-        files = {
-            entry.file: records[path]
-            for entry in entries
-            if entry.file and (path := database.directory + b"/" + os.fsencode(entry.file)) in records
-        }
-        names = read_large_objects(repository, manifest, entries, files)
-        archive = plan_archive(entries, database.directory, records, names)
-        chosen_records += [*archive.real, *(record for row in archive.piped for record in row)]
-        listed = f"{database.oid}.use-list"
-        extra[listed] = list_file(entry.dump_id for entry in entries).encode()
-        use_list = shlex.quote(str(order.directory / listed))
-        commands.append(f"pg_restore --use-list={use_list} --dbname=DATABASE {shlex.quote(str(place))}")
-    if manifest.type is not LogicalType.SCHEMA and not order.selection.is_whole:
-        require_matches(order.selection, matched)
-    return FilesPlan(order.directory, Files(chosen_records, extra), tuple(commands), tuple(notes))
+            return
+        large_objects = read_large_objects(self.repository, self.manifest, entries, self.records, database.directory)
+        archive = plan_archive(entries, database.directory, self.records, large_objects)
+        self.chosen += [*archive.real, *(record for row in archive.piped for record in row)]
+        self.extra[f"{name}.use-list"] = list_file(entry.dump_id for entry in entries).encode()
+        use_list = self.quoted(f"{name}.use-list")
+        self.commands.append(f"pg_restore --use-list={use_list} --dbname=DATABASE {self.quoted(name)}")
+
+    def _choose(self, database: LogicalDatabase) -> Chosen:
+        path = database.directory + b"/toc.dat"
+        content = read_whole(self.repository, self.manifest, find_record(self.records, path, self.manifest))
+        toc = read_toc(content, where=os.fsdecode(path))
+        is_partial = self.manifest.class_name is not None
+        return choose(toc, self.order.selection, database=database.name, is_partial=is_partial)
 
 
 def write_archive(repository: Repository, manifest: LogicalManifest, plan: FilesPlan, *, effort: Effort) -> Written:
     """Write what was planned, all of it or nothing. Raises DirectoryNotEmpty, DiskFull, ObjectCorrupt."""
     return write_files(repository, manifest, plan.directory, plan.files, effort=effort)
-
-
-def _choose(
-    repository: Repository,
-    manifest: LogicalManifest,
-    records: dict[bytes, FileRecord],
-    database: LogicalDatabase,
-    selection: Selection,
-) -> Chosen:
-    path = database.directory + b"/toc.dat"
-    toc = read_toc(read_whole(repository, manifest, find_record(records, path, manifest)), where=os.fsdecode(path))
-    return choose(toc, selection, database=database.name, is_partial=manifest.class_name is not None)

@@ -106,15 +106,20 @@ def plan_archive(
 
 
 def read_large_objects(
-    repository: Repository, manifest: LogicalManifest, entries: Iterable[TocEntry], files: Mapping[str, FileRecord]
+    repository: Repository,
+    manifest: LogicalManifest,
+    entries: Iterable[TocEntry],
+    records: Mapping[bytes, FileRecord],
+    directory: bytes,
 ) -> dict[str, list[str]]:
     """Return the files that each list of large objects names: lines of `<oid> <file>`. Raises ObjectCorrupt."""
     found: dict[str, list[str]] = {}
     for entry in entries:
         if entry.file is not None and entry.file.endswith(".toc"):
-            if entry.file not in files:
+            path = directory + b"/" + os.fsencode(entry.file)
+            if path not in records:
                 raise ObjectCorrupt(f"the table of contents names {entry.file!r}, which the backup does not hold")
-            lines = read_whole(repository, manifest, files[entry.file]).decode("ascii", "replace").splitlines()
+            lines = read_whole(repository, manifest, records[path]).decode("ascii", "replace").splitlines()
             names = [line.partition(" ")[2] for line in lines]
             if any(not name or "/" in name for name in names):
                 raise ObjectCorrupt(f"{entry.file!r} is no list of large objects")

@@ -185,12 +185,7 @@ class _Planner:
         if name != database.name:
             notes.append(f"database {database.name!r} goes into database {name!r}")
         directory = database.directory
-        files = {
-            entry.file: self.records[path]
-            for entry in entries
-            if entry.file and (path := directory + b"/" + os.fsencode(entry.file)) in self.records
-        }
-        large_objects = read_large_objects(self.repository, self.manifest, entries, files)
+        large_objects = read_large_objects(self.repository, self.manifest, entries, self.records, directory)
         kept = frozenset(chosen.supporting)
         drops = drop_statements(entries, present, keeps=lambda entry: entry.dump_id in kept)
         return DatabasePlan(

@@ -54,11 +54,7 @@ class Target:
 
         `environment` is what programs need of ours to connect: HOME with its .pgpass, PG*.
         """
-        try:
-            given = {name: str(value) for name, value in conninfo.conninfo_to_dict(dsn).items()}
-        except psycopg.Error:
-            # Its message quotes the text, which may hold a password.
-            raise ConfigInvalid("--into is neither 'key=value …' nor a postgresql:// address") from None
+        given = _parse(dsn)
         self._given = ({"password": password} if password is not None else {}) | given
         self._environment = environment
         self.named_database = given.get("dbname")
@@ -136,6 +132,19 @@ class Target:
         passed = {name: value for name, value in self._environment.items() if name not in NOT_PASSED_ON}
         password = {"PGPASSWORD": self._given["password"]} if "password" in self._given else {}
         return passed | password | {"LC_ALL": "C"}
+
+
+def holds_password(dsn: str) -> bool:
+    """Tell whether a connection string holds a secret. Raises ConfigInvalid."""
+    return bool(SECRETS & _parse(dsn).keys())
+
+
+def _parse(dsn: str) -> dict[str, str]:
+    try:
+        return {name: str(value) for name, value in conninfo.conninfo_to_dict(dsn).items()}
+    except psycopg.Error:
+        # Its message quotes the text, which may hold a password.
+        raise ConfigInvalid("--into is neither 'key=value …' nor a postgresql:// address") from None
 
 
 def names(session: Session, query: str) -> frozenset[str]:
