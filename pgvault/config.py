@@ -215,6 +215,30 @@ class StreamConfig(Section):
     on_gap: Literal["backup", "record"] = "backup"  # a full backup at once, or only the record of the gap
 
 
+class LogicalConfig(Section):
+    """How logical backups are taken: of which databases, and by way of how much room."""
+
+    databases: tuple[str, ...] | None = None  # by name; None: all but `exclude`
+    exclude: tuple[str, ...] = ()  # patterns
+    spool: Path | None = None  # None: the system's directory for temporary files
+    spool_limit: int = Field(default=256 << 20, ge=1 << 20)  # bytes that pg_dump is ahead of us
+    jobs: int = Field(default=2, ge=1, le=64)  # connections that read
+    lock_wait: Duration = timedelta(minutes=1)
+    load_schema: bool = True  # whether a schema backup is loaded into an empty server on this host before it counts
+
+
+class ClassConfig(Section):
+    """A data class: tables whose rows are backed up, kept and restored together."""
+
+    tables: tuple[str, ...] = Field(min_length=1)  # patterns of schema.table
+    databases: tuple[str, ...] | None = None  # patterns; None: all
+    priority: int = 1  # 1 is restored first
+    rto: Duration | None = None
+    rpo: Duration | None = None
+    backup: str | None = None  # cron
+    keep: Duration | None = None
+
+
 class ClusterConfig(Section):
     """One PostgreSQL cluster."""
 
@@ -227,6 +251,8 @@ class ClusterConfig(Section):
     checks: tuple[CheckConfig, ...] = ()
     drill: DrillConfig = DrillConfig()
     stream: StreamConfig | None = None
+    logical: LogicalConfig = LogicalConfig()
+    classes: dict[str, ClassConfig] = {}
     archive_wait: Duration = timedelta(minutes=2)
     jobs: int = Field(default=4, ge=1, le=64)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import os
 
 from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.config import ClusterConfig
 from pgvault.postgres.server import Session
+
+# What libpq and setpriv need of our environment, beside PG*; the repository's key is not for them.
+PASSED_ON = ("HOME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH", "PATH", "TZ", "USER")
 
 
 def connect(cluster: ClusterConfig) -> Session:
@@ -20,3 +24,9 @@ def role_of(cluster: ClusterConfig) -> str:
     """Return the role that the dsn connects as: the one it names, else the operating system's user, as libpq does."""
     named = conninfo_to_dict(cluster.dsn).get("user")
     return str(named) if named else getpass.getuser()
+
+
+def libpq_environment() -> dict[str, str]:
+    """Return what PostgreSQL's own programs need of our environment."""
+    passed = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("PG")}
+    return {name: value for name, value in passed.items() if not name.startswith("PGVAULT")}

@@ -15,7 +15,7 @@ from threading import Event
 from pydantic import ValidationError
 
 from pgvault.cli.opening import OpenedCluster, RepositorySource, open_cluster
-from pgvault.cli.sessions import connect
+from pgvault.cli.sessions import connect, libpq_environment
 from pgvault.cli.signals import SIGNALS
 from pgvault.config import StreamConfig
 from pgvault.errors import UsageError
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 SPOOLS = Path("/var/lib/pgvault")
 OFF = "off"
 GRACE_SECONDS = 9.0  # to end in order, after the first signal
-# What libpq and setpriv need of our environment, beside PG*; the repository's key is not for them.
-PASSED_ON = ("HOME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH", "PATH", "TZ", "USER")
 # The supervisor tries again by itself, and says so; it must not wait long for one answer.
 PATIENCE = Patience(deadline_seconds=10.0)
 
@@ -94,7 +92,6 @@ def setting_on_signals(*, grace_seconds: float = GRACE_SECONDS) -> Iterator[Even
 
 def _make_stream(opened: OpenedCluster, settings: StreamConfig) -> Stream:
     cluster = opened.config
-    passed = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith("PG")}
     order = StreamOrder(
         cluster=opened.name,
         dsn=cluster.dsn,
@@ -103,7 +100,7 @@ def _make_stream(opened: OpenedCluster, settings: StreamConfig) -> Stream:
         spool=settings.spool or SPOOLS / opened.name / "stream",
         every=settings.every,
         jobs=cluster.jobs,
-        environment={name: value for name, value in passed.items() if not name.startswith("PGVAULT")},
+        environment=libpq_environment(),
     )
     healing = _healing(opened, order.spool) if settings.on_gap == "backup" else None
     return Stream(opened.repository, order, lambda: connect(cluster), clock=SystemClock(), healing=healing)

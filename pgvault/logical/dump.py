@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pgvault.errors import DiskFull, ProgramFailed, SourceUnreadable
 from pgvault.logical.databases import FoundDatabase
 from pgvault.logical.definitions import schema_digest
 from pgvault.logical.packing import Packer
-from pgvault.logical.request import DataClass
+from pgvault.logical.select import RankedClass
 from pgvault.logical.server import LogicalServer
 from pgvault.logical.snapshot import Fingerprints, Snapshot, taking_snapshot
 from pgvault.logical.spool import Spool
@@ -70,7 +69,7 @@ def dump_database(dumping: Dumping, database: FoundDatabase) -> LogicalDatabase:
     directory = dumping.spool.directory(database.oid)
     log = dumping.spool.log(str(database.oid))
     with taking_snapshot(target, lock_wait=request.lock_wait) as snapshot:
-        chosen, others = split_tables(snapshot, request.data_class)
+        chosen, others = split_tables(snapshot, request.data_class, database.name)
         words = target.pg_dump(directory, jobs=request.jobs, snapshot=snapshot.id, lock_wait=request.lock_wait)
         words += excluding_rows([each.quoted for each in others])
         with Fingerprints(snapshot, chosen) as fingerprints, leashed(words, env=target.env, log=log) as process:
@@ -88,21 +87,21 @@ def dump_database(dumping: Dumping, database: FoundDatabase) -> LogicalDatabase:
 
 
 def split_tables(
-    snapshot: Snapshot, data_class: DataClass | None
+    snapshot: Snapshot, data_class: RankedClass | None, database: str
 ) -> tuple[tuple[TableName, ...], tuple[TableName, ...]]:
-    """Return the tables whose rows are dumped, and the others."""
+    """Return the tables whose rows are dumped, and the others. A partitioned table means its partitions."""
     if data_class is None:
         return snapshot.tables, ()
     chosen = [
         each
         for each in snapshot.tables
         if any(
-            fnmatchcase(name, pattern)
-            for name in (str(each), *snapshot.parents.get(each.oid, ()))
-            for pattern in data_class.tables
+            data_class.holds(database, schema, table)
+            for schema, table in ((each.schema, each.table), *snapshot.parents.get(each.oid, ()))
         )
     ]
-    return tuple(chosen), tuple(each for each in snapshot.tables if each not in chosen)
+    oids = {each.oid for each in chosen}
+    return tuple(chosen), tuple(each for each in snapshot.tables if each.oid not in oids)
 
 
 def require_complete(directory: Path, contents: Sequence[SpooledFile], seen: set[bytes]) -> None:

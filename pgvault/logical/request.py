@@ -7,18 +7,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from pgvault.logical.select import RankedClass
 from pgvault.repository.logical import LogicalType
 
 SPOOL_BYTES = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class DataClass:
-    """Tables whose rows belong together: all definitions are dumped, and the rows of these."""
-
-    name: str
-    tables: tuple[str, ...]  # patterns of schema.table; that of a partitioned table means its partitions
-    databases: tuple[str, ...] | None = None  # patterns; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +22,7 @@ class LogicalRequest:
     password: str | None = field(repr=False)
     databases: tuple[str, ...] | None = None  # by name; None: all but `exclude`
     exclude: tuple[str, ...] = ()  # patterns
-    data_class: DataClass | None = None
+    data_class: RankedClass | None = None  # all definitions, and the rows of its tables
     type: LogicalType = LogicalType.LOGICAL
     jobs: int = 2  # of pg_dump, and of ours
     spool: Path | None = None  # where spools are made; None: the system's directory for temporary files

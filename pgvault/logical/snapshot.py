@@ -57,7 +57,7 @@ class Snapshot:
     taken_at: datetime  # server clock, right after it was taken
     lsn: Lsn | None  # None where the role may not ask
     tables: tuple[TableName, ...]  # with rows of their own; locked, where we may read them
-    parents: dict[int, tuple[str, ...]]  # of a partition's oid: schema.table of itself and of what it is a part of
+    parents: dict[int, tuple[tuple[str, str], ...]]  # of a partition's oid: schema and table of what it is a part of
 
 
 @contextmanager
@@ -86,9 +86,9 @@ def _take(connection: DatabaseConnection) -> Snapshot:
     )
     lsn = _position(connection)
     tables = list_tables(connection)
-    parents: dict[int, tuple[str, ...]] = {}
+    parents: dict[int, tuple[tuple[str, str], ...]] = {}
     for oid, schema, table in ask(connection, PARENTS):
-        parents[number(oid)] = (*parents.get(number(oid), ()), f"{text(schema)}.{text(table)}")
+        parents[number(oid)] = (*parents.get(number(oid), ()), (text(schema), text(table)))
     at = EPOCH + timedelta(microseconds=number(microseconds))
     return Snapshot(connection, text(exported), at, lsn, tuple(tables), parents)
 

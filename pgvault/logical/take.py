@@ -71,8 +71,9 @@ def take_logical(
             progress.phase(f"dumping {database.name}")
             dumped.append(dump_database(run.dumping, database))
         if request.data_class is not None and not any(each.table_count for each in dumped):
+            patterns = ", ".join(each.text for each in request.data_class.tables)
             raise UsageError(
-                f"no table fits class {request.data_class.name!r}: {', '.join(request.data_class.tables)}",
+                f"no table fits class {request.data_class.name!r}: {patterns}",
                 hint="Patterns are of schema.table, as in public.accounts or app.*",
             )
         return commit_run(run, dumped)
