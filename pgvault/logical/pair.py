@@ -59,6 +59,7 @@ class Pair:
         while not self._catch_up(wanted):
             waited = time.monotonic() - started_at
             if waited > self.patience.total_seconds():
+                self.patience = timedelta(0)  # once is enough: not for every table again
                 raise ServerUnfit(
                     f"the replica has replayed to {self._replayed}, and not to {wanted} within {waited:.0f} s",
                     hint="Does it follow this primary? Allow it longer with --wait.",

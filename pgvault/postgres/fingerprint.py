@@ -74,7 +74,7 @@ class TableName:
     oid: int
     schema: str
     table: str
-    bytes: int  # pg_table_size, with TOAST
+    bytes: int  # with TOAST; what the last vacuum counted, where a table is locked
     is_unlogged: bool = False
 
     @property
@@ -165,7 +165,7 @@ def encoding_of(connection: psycopg.Connection[tuple[object, ...]]) -> Encoding:
 
 
 TABLES = """
-SELECT c.oid, n.nspname::text, c.relname::text, coalesce(pg_table_size(c.oid), 0), c.relpersistence = 'u'
+SELECT c.oid, n.nspname::text, c.relname::text, {size}, c.relpersistence = 'u'
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'r' AND c.relpersistence IN ('p', 'u')
    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
@@ -174,14 +174,25 @@ SELECT c.oid, n.nspname::text, c.relname::text, coalesce(pg_table_size(c.oid), 0
 """
 
 
+# The first asks every table for its files, and so waits for one that somebody has locked; the second is what the last
+# vacuum counted, without TOAST.
+TRUE_SIZE = "coalesce(pg_table_size(c.oid), 0)"
+LAST_SIZE = "greatest(c.relpages, 0)::bigint * current_setting('block_size')::bigint"
+
+
 def list_tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[TableName]:
     """Return the tables that have rows of their own, sorted by schema and table as bytes.
 
     Ordinary tables and leaf partitions, logged or not; no members of extensions, no foreign or temporary tables.
     """
+    try:
+        with connection.transaction():
+            rows = ask(connection, TABLES.format(size=TRUE_SIZE))
+    except errors.LockNotAvailable:
+        rows = ask(connection, TABLES.format(size=LAST_SIZE))
     found = [
         TableName(number(oid), text(schema), text(table), number(size), bool(unlogged))
-        for oid, schema, table, size, unlogged in ask(connection, TABLES)
+        for oid, schema, table, size, unlogged in rows
     ]
     return sorted(found, key=lambda each: (encoded(each.schema), encoded(each.table)))
 

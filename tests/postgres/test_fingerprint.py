@@ -20,7 +20,7 @@ from pgvault.postgres.fingerprint import (
     open_session,
 )
 from tests.postgres.values import EVERY_TYPE, EVERY_TYPE_FINGERPRINT, UNLIKE
-from tests.servers import MAJORS, NEWEST, Server, ServerFactory
+from tests.servers import MAJORS, NEWEST, Server, ServerFactory, older_in_ci
 
 Session = psycopg.Connection[tuple[object, ...]]
 SHORT = timedelta(milliseconds=200)
@@ -55,7 +55,7 @@ def prints(server: Server, database: str = "postgres", role: str = "postgres") -
         return {each.table: fingerprint_table(opened, each) for each in tables}
 
 
-@pytest.mark.parametrize("major", MAJORS)
+@older_in_ci
 def test_every_type_has_the_same_fingerprint_on_every_major(server: ServerFactory, major: int) -> None:
     """A change of this value makes every logical backup that was ever taken differ from its restore."""
     one = server(major)
@@ -181,6 +181,7 @@ def test_odd_tables(newest: Server, database: str) -> None:
     assert len({facts.fingerprint for facts in found.values()}) == len(found)
 
 
+@pytest.mark.endurance
 @pytest.mark.skipif(15 not in MAJORS, reason="only Debian's build has ICU")
 def test_what_compares_equal_need_not_be_the_same(server: ServerFactory) -> None:
     """A collation that takes 'a' for 'A', as a column's and as the database's, changes no fingerprint."""
