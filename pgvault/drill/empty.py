@@ -4,6 +4,9 @@ initdb makes it anew; nothing of production's data directory goes in. Names of r
 is loaded: the only role is the bootstrap superuser, and database `postgres` is gone, so that the backup's own one comes
 with its own encoding and locale.
 
+Tablespaces are there by name, inside of the cluster's own directory: CREATE TABLESPACE as the backup has it names an
+absolute path, which on this host may be production's.
+
 What is loaded runs as code in here (functions of indexes, of checks, of materialized views), so the server has no TCP,
 event triggers do not fire (17 and later), and what reads a foreign table is refused: a drill asks no other server.
 """
@@ -18,6 +21,8 @@ from psycopg.conninfo import make_conninfo
 from pgvault.drill.looks import OPTIONS
 from pgvault.drill.scratch import Scratch, make_instance, server_settings
 from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing, RecoveryFailed
+from pgvault.logical.roles import TOKEN, statements, unquote
+from pgvault.postgres.fingerprint import quote
 from pgvault.postgres.instance import SUPERUSER, Instance, init_cluster
 from pgvault.postgres.programs import SUPPORTED_MAJORS, Programs, find_programs, installed_majors
 
@@ -29,6 +34,7 @@ SETTINGS = {
     "max_wal_senders": "0",
     "max_locks_per_transaction": "1024",  # a table takes several, and there may be many thousands
     "maintenance_work_mem": "256MB",
+    "allow_in_place_tablespaces": "on",
 }
 SETTINGS_17 = {"event_triggers": "off"}
 GUARD = "restrict_nonsystem_relation_kind"  # since 15.8, 16.4 and 17.1
@@ -80,6 +86,20 @@ def start_empty(instance: Instance, superuser: str) -> None:
         raise DrillNotRun(f"the empty server does not start: {error}", hint=error.hint) from error
     with psycopg.connect(loading_dsn(instance, superuser), autocommit=True) as connection:
         connection.execute("DROP DATABASE postgres")
+
+
+def make_tablespaces(instance: Instance, superuser: str, role_statements: str) -> None:
+    """Make the tablespaces that a dump of globals names, in place: an empty location means below pg_tblspc."""
+    with psycopg.connect(loading_dsn(instance, superuser), autocommit=True, client_encoding="UTF8") as connection:
+        for name in tablespaces(role_statements):
+            statement = f"CREATE TABLESPACE {quote(name)} LOCATION ''"
+            connection.execute(statement.encode("utf-8", "surrogateescape"))
+
+
+def tablespaces(role_statements: str) -> list[str]:
+    """Return the names of the tablespaces that a dump of globals makes."""
+    words = [TOKEN.findall(statement) for statement in statements(role_statements)]
+    return [unquote(each[2]) for each in words if [word.upper() for word in each[:2]] == ["CREATE", "TABLESPACE"]]
 
 
 def loading_dsn(instance: Instance, superuser: str) -> str:

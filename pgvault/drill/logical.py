@@ -5,7 +5,7 @@
 What is compared are the rows: each table's number of rows and its fingerprint, as they were in the dump's own snapshot.
 A table that is missing, has a row too few or a changed byte, or that the backup does not know, turns the drill red; so
 does a backup that holds no table at all. What this host lacks (programs, an extension, a locale, room) makes it "could
-not run". Nothing of the backup reaches outside: tablespaces are left out, since CREATE TABLESPACE names an absolute
+not run". Nothing of the backup reaches outside: tablespaces are made inside of the scratch, never at their own absolute
 path, which on this host may be production's; subscriptions are created without connecting.
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 
 from pgvault.config import CheckConfig, Objectives
 from pgvault.drill.checks import CheckResult, finding
-from pgvault.drill.empty import make_empty, start_empty
+from pgvault.drill.empty import bootstrap_name, make_empty, make_tablespaces, start_empty
 from pgvault.drill.fingerprints import compare_database
-from pgvault.drill.loading import load, loading_order, loading_programs, superuser_of
+from pgvault.drill.loading import load, loading_order, loading_programs
 from pgvault.drill.looks import amcheck, default_database, open_databases, run_checks, scratch_dsn
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.room import keeping_room
@@ -36,7 +36,7 @@ from pgvault.progress import Progress
 from pgvault.repository import layout
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import FileRecord
-from pgvault.repository.logical import LogicalManifest, LogicalType
+from pgvault.repository.logical import GLOBALS, LogicalManifest, LogicalType
 from pgvault.repository.repository import Repository
 from pgvault.repository.tables import decode_tables
 from pgvault.restore.place import require_room
@@ -46,7 +46,7 @@ NOT_TESTED = (
     "materialized views' contents: they are computed anew",
     "rows of tables that belong to extensions",
     "event triggers and subscriptions at work: they are created, and do nothing",
-    "tablespaces: all is restored into one directory",
+    "tablespaces at their own places: all is restored into one directory",
     "libraries that the cluster preloads, its postgresql.conf and pg_hba.conf: none of them is in the backup",
     "how long writing to disk takes: a drill does not wait for it (fsync is off)",
     "roles' passwords and access from clients",
@@ -128,14 +128,14 @@ class _LogicalDrill:
         with self._stage.phase("plan"):
             place = find_place(self._request.scratch)
             manifest = self._choose()
-            programs = loading_programs(manifest)
+            programs = loading_programs(manifest.postgres_major)
             programs.path("pg_amcheck")
             self._note_programs(manifest, programs)
             require_room({place: restored_bytes(manifest)}, reserve=RESERVE)
             self._records = records_of(self._repository, manifest)
-            superuser = superuser_of(self._repository, manifest)
+            roles = self._read(manifest, GLOBALS) if manifest.has_globals else b""
         with self._stage.scratch(place) as scratch:
-            self._drill_in(scratch, manifest, programs, superuser)
+            self._drill_in(scratch, manifest, programs, roles)
 
     def _choose(self) -> LogicalManifest:
         catalog = read_catalog(self._repository, self._request.cluster)
@@ -157,7 +157,8 @@ class _LogicalDrill:
                 f"restored into PostgreSQL {programs.minor_text}: no programs of {manifest.postgres_major} are here"
             )
 
-    def _drill_in(self, scratch: Scratch, manifest: LogicalManifest, programs: Programs, superuser: str) -> None:
+    def _drill_in(self, scratch: Scratch, manifest: LogicalManifest, programs: Programs, roles: bytes) -> None:
+        superuser = bootstrap_name(roles)
         with self._stage.phase("prepare"):
             instance = make_empty(scratch, programs, superuser)
         self._report.isolation = scratch.isolation
@@ -166,6 +167,7 @@ class _LogicalDrill:
         with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance):
             with self._stage.phase("start"):
                 start_empty(instance, superuser)
+                make_tablespaces(instance, superuser, roles.decode("utf-8", "surrogateescape"))
             with self._stage.phase("restore"):
                 restored = load(self._repository, manifest, instance, order, progress=progress)
             self._report.notes += restored.notes

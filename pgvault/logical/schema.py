@@ -1,22 +1,83 @@
-"""Schema backups compared: which definitions changed from one to the other, as a unified diff.
+"""Schema backups: definitions alone, kept when they changed, and what changed from one to the other.
 
-What is compared is the text without what changes from dump to dump (definitions.py); databases are matched by name.
+    definitions of every database ─► as in the newest schema backup? ─► yes: nothing is stored
+                                                                     ─► no: load them into an empty server ─► commit
+
+What is compared is the text without what changes from dump to dump (definitions.py); databases are matched by name. It
+holds what pg_dump prints of a database; roles are stored beside it, and their changes alone make no new backup:
+passwords that are rotated every hour would. Settings of a database (ALTER DATABASE … SET) are not in it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pgvault.errors import ObjectMissing, UsageError
+from pgvault.instants import Clock
 from pgvault.logical.content import find_record, read_whole, records_of
 from pgvault.logical.definitions import normalised
-from pgvault.repository.catalog import Catalog
-from pgvault.repository.logical import LogicalDatabase, LogicalManifest, LogicalType
+from pgvault.logical.dump import dump_definitions, dump_globals
+from pgvault.logical.request import LogicalRequest
+from pgvault.logical.take import commit_run, logical_run
+from pgvault.progress import Progress
+from pgvault.repository.catalog import Catalog, read_catalog
+from pgvault.repository.logical import GLOBALS, LogicalDatabase, LogicalManifest, LogicalType
 from pgvault.repository.repository import Repository
 
 CONTEXT_LINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """What a schema backup will hold, before it counts."""
+
+    postgres_major: int
+    role_statements: bytes  # globals.sql
+    databases: tuple[tuple[LogicalDatabase, bytes], ...]  # with their definitions as SQL
+
+
+Prove = Callable[[Definitions], None]  # raises unless they load into an empty server
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaTaken:
+    """What became of a schema backup."""
+
+    manifest: LogicalManifest  # the new one, or the one that holds the same
+    is_new: bool
+
+
+def take_schema(
+    repository: Repository, request: LogicalRequest, *, prove: Prove | None, clock: Clock, progress: Progress
+) -> SchemaTaken:
+    """Take a schema backup if any definition changed since the newest one; without `prove` it counts unproven.
+
+    Raises as `take_logical` does, and what `prove` raises; then nothing is listed.
+    """
+    with logical_run(repository, request, clock=clock, progress=progress) as run:
+        found = []
+        for database in run.databases:
+            progress.phase(f"reading definitions of {database.name}")
+            found.append(dump_definitions(run.dumping, database))
+        newest = next(reversed(schema_backups(read_catalog(repository, request.cluster))), None)
+        if newest is not None and _is_settled(newest, [each for each, _ in found], is_proof_wanted=prove is not None):
+            return SchemaTaken(newest, is_new=False)
+        roles = dump_globals(run.dumping)
+        if prove is not None:
+            progress.phase("loading definitions")
+            prove(Definitions(run.server.version_num // 10_000, roles, tuple(found)))
+        run.dumping.packer.add(GLOBALS, roles)
+        for described, sql in found:
+            run.dumping.packer.add(described.sql_path, sql)
+        manifest = commit_run(run, [each for each, _ in found], is_loaded=prove is not None)
+        return SchemaTaken(manifest, is_new=True)
+
+
+def _is_settled(newest: LogicalManifest, databases: Sequence[LogicalDatabase], *, is_proof_wanted: bool) -> bool:
+    """Whether there is nothing to store: the same definitions, and proven if that is wanted by now."""
+    return has_same_definitions(newest, databases) and (bool(newest.is_loaded) or not is_proof_wanted)
 
 
 @dataclass(frozen=True, slots=True)
