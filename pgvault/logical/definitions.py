@@ -1,8 +1,9 @@
 r"""The definitions of a database as SQL text, and when two of them are equal.
 
 What pg_dump adds to each dump is no part of the definitions: its comments (they hold versions), the settings of its
-own session, the token of \restrict, blank lines. What stands in quotes is kept to the byte: the body of a function may
-hold lines that look like any of these.
+own session, the token of \restrict, blank lines. Nor is REFRESH, which `pg_restore --schema-only` has and `pg_dump
+--schema-only` has not. What stands in quotes is kept to the byte: the body of a function may hold lines that look like
+any of these.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ TOKENS = re.compile(
                 | \bE'(?:[^'\\]|\\.|'')*'
                 | '(?:[^']|'')*'
                 | "(?:[^"]|"")*" )
-    | (?P<added>  ^SET\ [^\n]*;$
+    | (?P<added>  ^SET\ (?!default_table)[^\n]*;$
                 | ^SELECT\ pg_catalog\.set_config\('search_path',\ '',\ false\);$
                 | ^\\(?:un)?restrict\ [^\n]*$
+                | ^REFRESH\ MATERIALIZED\ VIEW\ (?:"(?:[^"]|"")*"|[^";])*;$
                 | --[^\n]*$ )
     | (?P<breaks> \n[\n]+ )
     """,
