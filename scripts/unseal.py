@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Decode one object of a pgvault repository, without pgvault.
+"""Decode one object of a pgvault repository, or all files of a logical backup, without pgvault.
 
     unseal.py --key FILE --repository DIR OBJECT            plaintext to stdout; FILE: 32 bytes as hex or base64
     unseal.py --passphrase FILE --repository DIR OBJECT     the same by a passphrase slot
     unseal.py … --wal OBJECT                                a WAL file, or a tail, without our info frame
+    unseal.py … --files TARGET MANIFEST                     the files of a logical or schema backup, for pg_restore
     unseal.py --check --repository DIR OBJECT               is the object whole? needs no key, prints what it is
 
 OBJECT is its name relative to DIR: clusters/main/backups/20260115T103000Z-f7c2/manifest. Needs Python 3.9 with
 `cryptography` and `zstandard`, and nothing of pgvault: it follows pgvault/repository/FORMAT.md. Nothing is written
 before the whole object was checked. Objects in a bucket: copy it, or just its `keys` and the object, to a directory.
+
+--files makes the directory TARGET, which must not exist; MANIFEST is the backup's root as above. Each object is held
+against the digest in the root. Then, as FORMAT.md says: psql -f TARGET/globals.sql, and for every database
+pg_restore --create -d postgres TARGET/<oid>.
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ def main() -> None:
     parser.add_argument("--key", type=Path, metavar="FILE", help="the key: 32 bytes as hex or base64")
     parser.add_argument("--passphrase", type=Path, metavar="FILE", help="a file that holds the passphrase")
     parser.add_argument("--wal", action="store_true", help="leave out the info frame of a WAL object or tail")
+    parser.add_argument("--files", type=Path, metavar="TARGET", help="write the files of a logical backup")
     parser.add_argument("--check", action="store_true", help="check lengths and SHA-256 only; needs no key")
     parser.add_argument("object", help="name of the object, relative to DIR")
     given = parser.parse_args()
@@ -55,10 +61,71 @@ def main() -> None:
             return
         repository_id, keys = open_keys(given.repository, given.key, given.passphrase)
         frames = unseal(body, given.object, repository_id, keys)
+        if given.files is not None:
+            extract(frames, Backup(given.repository, repository_id, keys), given.files)
+            return
     except (NotUnsealed, OSError) as error:
         sys.exit(f"{given.object}: {error}")
     for frame in frames[1:] if given.wal else frames:
         sys.stdout.buffer.write(frame)
+
+
+class Backup:
+    """Where the objects that a root names are found."""
+
+    def __init__(self, repository: Path, repository_id: bytes, keys: dict[int, bytes]) -> None:
+        self.repository = repository
+        self.repository_id = repository_id
+        self.keys = keys
+
+    def open(self, stored: dict[str, Any]) -> list[bytes]:
+        """Return the frames of an object that a root names. Raises NotUnsealed, OSError."""
+        body = (self.repository / stored["path"]).read_bytes()
+        if len(body) != stored["length"] or hashlib.sha256(body).hexdigest() != stored["sha256"]:
+            raise NotUnsealed(f"{stored['path']} is not the one that the backup was made with")
+        try:
+            return unseal(body, stored["path"], self.repository_id, self.keys)
+        except NotUnsealed as error:
+            raise NotUnsealed(f"{stored['path']}: {error}") from error
+
+
+def extract(root_frames: list[bytes], backup: Backup, target: Path) -> None:
+    """Write every file of a logical backup below `target`. Raises NotUnsealed, OSError; then it is not whole."""
+    root = json.loads(b"".join(root_frames))
+    if root.get("type") not in ("logical", "schema"):
+        raise NotUnsealed("not the root of a logical backup: the files of a physical one are no use without its WAL")
+    lists = [json.loads(line) for part in root["parts"] for line in b"".join(backup.open(part)).splitlines()]
+    pieces: dict[int, list[tuple[Path, list[Any]]]] = {}
+    target.mkdir(mode=0o700)
+    for record in lists:
+        names = record["path"].split("/")
+        if record["kind"] != "file" or {"", ".", ".."} & set(names):
+            raise NotUnsealed(f"the file list holds {record['path']!r}")
+        path = target.joinpath(*names)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            file.truncate(record["size"])  # zeros lie in no pack
+        for extent in record["extents"]:
+            if extent[2] is not None:
+                pieces.setdefault(extent[2], []).append((path, extent))
+    for number, placed in sorted(pieces.items()):
+        frames = backup.open(root["packs"][number])
+        for path, extent in placed:
+            with path.open("r+b") as file:
+                file.seek(extent[0])
+                file.write(cut(frames, extent))
+
+
+def cut(frames: list[bytes], extent: list[Any]) -> bytes:
+    """Return an extent's bytes from a pack's frames. Raises NotUnsealed."""
+    _, length, _, frame, offset, _ = extent
+    content = b""
+    for number in range(frame, len(frames)):
+        content += frames[number][offset : offset + length - len(content)]
+        offset = 0
+        if len(content) == length:
+            return content
+    raise NotUnsealed("a pack ends before what the file list places in it")
 
 
 def check(body: bytes) -> str:

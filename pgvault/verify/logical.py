@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from pgvault.errors import ObjectCorrupt, PgvaultError, StoreUnreachable
 from pgvault.logical.content import find_record, read_whole, records_of
+from pgvault.logical.definitions import schema_digest
 from pgvault.postgres.toc import read_toc
 from pgvault.repository.filelist import FileRecord
 from pgvault.repository.logical import GLOBALS, LogicalDatabase, LogicalManifest, LogicalType
@@ -67,11 +68,18 @@ class _Content:
     def check(self, database: LogicalDatabase) -> None:
         """Look at one database. Raises ObjectCorrupt, FormatUnsupported."""
         if self._manifest.type is LogicalType.SCHEMA:
-            self._require(database.sql_path)
+            self._check_definitions(database)
         else:
             self._check_archive(database)
             self._require(database.list_path)
         self._check_tables(database)
+
+    def _check_definitions(self, database: LogicalDatabase) -> None:
+        """The text is the one that later definitions are compared with."""
+        if schema_digest(self._read(database.sql_path)) != database.schema_sha256:
+            raise ObjectCorrupt(
+                f"file {shown(database.sql_path)!r} of database {database.name!r} is not what its root says"
+            )
 
     def _check_archive(self, database: LogicalDatabase) -> None:
         """Every file that the archive's table of contents names is there, and no other."""

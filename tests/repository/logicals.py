@@ -9,6 +9,7 @@ from typing import Any
 
 from awscrt.checksums import crc32c
 
+from pgvault.logical.definitions import schema_digest
 from pgvault.pipeline.header import Kind
 from pgvault.pipeline.seal import FRAME_BYTES
 from pgvault.postgres.lsn import Lsn
@@ -24,6 +25,7 @@ from pgvault.repository.tables import TableKind, TableRecord, encode_tables
 LABEL = "20260115T120000Z-10c1"
 PREFIX = f"clusters/main/backups/{LABEL}"
 AT = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+DEFINITIONS = b"CREATE TABLE orders (id int);\n"
 FINGERPRINT = "9a71bb4c00112233445566778899aabb"
 
 SHOP = LogicalDatabase(
@@ -34,7 +36,7 @@ SHOP = LogicalDatabase(
     lsn=Lsn.parse("16/B3000120"),
     table_count=2,
     row_count=40,
-    schema_sha256=bytes([7]) * 32,
+    schema_sha256=schema_digest(DEFINITIONS),
 )
 LOGICAL = LogicalManifest(
     label=LABEL,
@@ -99,7 +101,7 @@ def files_of(manifest: LogicalManifest) -> dict[bytes, bytes]:
             files[database.directory + b"/blob_16390.dat"] = bytes(300_000)
             files[database.directory + b"/3456.dat"] = b"1\tone\n2\ttwo\n\\.\n" * 30_000
         else:
-            files[database.sql_path] = b"CREATE TABLE orders (id int);\n"
+            files[database.sql_path] = DEFINITIONS
         files[database.list_path] = b"; Archive created at 2026-01-15 12:00:00 UTC\n"
         files[database.tables_path] = encode_tables(RECORDS)
     return files

@@ -13,18 +13,23 @@ import pytest
 import pgvault.repository
 from pgvault.pipeline.header import HEADER, TAIL, Kind
 from pgvault.pipeline.seal import FRAME_BYTES, FRAME_HEAD, Address, RepositoryKey, content_hmac, open_frames
+from pgvault.postgres import fingerprint as fingerprinting
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.filelist import Extent, FileKind, FileRecord
 from pgvault.repository.gaps import GapRecord, put_gap
 from pgvault.repository.keys import Credential, document_hmac, make_key_document
+from pgvault.repository.logical import GLOBALS, LogicalType
 from pgvault.repository.objects import read_json
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
+from pgvault.repository.tables import TableKind, encode_tables
 from pgvault.repository.tails import TailInfo
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from tests.fakes import MemoryStore
+from tests.repository.logicals import LOGICAL, RECORDS, SHOP
+from tests.repository.lookup3 import SEEDS, fingerprint
 from tests.repository.samples import SAMPLE
 from tests.repository.test_walobjects import describe
 
@@ -69,6 +74,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
     put_gap(repository, "main", GapRecord(7, 1, Lsn(7), Lsn(9), "x", SAMPLE.started_at))
     (gap,) = (path for path in store.objects if "/gaps/" in path)
     tail = TailInfo(WalSegment(1, 7), 8, 24, 7, bytes(32), SAMPLE.started_at)
+    logical = LOGICAL.to_json()
     fields = {
         5: [*json.loads(store.objects["keys/00000001"]), *entry, *slot, *slot["scrypt"]],
         6: list(json.loads(store.objects["pgvault.json"])),
@@ -79,6 +85,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
             *read_json(repository, layout.first_system("main"), Kind.SYSTEM),
             *read_json(repository, gap, Kind.GAP),
         ],
+        17: [*logical, *logical["databases"][0], *json.loads(encode_tables(RECORDS).splitlines()[0])],
         11: [*json.loads(describe(b"x").encode()), *json.loads(tail.encode())],
     }
 
@@ -115,6 +122,34 @@ def test_canonical_json_is_as_the_page_says() -> None:
     secret = KEY.derive("pgvault 1 documents", salt=ID)
 
     assert document_hmac(document, KEY, ID) == hmac.digest(secret, text, "sha256").hex()
+
+
+def test_fingerprint_on_the_page_is_that_of_its_rows() -> None:
+    """By the page's own words, without a server: hash, seeds, sum and digits."""
+    rows = re.findall(r'"(\([^"]*\))"', re.search(r"^    texts r .*$", section(17), re.M)[0])  # type: ignore[index]
+
+    assert rows == ["(1,one)", "(2,)"]
+    assert fingerprint(row.encode() for row in rows) in section(17)
+    assert f"S({SEEDS[0]}) | S({SEEDS[1]})" in section(17)
+    assert SEEDS == fingerprinting.SEEDS
+
+
+def test_settings_that_a_fingerprint_rests_on_are_on_the_page() -> None:
+    """Another setting, another text, another fingerprint; the others are limits and ways."""
+    ways = ("row_security", "jit", "default_transaction", "max_parallel", "statement_timeout", "idle_in_transaction")
+    page = " ".join(section(17).split()).replace('"', "")
+    decisive = {name: value for name, value in fingerprinting.SETTINGS.items() if not name.startswith(ways)}
+
+    assert len(decisive) == 9
+    assert [name for name, value in decisive.items() if f"{name} {value}" not in page] == []
+
+
+def test_files_of_a_logical_backup_are_on_the_page() -> None:
+    """Named by the database's oid."""
+    for path in (GLOBALS, SHOP.directory + b"/toc.dat", SHOP.list_path, SHOP.tables_path, SHOP.sql_path):
+        name = path.decode().replace(str(SHOP.oid), "<oid>")
+        assert re.search(rf"^    {re.escape(name)} ", section(17), re.M), name
+    assert all(f'"{kind}"' in section(17) for kind in (*TableKind, *LogicalType))
 
 
 def test_page_is_readable_in_a_terminal() -> None:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
+from pgvault.logical.definitions import schema_digest
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository.logical import LogicalDatabase, LogicalManifest, LogicalType
 from pgvault.repository.objects import Stored
-from tests.repository.logicals import LOGICAL, SHOP, make_logical
+from tests.repository.logicals import DEFINITIONS, LOGICAL, SHOP, make_logical
 
 counts = st.integers(0, 2**63)
 texts = st.text(max_size=20)
@@ -189,7 +190,7 @@ def test_root_is_that_of_format_1() -> None:
             "lsn": "16/B3000120",
             "table_count": 2,
             "row_count": 40,
-            "schema_sha256": "07" * 32,
+            "schema_sha256": schema_digest(DEFINITIONS).hex(),
         }
     ]
 

@@ -26,6 +26,7 @@ from pgvault.repository.tails import TailInfo, put_tail
 from pgvault.repository.walobjects import WalInfo, put_wal
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from pgvault.stores.file import FileStore
+from tests.repository.logicals import files_of, make_logical, put_logical
 from tests.repository.samples import SAMPLE
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "unseal.py"
@@ -119,6 +120,44 @@ def test_wal_comes_out_as_postgresql_wrote_it(repository: Repository, root: Path
     name = layout.wal_file("main", SYSTEM, SEGMENT_NAME)
 
     assert unseal("--key", key, "--repository", root, "--wal", name) == SEGMENT
+
+
+def test_files_of_a_logical_backup_come_out(repository: Repository, root: Path, key: Path, tmp_path: Path) -> None:
+    """Byte for byte, as pg_dump wrote them, for pg_restore; holes and odd sizes among them."""
+    files = files_of(make_logical()) | {b"16384/3456.dat": bytes(range(256)) * 5000, b"16384.list": b""}
+    manifest = put_logical(repository, files=files)
+    name = layout.manifest("main", manifest.label)
+    target = tmp_path / "files"
+
+    unseal("--key", key, "--repository", root, "--files", target, name)
+
+    found = {path.relative_to(target).as_posix().encode(): path for path in target.rglob("*") if path.is_file()}
+    assert {path: file.read_bytes() for path, file in found.items()} == files
+    assert all(file.stat().st_mode & 0o077 == 0 or file.parent.stat().st_mode & 0o077 == 0 for file in found.values())
+    assert "File exists" in complaint("--key", key, "--repository", root, "--files", target, name)
+    physical = layout.manifest("main", SAMPLE.label)
+    assert "not the root of a logical backup" in complaint(
+        "--key", key, "--repository", root, "--files", tmp_path / "x", physical
+    )
+
+
+def test_a_damaged_logical_backup_does_not_come_out(
+    repository: Repository, root: Path, key: Path, tmp_path: Path
+) -> None:
+    """A pack that was exchanged for another is refused by the digest in the root; a missing one, too."""
+    manifest = put_logical(repository, "20260115T120000Z-dead")
+    name = layout.manifest("main", manifest.label)
+    pack = root / manifest.packs[2].path
+    whole = pack.read_bytes()
+    pack.chmod(0o600)
+    pack.write_bytes((root / manifest.packs[3].path).read_bytes())
+    try:
+        said = complaint("--key", key, "--repository", root, "--files", tmp_path / "a", name)
+        assert "is not the one that the backup was made with" in said
+        pack.unlink()
+        assert "No such file" in complaint("--key", key, "--repository", root, "--files", tmp_path / "b", name)
+    finally:
+        pack.write_bytes(whole)
 
 
 def test_passphrase_opens_its_slot(tmp_path: Path) -> None:

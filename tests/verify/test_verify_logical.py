@@ -13,7 +13,7 @@ from pgvault.errors import ObjectMissing, VerifyFailed
 from pgvault.repository import layout
 from pgvault.repository.logical import LogicalType
 from pgvault.repository.tables import encode_tables
-from tests.repository.logicals import LABEL, RECORDS, SHOP, files_of, make_logical, put_logical, toc_bytes
+from tests.repository.logicals import DEFINITIONS, LABEL, RECORDS, SHOP, files_of, make_logical, put_logical, toc_bytes
 from tests.verify.test_verify import DAMAGES
 from tests.verify.vault import LABELS, Vault
 
@@ -166,6 +166,18 @@ def test_a_root_that_says_something_else_is_named(empty: Vault, changes: dict[st
     put_logical(empty.repository, files=files_of(make_logical()), **changes)
 
     assert complaint in said(empty)
+
+
+def test_other_definitions_than_the_root_says_are_named(empty: Vault) -> None:
+    """What later backups are compared with must be what is stored; what pg_dump adds to each dump is no part of it."""
+    files = files_of(make_logical(type=LogicalType.SCHEMA))
+    put_logical(empty.repository, files=files | {b"16384.sql": b"-- 18.7\n\n" + DEFINITIONS}, type=LogicalType.SCHEMA)
+    other = files | {b"16384.sql": b"CREATE TABLE orders (id bigint);\n"}
+    empty.verify().require_whole()
+
+    put_logical(empty.repository, SCHEMA, files=other, type=LogicalType.SCHEMA)
+
+    assert f"backup {SCHEMA}: file '16384.sql' of database 'shop – Käse' is not what its root says" in said(empty)
 
 
 def test_a_schema_backup_needs_no_tables(empty: Vault) -> None:
