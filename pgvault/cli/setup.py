@@ -127,9 +127,17 @@ def _look_at(loaded: Config, name: str, chosen: ClusterConfig) -> list[Finding]:
 
 
 def request_of(name: str, chosen: ClusterConfig) -> LogicalRequest:
-    """Return what would be dumped, and how."""
-    password = None if chosen.password is None else chosen.password.read().decode()
-    return LogicalRequest(name, chosen.dsn, password)
+    """Return what would be dumped, and how. Raises KeyUnusable."""
+    return LogicalRequest(
+        cluster=name,
+        dsn=chosen.dsn,
+        password=None if chosen.password is None else chosen.password.read().decode(),
+        databases=chosen.logical.databases,
+        exclude=chosen.logical.exclude,
+        spool=chosen.logical.spool,
+        spool_limit=chosen.logical.spool_limit,
+        lock_wait=chosen.logical.lock_wait,
+    )
 
 
 def _write_grants(role: str, *, is_streamed: bool, as_json: bool) -> None:

@@ -84,7 +84,8 @@ def _look_at_logical(
     server = _tried(ask)
     host_at = clock.now()
     held = repository if isinstance(repository, PgvaultError) else _tried(lambda: read_logical_held(repository, name))
-    facts = LogicalFacts(host_at, server, held, config.objectives.rpo)
+    rpos = tuple((each, chosen.rpo) for each, chosen in config.classes.items() if chosen.backup or chosen.rpo)
+    facts = LogicalFacts(host_at, server, held, config.objectives.rpo, rpos)
     error = held if isinstance(server, PgvaultError) and isinstance(held, PgvaultError) else None
     return ClusterStatus(name, judge_logical(facts), error)
 

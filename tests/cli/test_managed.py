@@ -141,6 +141,36 @@ def test_status_holds_it_against_the_objective(managed: Managed) -> None:
     assert "the objective is 15 min" in red[0]["detail"]
 
 
+def test_each_class_has_an_objective_of_its_own(managed: Managed) -> None:
+    """A backup of everything holds every class; it is the newest that holds it that counts."""
+    classes = "{critical: {tables: [public.orders], rpo: 1h}, low: {tables: ['app.*'], rpo: 48h}}"
+    config = managed.configure(f"source: logical, classes: {classes}")
+    take(managed, ago=timedelta(hours=3))
+
+    document = pgvault_json("--config", config, "status", status=ObjectiveMissed.exit_code)
+
+    levels = {finding["name"]: finding["level"] for finding in document["clusters"][0]["findings"]}
+    assert (levels["class critical"], levels["class low"]) == ("red", "ok")
+
+
+def test_it_works_with_logical_backups_alone(managed: Managed) -> None:
+    """`pgvault backup` takes one without being told; it is listed, verified, and all is green."""
+    config = managed.configure()
+
+    (taken,) = pgvault_json("--config", config, "backup")["backups"]
+    (listed,) = pgvault_json("--config", config, "list")["logical"]
+    (label,) = pgvault_json("--config", config, "verify")["backups"]
+    shown = pgvault_json("--config", config, "show", label)
+    status = pgvault_json("--config", config, "status")
+
+    assert taken["label"] == listed["label"] == label
+    assert (taken["type"], taken["tables"], taken["rows"]) == ("logical", 1, 2)
+    (orders,) = [each for each in shown["databases"][0]["contents"] if each["table"] == "orders"]
+    assert orders["rows"] == 2
+    assert orders["fingerprint"] is not None
+    assert status["level"] == "ok"
+
+
 def test_verify_is_content_with_it(managed: Managed) -> None:
     """No WAL is missed."""
     config = managed.configure()
