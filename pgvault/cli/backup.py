@@ -14,13 +14,17 @@ from pgvault.cli.documents import backup_document, logical_document
 from pgvault.cli.logicalbackup import LogicalChoice, back_up_logically
 from pgvault.cli.opening import OpenedCluster, RepositorySource, open_cluster
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.cli.schemabackup import back_up_schema, schema_document, schema_line
 from pgvault.cli.sessions import connect
 from pgvault.cli.signals import leaving_in_order
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
+from pgvault.logical.schema import SchemaTaken
 from pgvault.repository.catalog import Root
-from pgvault.repository.logical import LogicalManifest, LogicalType
+from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.manifest import Manifest
+
+Taken = Root | SchemaTaken
 
 
 class BackupType(StrEnum):
@@ -58,7 +62,7 @@ def backup(
     source = source_of(ctx, config)
     choice = LogicalChoice(tuple(database or ()), class_name)
 
-    def take(opened: OpenedCluster) -> Root | None:
+    def take(opened: OpenedCluster) -> Taken:
         return _back_up(opened, backup_type, choice, untested_major)
 
     if not every:
@@ -74,11 +78,12 @@ def backup(
 
 def _back_up(
     opened: OpenedCluster, wanted: BackupType | None, choice: LogicalChoice, is_untested_major_allowed: bool
-) -> Root | None:
-    """Take one backup; None where a schema backup found nothing new."""
+) -> Taken:
     kind = wanted or (BackupType.LOGICAL if opened.config.source == "logical" else BackupType.FULL)
-    if kind is not BackupType.FULL:
-        return back_up_logically(opened, LogicalType(kind), choice)
+    if kind is BackupType.SCHEMA:
+        return back_up_schema(opened, choice)
+    if kind is BackupType.LOGICAL:
+        return back_up_logically(opened, choice)
     if choice != LogicalChoice():
         raise UsageError("--database and --class go with --type logical", hint="A full backup holds whole clusters.")
     if opened.config.source == "logical":
@@ -100,13 +105,13 @@ def _back_up_files(opened: OpenedCluster, is_untested_major_allowed: bool) -> Ma
 
 
 def _back_up_all(
-    source: RepositorySource, take: Callable[[OpenedCluster], Root | None]
-) -> tuple[list[Root | None], list[PgvaultError]]:
+    source: RepositorySource, take: Callable[[OpenedCluster], Taken]
+) -> tuple[list[Taken], list[PgvaultError]]:
     """Back up one cluster after the other; a failure of one does not keep the others from theirs."""
     names = list(source.load().clusters)
     if not names:
         raise UsageError("--all found no configured cluster", hint="Nothing was backed up.")
-    taken: list[Root | None] = []
+    taken: list[Taken] = []
     failures: list[PgvaultError] = []
     for name in names:
         try:
@@ -117,13 +122,13 @@ def _back_up_all(
     return taken, failures
 
 
-def _render(taken: list[Root | None], *, as_json: bool) -> None:
+def _render(taken: list[Taken], *, as_json: bool) -> None:
     if as_json:
-        render.write_json({"backups": [_document(manifest) for manifest in taken if manifest is not None]})
+        render.write_json({"backups": [_document(each) for each in taken]})
         return
     for manifest in taken:
-        if manifest is None:
-            render.write_lines(["no definition has changed: nothing new was stored"])
+        if isinstance(manifest, SchemaTaken):
+            render.write_lines([schema_line(manifest)])
             continue
         took = render.duration(manifest.stopped_at - manifest.started_at)
         sizes = f"{render.size(manifest.total_bytes)} in {took}, stored {render.size(manifest.stored_bytes)}"
@@ -135,8 +140,14 @@ def _render(taken: list[Root | None], *, as_json: bool) -> None:
             )
 
 
-def _document(manifest: Root) -> dict[str, Any]:
-    return logical_document(manifest) if isinstance(manifest, LogicalManifest) else backup_document(manifest)
+def _document(taken: Taken) -> dict[str, Any]:
+    match taken:
+        case SchemaTaken():
+            return schema_document(taken)
+        case LogicalManifest():
+            return logical_document(taken)
+        case Manifest():
+            return backup_document(taken)
 
 
 def _contents(manifest: Root) -> str:
@@ -145,5 +156,4 @@ def _contents(manifest: Root) -> str:
     tables = sum(database.table_count for database in manifest.databases)
     rows = sum(database.row_count for database in manifest.databases)
     names = ", ".join(render.printable(database.name) for database in manifest.databases)
-    counted = f", {tables} tables, {rows} rows" if manifest.type is LogicalType.LOGICAL else ""
-    return f"{manifest.type} of {names}{counted}, "
+    return f"{manifest.type} of {names}, {tables} tables, {rows} rows, "

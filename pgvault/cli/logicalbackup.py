@@ -51,10 +51,8 @@ def _class(opened: OpenedCluster, name: str) -> RankedClass:
     return classes[name]
 
 
-def back_up_logically(opened: OpenedCluster, kind: LogicalType, choice: LogicalChoice) -> LogicalManifest | None:
-    """Take a logical or a schema backup; None where definitions have not changed."""
-    request = logical_request(opened, kind, choice)
-    if kind is LogicalType.SCHEMA:
-        raise UsageError("no schema backups yet")
+def back_up_logically(opened: OpenedCluster, choice: LogicalChoice) -> LogicalManifest:
+    """Take a logical backup of a cluster."""
+    request = logical_request(opened, LogicalType.LOGICAL, choice)
     with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
         return take_logical(opened.repository, request, clock=SystemClock(), progress=progress)

@@ -11,14 +11,16 @@ from pgvault.cli.logicalbackup import LogicalChoice, logical_request
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.signals import leaving_in_order
 from pgvault.drill.loading import prove_loads
-from pgvault.errors import PgvaultError
+from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
 from pgvault.logical.schema import SchemaTaken, take_schema
 from pgvault.repository.logical import LogicalType
 
 
 def back_up_schema(opened: OpenedCluster, choice: LogicalChoice) -> SchemaTaken:
-    """Take a schema backup of a cluster, unless nothing changed."""
+    """Take a schema backup of a cluster, unless nothing changed. Raises UsageError for a class: it has no rows."""
+    if choice.class_name is not None:
+        raise UsageError("--class goes with --type logical", hint="A schema backup holds all definitions and no rows.")
     config = opened.config
     prove = partial(prove_loads, scratch=config.drill.scratch) if config.logical.load_schema else None
     request = logical_request(opened, LogicalType.SCHEMA, choice)
