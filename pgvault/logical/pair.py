@@ -71,6 +71,10 @@ class Pair:
             time.sleep(pause)
             pause = min(pause * 2, longest)
 
+    def has_passed(self, wanted: Lsn | None) -> bool:
+        """Tell whether the replica has replayed all before `wanted` by now."""
+        return wanted is None or self._has(wanted) or self._catch_up(wanted)
+
     def _catch_up(self, wanted: Lsn) -> bool:
         position = replayed(self.replica)
         if position is None:

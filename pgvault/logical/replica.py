@@ -19,8 +19,8 @@ asked for after P's snapshot was taken. P sees what R saw: no transaction that P
 replica (a commit can be visible there first, while it waits for a synchronous standby). So a healthy replica under any
 load, however late, has no difference; and a row that is different and left alone by the writers is found, however busy
 the rest of the table is. In a block that is never left alone (a counter) versions live shorter than a reading takes:
-there many quick readings are made of the primary, and of the replica while it replays the same stretch, until they
-have met. If they do not, the table is undecided: that is told, and never taken for equal.
+there many quick readings are made of both, beginning with the primary, until the replica has shown what the primary
+showed before. If they do not, the table is undecided: that is told, and never taken for equal.
 
 What moves to another block between two steps is not followed: its new version came to the replica whole, in the
 WAL, which is what would be compared. A table that is rewritten, locked or redefined meanwhile is read again,
@@ -39,8 +39,9 @@ from pgvault.postgres.rowversions import Heap, Reading, Version, block_of, slots
 
 RANGE_BYTES = 16 << 20  # read in a moment: neither vacuum on the primary nor replay waits for us
 BLOCKS_AT_ONCE = 64
-# Readings of one busy block in a row. 256 of a one-block table take a tenth of a second on the same machine.
-SAMPLES = (1, 4, 16, 64, 256, 256, 256)
+# Readings of one busy block on each side. 256 of a one-block table take a fifth of a second on an idle machine.
+SAMPLES = (0, 4, 16, 64, 256, 256, 1024)
+LATE_SAMPLES = 4096  # of the primary, while the replica is on its way to the first of them
 EXAMPLES_MAX = 3
 
 
@@ -126,7 +127,7 @@ class _Looks:
         keys = one.facts.keys() | two.facts.keys()
         differing = sorted(block for block in keys if one.facts.get(block) != two.facts.get(block))
         for first in range(0, len(differing), BLOCKS_AT_ONCE):
-            for block in self._unsettled(differing[first : first + BLOCKS_AT_ONCE], samples=1):
+            for block in self._unsettled(differing[first : first + BLOCKS_AT_ONCE], samples=0):
                 if not self.found.is_different:
                     self._insist(block)
             if self.found.is_different:
@@ -141,34 +142,51 @@ class _Looks:
 
     def _unsettled(self, blocks: Sequence[int], *, samples: int) -> list[int]:
         """Read in turn, add what is different, and return the blocks that are not settled."""
-        of_primary = [self.primary.read(blocks, self.slots) for _ in range(samples)]
-        self.pair.wait(of_primary[0].lsn)
-        of_replica = [self.replica.read(blocks, self.slots) for _ in range(samples)]
-        between = self.pair.seeing_all_of(
-            of_replica[-1].snapshot, lambda: self.primary.read(blocks, self.slots), lambda reading: reading.snapshot
+        first = self.primary.read(blocks, self.slots)
+        seen = self._samples(blocks, first, samples) if samples else ([], [])
+        self.pair.wait(first.lsn)
+        second = self.replica.read(blocks, self.slots)
+        third = self.pair.seeing_all_of(
+            second.snapshot, lambda: self.primary.read(blocks, self.slots), lambda reading: reading.snapshot
         )
-        self.pair.wait(between.lsn)
-        last = self.replica.read(blocks, self.slots)
-        return judge(blocks, [*of_primary, between], [*of_replica, last], self.found)
+        self.pair.wait(third.lsn)
+        turns = (first, second, third, self.replica.read(blocks, self.slots))
+        return judge(blocks, turns, seen, self.found)
+
+    def _samples(self, blocks: Sequence[int], first: Reading, samples: int) -> tuple[list[Reading], list[Reading]]:
+        """Read both as fast as it goes, so that the replica is seen where the primary was seen before."""
+        primary: list[Reading] = []
+        replica: list[Reading] = []
+        while len(primary) < LATE_SAMPLES and not self.pair.has_passed(first.lsn):
+            primary.append(self.primary.read(blocks, self.slots))
+        for _ in range(samples):
+            primary.append(self.primary.read(blocks, self.slots))
+            replica.append(self.replica.read(blocks, self.slots))
+        return primary, replica
 
 
-def judge(blocks: Sequence[int], primary: Sequence[Reading], replica: Sequence[Reading], found: Found) -> list[int]:
+def judge(
+    blocks: Sequence[int],
+    turns: tuple[Reading, Reading, Reading, Reading],
+    samples: tuple[Sequence[Reading], Sequence[Reading]],
+    found: Found,
+) -> list[int]:
     """Add what is different to `found`, and return the blocks that are not settled.
 
-    In the order of what they see: all of `primary` but the last, all of `replica` but the last, the last of `primary`,
-    the last of `replica`; the first may overlap with the second but for their own first ones. Raises ServerUnfit when
-    the table was rewritten meanwhile: places have another meaning then.
+    `turns` are readings of primary, replica, primary, replica, each seeing all that the one before saw; `samples` are
+    others, of the primary and of the replica, made at any time. Raises ServerUnfit when the table was rewritten
+    meanwhile: places have another meaning then.
     """
+    first, second, third, fourth = turns
+    primary, replica = [first, third, *samples[0]], [second, fourth, *samples[1]]
     if len({reading.filenode for reading in (*primary, *replica)}) > 1:
         raise ServerUnfit("it is rewritten just now")
     seen_primary = {version: content for reading in primary for version, content in reading.versions.items()}
     seen_replica = {version: content for reading in replica for version, content in reading.versions.items()}
     both = seen_primary.keys() & seen_replica.keys()
     found.changed |= {version for version in both if seen_primary[version] != seen_replica[version]}
-    stayed = primary[0].versions.keys() & primary[-1].versions.keys()
-    found.missing |= stayed - replica[0].versions.keys()
-    stayed = replica[-2].versions.keys() & replica[-1].versions.keys()
-    found.extra |= stayed - primary[-1].versions.keys()
+    found.missing |= (first.versions.keys() & third.versions.keys()) - second.versions.keys()
+    found.extra |= (second.versions.keys() & fourth.versions.keys()) - third.versions.keys()
     unmet = _unmet(blocks, primary, seen_replica.keys()) | _unmet(blocks, replica, seen_primary.keys())
     return [block for block in blocks if block in unmet]
 

@@ -9,6 +9,7 @@ from pgvault.postgres.rowversions import Reading, Snapshot, Version, has_replaye
 
 OLD = Snapshot(100, 100, frozenset())
 ROW, NEXT, THIRD, FOURTH = ("(0,1)", 10), ("(0,2)", 20), ("(0,3)", 30), ("(0,4)", 40)
+FIFTH, SIXTH = ("(0,5)", 50), ("(0,6)", 60)
 SAME, OTHER = (1, 1), (2, 2)
 
 
@@ -18,9 +19,9 @@ def reading(versions: dict[Version, tuple[int, int]], filenode: int = 1) -> Read
 
 def verdict(*contents: dict[Version, tuple[int, int]]) -> tuple[Found, list[int]]:
     """What is found when primary and replica are read in turn, and which blocks are not settled."""
-    readings = [reading(content) for content in contents]
+    first, second, third, fourth, *more = [reading(content) for content in contents]
     found = Found()
-    return found, judge([0], readings[::2], readings[1::2], found)
+    return found, judge([0], (first, second, third, fourth), (more[::2], more[1::2]), found)
 
 
 def test_equal_readings_are_settled() -> None:
@@ -48,6 +49,15 @@ def test_a_version_that_stayed_must_be_on_the_replica_between() -> None:
     assert unsettled == [0]
 
 
+def test_readings_made_at_any_time_settle_a_busy_block() -> None:
+    """As soon as the replica has shown what the primary did, and the other way round; and they show what is changed."""
+    turns = ({ROW: SAME}, {NEXT: SAME}, {THIRD: SAME}, {FOURTH: SAME})
+
+    assert verdict(*turns, {NEXT: SAME}, {})[1] == []
+    assert verdict(*turns, {FIFTH: SAME}, {SIXTH: SAME})[1] == [0]
+    assert verdict(*turns, {FIFTH: SAME}, {FIFTH: OTHER})[0].changed == {FIFTH}
+
+
 def test_a_version_that_stays_on_the_replica_must_be_on_the_primary_between() -> None:
     """Too much if the replica had it before and after; not if it came later."""
     found, _ = verdict({}, {ROW: SAME}, {}, {ROW: SAME})
@@ -59,10 +69,10 @@ def test_a_version_that_stays_on_the_replica_must_be_on_the_primary_between() ->
 
 def test_a_table_that_was_rewritten_is_not_judged() -> None:
     """Its rows lie elsewhere, under names of others."""
-    readings = [reading({ROW: SAME}), reading({ROW: OTHER}, filenode=2)]
+    before, after = reading({ROW: SAME}), reading({ROW: OTHER}, filenode=2)
 
     with pytest.raises(ServerUnfit, match="rewritten"):
-        judge([0], readings[:1] * 2, readings[1:] * 2, Found())
+        judge([0], (before, after, before, after), ([], []), Found())
 
 
 def test_what_a_snapshot_does_not_see() -> None:
