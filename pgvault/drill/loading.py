@@ -79,7 +79,7 @@ def prove_loads(definitions: Definitions, *, scratch: Path | None) -> None:
     try:
         instance = make_empty(made, programs, superuser)
         try:
-            with keeping_room(made.root, RESERVE, instance):
+            with keeping_room(made.root, RESERVE, instance.kill):
                 start_empty(instance, superuser)
                 _load_roles(instance, superuser, definitions.role_statements.decode("utf-8", "surrogateescape"))
                 for database, sql in definitions.databases:

@@ -164,7 +164,7 @@ class _LogicalDrill:
         self._report.isolation = scratch.isolation
         progress = self._stage.progress
         order = loading_order(scratch, instance, superuser, jobs=self._request.jobs)
-        with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance):
+        with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance.kill):
             with self._stage.phase("start"):
                 start_empty(instance, superuser)
                 make_tablespaces(instance, superuser, roles.decode("utf-8", "surrogateescape"))

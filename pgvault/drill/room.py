@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pgvault.errors import DiskFull
-from pgvault.postgres.instance import Instance
 from pgvault.restore.place import Reserve
 
 EVERY_SECONDS = 1.0
 
 
 @contextmanager
-def keeping_room(place: Path, reserve: Reserve, instance: Instance, *, every: float = EVERY_SECONDS) -> Iterator[None]:
-    """End `instance` when the file system of `place` gets too full meanwhile. Raises DiskFull then, whatever failed."""
+def keeping_room(
+    place: Path, reserve: Reserve, end: Callable[[], None], *, every: float = EVERY_SECONDS
+) -> Iterator[None]:
+    """Call `end`, of the server, when the file system of `place` gets too full meanwhile. Raises DiskFull then, whatever failed."""
     ended = threading.Event()  # by us, for want of room
     done = threading.Event()
 
@@ -31,7 +32,7 @@ def keeping_room(place: Path, reserve: Reserve, instance: Instance, *, every: fl
             usage = shutil.disk_usage(place)
             if usage.free < reserve.of(usage.total) // 2:
                 ended.set()
-                instance.kill()
+                end()
                 return
 
     watcher = threading.Thread(target=watch, name="room", daemon=True)
