@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pgvault.pipeline.header import MAGIC, ObjectHeader
+from pgvault.pipeline.header import MAGIC, Kind, ObjectHeader
+from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.filelist import FileRecord, read_records
+from pgvault.repository.gaps import read_gaps
 from pgvault.repository.keys import Credential
+from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.objects import read_plain
+from pgvault.repository.objects import read_json, read_plain
 from pgvault.repository.packs import OpenedPack
 from pgvault.repository.repository import Copy, Repository, open_repository
+from pgvault.repository.tables import decode_tables
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.watermark import read_watermarks
 from pgvault.stores.file import FileStore
@@ -22,6 +26,8 @@ from pgvault.stores.file import FileStore
 GOLDEN = Path(__file__).resolve().parent
 REPOSITORY = GOLDEN / "format1"
 EXPECTED = GOLDEN / "format1.json"
+LOGICAL_REPOSITORY = GOLDEN / "format1-logical"
+LOGICAL_EXPECTED = GOLDEN / "format1-logical.json"
 KEY = GOLDEN / "key"
 PASSPHRASE = GOLDEN / "passphrase"
 CLUSTER = "golden"
@@ -57,6 +63,43 @@ def describe(repository: Repository, root: Path) -> dict[str, Any]:
         "histories": {str(history.timeline): str(history.start_lsn) for history in inventory.histories.values()},
         "watermarks": [[mark.server_at.isoformat(), str(mark.lsn), mark.is_idle, mark.source] for mark in marks],
     }
+
+
+def describe_logical(repository: Repository, root: Path) -> dict[str, Any]:
+    """Return everything that must stay as it was in the repository of logical backups."""
+    catalog = read_catalog(repository, CLUSTER)
+    return {
+        "objects": {name: describe_object(repository, root, name) for name in object_names(root)},
+        "backups": [
+            {
+                # Fields that a later minor adds are no change of what was written then.
+                "root": read_json(repository, layout.manifest(CLUSTER, backup.label), Kind.MANIFEST),
+                "files": {name: digest(content) for name, content in logical_files(repository, backup).items()},
+                "tables": [
+                    [each.name, each.rows, each.fingerprint, each.why]
+                    for content in [logical_files(repository, backup).get(f"{database.oid}.tables", b"")]
+                    for each in decode_tables(content, where="tables")
+                ],
+            }
+            for backup in catalog.logical
+            for database in backup.databases[:1]
+        ],
+        "unreadable": [entry.label for entry in catalog.unreadable],
+        "gaps": [
+            [gap.timeline, str(gap.start_lsn), str(gap.end_lsn), gap.cause] for gap in read_gaps(repository, CLUSTER, 7)
+        ],
+    }
+
+
+def logical_files(repository: Repository, backup: LogicalManifest) -> dict[str, bytes]:
+    """Every file of a logical backup."""
+    packs = [OpenedPack(repository, stored) for stored in backup.packs]
+    return {record.path.decode(): b"".join(content_of(record, packs)) for record in read_records(repository, backup)}
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, as digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def object_names(root: Path) -> list[str]:

@@ -69,7 +69,7 @@ def test_everything_is_as_it_was(repository: Repository, root: Path, expected: d
     assert found == {name: value for name, value in expected.items() if name != "rows"}
 
 
-# They came when this repository was frozen already; tests/scripts/test_unseal.py holds them to the page meanwhile.
+# They came when this repository was frozen already: test_golden_logical.py has them.
 LATER_KINDS = {Kind.TAIL, Kind.GAP}
 
 
