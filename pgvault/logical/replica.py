@@ -4,7 +4,7 @@ The replica is behind by some time, and never stands at a position where the pri
 two readings of the two are of one moment, and equal fingerprints are luck. So tables are compared by parts, and what
 is not equal is looked at by row version (postgres/rowversions.py), which has the same name and place on both:
 
-    1  ranges of 16 MiB, by one fingerprint each      equal: done
+    1  ranges of 4 MiB, by one fingerprint each      equal: done
     2  the blocks of a range that is not              equal: done
     3  the versions in the blocks that are not        in readings of primary and replica in turn, P R P R:
        changed   one version, another content         a version's content never changes: it is different for certain
@@ -37,7 +37,7 @@ from pgvault.logical.pair import Pair
 from pgvault.postgres.fingerprint import TableName, row_text
 from pgvault.postgres.rowversions import Heap, Reading, Version, block_of, slots_of
 
-RANGE_BYTES = 16 << 20  # read in a moment: neither vacuum on the primary nor replay waits for us
+RANGE_BYTES = 4 << 20  # read in a moment: vacuum and replay do not wait for us, and little is written meanwhile
 BLOCKS_AT_ONCE = 64
 # Readings of one busy block on each side. 256 of a one-block table take a fifth of a second on an idle machine.
 SAMPLES = (0, 4, 16, 64, 256, 256, 1024)
