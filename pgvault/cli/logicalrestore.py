@@ -62,7 +62,7 @@ def ranked_classes(config: ClusterConfig) -> dict[str, RankedClass]:
             tuple(map(TablePattern.parse, each.tables)),
             None if each.databases is None else tuple(each.databases),
         )
-        for name, each in getattr(config, "classes", {}).items()
+        for name, each in config.classes.items()
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pgvault.errors import Refused
-from pgvault.logical.select import described
+from pgvault.logical.select import BELONGING, described
 from pgvault.logical.target import Session, numbers
 from pgvault.postgres.fingerprint import ask, text
 from pgvault.postgres.toc import TocEntry
@@ -139,7 +139,14 @@ def drop_statements(entries: Iterable[TocEntry], present: Present, *, keeps: Cal
 
 
 def _stands_on_present(entry: TocEntry, present: Present) -> bool:
-    """Whether an entry is there, or may be: what has no name of its own is there only if what it needs is."""
+    """Whether an entry is there and has to be dropped by itself.
+
+    Most of what belongs to a table goes with it, and a partition's constraint can not even be dropped alone. But keys
+    lead to tables, defaults to sequences, and a view that is part of a circle has to be emptied first.
+    """
+    breaks_circle = entry.kind in ("DEFAULT", "FK CONSTRAINT") or entry.drop.startswith("CREATE OR REPLACE VIEW")
+    if entry.kind in BELONGING and not breaks_circle:
+        return False
     if entry.kind in QUERIES:
         return entry.dump_id in present.entries
     return not entry.needs or bool(set(entry.needs) & present.entries)

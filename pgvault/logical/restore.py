@@ -101,7 +101,7 @@ def restore_into(
 def _make_roles(plan: LogicalPlan, target: Target) -> RolesRestored:
     if not plan.globals_text:
         return RolesRestored()
-    with target.session() as session:
+    with target.session(plan.facts.maintenance) as session:
         roles = restore_roles(
             plan.globals_text,
             plan.facts.roles,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pgvault.errors import ProgramMissing, Refused, ServerUnfit, UsageError
 from pgvault.logical.content import find_record, read_whole, records_of
-from pgvault.logical.feeding import Archive, plan_archive, read_large_objects
+from pgvault.logical.feeding import SPOOL_BYTES, Archive, plan_archive, read_large_objects
 from pgvault.logical.presence import Present, drop_statements, look, refuse_present
 from pgvault.logical.roles import created_roles, granted_roles
 from pgvault.logical.select import (
@@ -38,6 +38,8 @@ from pgvault.repository.repository import Repository
 from pgvault.repository.tables import TableKind, TableRecord, decode_tables
 
 NAMES_ROLES = frozenset({"ACL", "DEFAULT ACL", "POLICY", "USER MAPPING"})
+# An extension is not ours to drop, and dropping a subscription drops its slot at the publisher.
+LEFT_ALONE = frozenset({"EXTENSION", "SUBSCRIPTION"})
 NAMED_MAX = 5
 NOTHING_THERE = Present(frozenset(), frozenset())
 
@@ -61,6 +63,7 @@ class LogicalOrder:
     has_owners: bool = True  # owners and grants
     is_compared: bool = True  # rows and fingerprints, afterwards
     spool: Path | None = None  # for the files pg_restore reads; None: the system's directory for temporary files
+    spool_limit: int = SPOOL_BYTES  # of those that are real files
 
     @property
     def target(self) -> Target:
@@ -195,7 +198,7 @@ class _Planner:
             toc=toc,
             entries=tuple(entries),
             runs=tuple(map(tuple, ranks(chosen, entries, self.order.classes, database.name))),
-            archive=plan_archive(entries, directory, self.records, large_objects),
+            archive=plan_archive(entries, directory, self.records, large_objects, limit=self.order.spool_limit),
             drops=tuple(drops) if self.order.is_cleaned else (),
             expected=tuple(self._expected(database, entries, present, notes)),
             notes=tuple(notes),
@@ -237,12 +240,12 @@ class _Planner:
             )
         notes = list(chosen.left_out)
         entries = chosen.listed(chosen.supporting - present.entries)
-        extensions = {e.dump_id for e in entries if e.kind == "EXTENSION" and e.dump_id in present.entries}
+        alone = {e.dump_id for e in entries if e.kind in LEFT_ALONE and e.dump_id in present.entries}
         kept = []
         for entry in entries:
-            if entry.dump_id in extensions:
-                notes.append(f"extension {entry.tag} is there already and is left as it is")
-            elif extensions & set(entry.needs) and entry.kind in ("COMMENT", "TABLE DATA"):
+            if entry.dump_id in alone:
+                notes.append(f"{described(entry)} is there already and is left as it is")
+            elif alone & set(entry.needs) and entry.kind in ("COMMENT", "TABLE DATA"):
                 if entry.kind == "TABLE DATA":
                     notes.append(f"rows of {entry.schema}.{entry.tag} are left out: its extension is there already")
             else:

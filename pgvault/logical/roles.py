@@ -102,7 +102,7 @@ def restore_roles(
         if found is None:
             continue
         verb, role = found
-        if (verb == "create") == (role in existing) or (verb != "create" and role not in fresh):
+        if role in existing if verb == "create" else role not in fresh:
             continue
         if verb == "create":
             fresh.add(role)

@@ -32,6 +32,7 @@ class TargetFacts:
     """What a server is, and what we may do there."""
 
     version_num: int
+    maintenance: str  # the database in which what concerns all of them is done
     role: str
     is_superuser: bool
     makes_roles: bool
@@ -59,11 +60,11 @@ class Target:
         self._environment = environment
         self.named_database = given.get("dbname")
 
-    def connect(self, database: str | None = None) -> Session:
+    def connect(self, database: str) -> Session:
         """Return a new session, which commits each statement. Raises ServerUnreachable."""
         parameters = CONNECTION_DEFAULTS | self._given
         parameters["client_encoding"] = "UTF8"
-        parameters["dbname"] = database or self.named_database or "postgres"
+        parameters["dbname"] = database
         try:
             session: Session = psycopg.connect(conninfo.make_conninfo("", **parameters), autocommit=True)
         except psycopg.OperationalError as error:
@@ -80,8 +81,24 @@ class Target:
             raise
         return session
 
+    def find_maintenance(self) -> str:
+        """Return a database to connect to: the one the DSN names, or where that is not there, postgres.
+
+        Raises ServerUnreachable as for the first.
+        """
+        tried = dict.fromkeys((self.named_database or "postgres", "postgres"))
+        problems = []
+        for name in tried:
+            try:
+                self.connect(name).close()
+            except ServerUnreachable as error:
+                problems.append(error)
+            else:
+                return name
+        raise problems[0]
+
     @contextmanager
-    def session(self, database: str | None = None) -> Iterator[Session]:
+    def session(self, database: str) -> Iterator[Session]:
         """A session for a `with`; what PostgreSQL says is raised as ServerUnfit or ServerUnreachable."""
         session = self.connect(database)
         try:
@@ -99,7 +116,8 @@ class Target:
 
     def facts(self) -> TargetFacts:
         """Ask the server what it is."""
-        with self.session() as session:
+        maintenance = self.find_maintenance()
+        with self.session(maintenance) as session:
             query = "SELECT rolname::text, rolsuper, rolcreaterole, rolcreatedb FROM pg_catalog.pg_roles"
             ((role, is_superuser, makes_roles, makes_databases),) = ask(
                 session, f"{query} WHERE rolname = current_user"
@@ -107,6 +125,7 @@ class Target:
             mine = "SELECT rolname::text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')"
             return TargetFacts(
                 version_num=session.info.server_version,
+                maintenance=maintenance,
                 role=text(role),
                 is_superuser=bool(is_superuser),
                 makes_roles=bool(makes_roles),
