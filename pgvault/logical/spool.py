@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "pgvault-dump-"
 MARKER = "marker"
-KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02  # linux/falloc.h
+KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
+LOG_BYTES = 64 << 10
 HINT = "Set logical.spool to another place."
 
 
@@ -48,8 +49,14 @@ class Spool:
         return self.root / str(oid)
 
     def log(self, name: str) -> Path:
-        """Where a program writes its stderr."""
-        return self.root / f"{name}.log"
+        """Where a program writes its stderr; there is room for its last words even when the disk is full."""
+        path = self.root / f"{name}.log"
+        try:
+            with path.open("ab") as file:
+                _allocate(file.fileno(), KEEP_SIZE, 0, LOG_BYTES)
+        except OSError as error:
+            raise _no_room(error, self.root.parent) from error
+        return path
 
     def output(self, name: str) -> Path:
         """Where a program writes its stdout."""
@@ -93,15 +100,16 @@ def free_range(path: bytes, start: int, length: int) -> None:
     """Give back the blocks of a range; it reads as zeros then, and the file keeps its length. Raises OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        _punch(descriptor, start, length)
+        _allocate(descriptor, KEEP_SIZE | PUNCH_HOLE, start, length)
     finally:
         os.close(descriptor)
 
 
-def _punch(descriptor: int, start: int, length: int) -> None:
+def _allocate(descriptor: int, mode: int, start: int, length: int) -> None:
+    """fallocate(2), which Python has without its modes."""
     call = ctypes.CDLL(None, use_errno=True).fallocate
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    while call(descriptor, KEEP_SIZE_AND_PUNCH_HOLE, start, length) != 0:
+    while call(descriptor, mode, start, length) != 0:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))

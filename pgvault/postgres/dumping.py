@@ -20,6 +20,7 @@ from pgvault.postgres.replication import ServerAddress
 
 # What would make pg_dump write, or connect, in another way than we say.
 NOT_PASSED_ON = ("PGCLIENTENCODING", "PGOPTIONS", "PGDATESTYLE", "PGTZ", "PGGEQO", "PG_COLOR")
+PROGRAM_NAME = "pgvault pg_dump"  # application_name, unless the dsn says another: ours is "pgvault"
 DISK_FULL = "No space left on device"
 
 
@@ -38,7 +39,7 @@ class DumpTarget:
         passed = {name: value for name, value in self.environment.items() if name not in NOT_PASSED_ON}
         password = {} if self.password is None else {"PGPASSWORD": self.password}
         # Their messages are read by people who search for them, and by us.
-        return passed | password | {"LC_ALL": "C"}
+        return passed | password | {"LC_ALL": "C", "PGAPPNAME": PROGRAM_NAME}
 
     def pg_dump(self, directory: Path, *, jobs: int, snapshot: str, lock_wait: timedelta) -> list[str | Path]:
         """Return the words of a dump in directory format, uncompressed, in a snapshot that another session exported."""
@@ -74,7 +75,8 @@ class DumpTarget:
 def dump_dsn(address: ServerAddress, database: str) -> str:
     """Return the connection string of a database for a program: no password, no encoding but the database's own."""
     given = {name: str(value) for name, value in conninfo.conninfo_to_dict(address.dsn).items()}
-    parameters = CONNECTION_DEFAULTS | given | {"dbname": database}
+    defaults = {name: value for name, value in CONNECTION_DEFAULTS.items() if name != "application_name"}
+    parameters = defaults | given | {"dbname": database}
     del parameters["client_encoding"]
     return conninfo.make_conninfo("", **parameters)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pgvault.instants import SystemClock
@@ -23,6 +24,22 @@ from tests.servers import Server
 ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
+class OnFirstPack(NoProgress):
+    """Does something when the first pack is stored, in the thread that stored it: pg_dump is in the middle then."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action = action
+        self._lock = Lock()
+        self._is_done = False
+
+    def advance(self, done_bytes: int) -> None:
+        with self._lock:
+            if self._is_done:
+                return
+            self._is_done = True
+        self._action()
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A server, a repository, and a place for spools."""
@@ -37,8 +54,13 @@ class Source:
 
     def take(self, **changes: Any) -> LogicalManifest:
         """Take a backup, in this process."""
+        return self.take_when(lambda: None, **changes)
+
+    def take_when(self, action: Callable[[], object], **changes: Any) -> LogicalManifest:
+        """Take a backup and do something when the first pack is stored."""
         request = self.request(**changes)
-        return take_logical(self.archive.repository, request, clock=SystemClock(), progress=NoProgress())
+        progress = OnFirstPack(action)
+        return take_logical(self.archive.repository, request, clock=SystemClock(), progress=progress)
 
     def labels(self) -> list[str]:
         """Every logical backup that is listed."""
@@ -75,6 +97,20 @@ class Source:
                 packs[extent.pack] = OpenedPack(self.archive.repository, manifest.packs[extent.pack])
             content += b"".join(map(bytes, packs[extent.pack].read(extent)))
         return content
+
+
+def dumpers(spools: Path) -> list[int]:
+    """Process ids of programs that dump into a spool of that place, leaders first; none is a zombie."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+            state = path.with_name("stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if words[0].endswith(b"/pg_dump") and str(spools).encode() in b" ".join(words) and state != "Z":
+            found.append(int(path.parent.name))
+    return sorted(found)
 
 
 def make_source(server: Server, directory: Path) -> Source:
