@@ -12,6 +12,7 @@ path, which on this host may be production's; subscriptions are created without 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,12 @@ def choose(catalog: Catalog, label: str | None) -> LogicalManifest:
     return next((backup for backup in reversed(found) if backup.class_name is None), found[-1])
 
 
+def needed_major(manifest: LogicalManifest) -> int:
+    """Return the oldest major that can load a backup: what pg_dump 17 and later write needs a server of 17 (tried)."""
+    match = re.match(r"\d+", manifest.dump_version)
+    return max(manifest.postgres_major, int(match[0]) if match else 0)
+
+
 def restored_bytes(manifest: LogicalManifest) -> int:
     """Estimate what the restored databases take on disk, indexes and all."""
     return EMPTY_BYTES + RESTORED_SHARE * manifest.total_bytes
@@ -128,7 +135,7 @@ class _LogicalDrill:
         with self._stage.phase("plan"):
             place = find_place(self._request.scratch)
             manifest = self._choose()
-            programs = loading_programs(manifest.postgres_major)
+            programs = loading_programs(needed_major(manifest))
             programs.path("pg_amcheck")
             self._note_programs(manifest, programs)
             require_room({place: restored_bytes(manifest)}, reserve=RESERVE)
@@ -154,7 +161,8 @@ class _LogicalDrill:
     def _note_programs(self, manifest: LogicalManifest, programs: Programs) -> None:
         if programs.major != manifest.postgres_major:
             self._report.notes.append(
-                f"restored into PostgreSQL {programs.minor_text}: no programs of {manifest.postgres_major} are here"
+                f"restored into PostgreSQL {programs.minor_text}: dumped from {manifest.postgres_major} "
+                f"by pg_dump {manifest.dump_version}"
             )
 
     def _drill_in(self, scratch: Scratch, manifest: LogicalManifest, programs: Programs, roles: bytes) -> None:

@@ -23,7 +23,7 @@ EVERY_SECONDS = 1.0
 def keeping_room(
     place: Path, reserve: Reserve, end: Callable[[], None], *, every: float = EVERY_SECONDS
 ) -> Iterator[None]:
-    """Call `end`, of the server, when the file system of `place` gets too full. Raises DiskFull then, whatever failed."""
+    """Call `end` when the file system of `place` gets too full. Raises DiskFull then, come what may."""
     ended = threading.Event()  # by us, for want of room
     done = threading.Event()
 

@@ -27,6 +27,7 @@ class Dump:
     """What a server held: files as a logical backup has them, and its databases."""
 
     version_num: int
+    dump_version: str
     files: Files
     databases: tuple[LogicalDatabase, ...]
 
@@ -43,6 +44,7 @@ class Dump:
             label,
             files=self.files,
             version_num=self.version_num,
+            dump_version=self.dump_version,
             databases=self.databases,
             has_globals=GLOBALS in self.files,
         )
@@ -94,7 +96,7 @@ def take_dump(server: Server, place: Path, *, options: tuple[str, ...] = ()) -> 
                 bytes(32),
             )
         )
-    return Dump(_version(server), files, tuple(databases))
+    return Dump(_version(server), server.programs.minor_text, files, tuple(databases))
 
 
 def forget_table(dump: Dump, database: str, table: str) -> Dump:
