@@ -88,6 +88,8 @@ def _into_server(opened: OpenedCluster, manifest: LogicalManifest, words: Logica
         has_globals=words.has_globals,
         has_owners=words.has_owners,
         is_compared=words.is_compared,
+        spool=opened.config.logical.spool,
+        spool_limit=opened.config.logical.spool_limit,
     )
     if words.is_dry:
         plan = plan_logical(opened.repository, manifest, order)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pgvault.logical.feeding import Feeder
 from pgvault.logical.restoreplan import DatabasePlan, LogicalOrder, LogicalPlan, plan_logical
 from pgvault.logical.roles import RolesRestored, restore_roles, unquote
 from pgvault.logical.select import is_of_database, list_file
+from pgvault.logical.spool import open_spool
 from pgvault.logical.tables import Sessions, compare_records, large_objects_record, record
 from pgvault.logical.target import Target, run_statement
 from pgvault.postgres.fingerprint import (
@@ -125,10 +125,9 @@ class _Restoring:
     def restore(self, plan: DatabasePlan) -> tuple[RestoredDatabase, list[str]]:
         """Restore one database."""
         begun = time.monotonic()
-        spool = None if self.order.spool is None else os.fspath(self.order.spool)
         try:
-            with tempfile.TemporaryDirectory(prefix="pgvault-restore-", dir=spool) as directory:
-                made = self._fill(plan, Path(directory))
+            with open_spool(self.order.spool) as spool:
+                made = self._fill(plan, spool.root)
             compared, notes = self._compare(plan)
         except PgvaultError as error:
             error.hint = error.hint or f"What was restored by then stays in database {plan.target!r}: see --clean."
@@ -162,7 +161,7 @@ class _Restoring:
     def _create(self, plan: DatabasePlan, feeder: Feeder) -> list[str]:
         """Let pg_restore create the database, with its settings and grants; return what has to be said about it."""
         entries = [entry for entry in plan.toc.entries if is_of_database(entry)]
-        maintenance = self.target.named_database or "postgres"
+        maintenance = self.plan.facts.maintenance
         notes = []
         for entry in entries:
             match = TABLESPACE.search(entry.definition) if entry.kind == "DATABASE" else None

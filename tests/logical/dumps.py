@@ -37,7 +37,17 @@ def dump(
         oid = int(str(server.value(f"SELECT oid::bigint FROM pg_database WHERE datname = $${name}$$")))
         place = directory / f"{label}-{oid}"
         dsn = server.dsn_of("postgres", _quoted(name))
-        words = [server.programs.path("pg_dump"), "-Fd", "--compress=0", "--no-sync", "-f", place, "-d", dsn, *options]
+        words: list[str | Path] = [
+            server.programs.path("pg_dump"),
+            "-Fd",
+            "--compress=0",
+            "--no-sync",
+            "-f",
+            place,
+            "-d",
+            dsn,
+            *options,
+        ]
         run(words, timeout=600)
         listed = run([server.programs.path("pg_restore"), "--list", place], timeout=60)
         files |= {f"{oid}/{path.name}".encode(): path.read_bytes() for path in sorted(place.iterdir())}

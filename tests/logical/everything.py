@@ -33,25 +33,28 @@ STATEMENTS = (
     "CREATE FUNCTION as_int(pair) RETURNS int LANGUAGE sql AS 'SELECT $1.a'",
     "CREATE CAST (pair AS int) WITH FUNCTION as_int(pair)",
     "CREATE TEXT SEARCH CONFIGURATION plain (COPY = simple)",
-    "CREATE TABLE customers (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE german, m mood DEFAULT "
-    "'sad', n posint, s span, p pair, twice int GENERATED ALWAYS AS (n * 2) STORED, h hstore, CHECK (n < 100000))",
-    "INSERT INTO customers (name, m, n, s, p, h) SELECT E'käse\\t\\\\ \\n' || g, 'happy', g, '[1,2)', ROW(g, 'x')::pair, 'a=>b'"
-    " FROM generate_series(1, 500) g",
-    'CREATE TABLE "odd.schema ""x"""."Table\nwith ; -- all" (id serial PRIMARY KEY, "col ""um;n" text DEFAULT \';--\','
-    " customer int REFERENCES customers ON DELETE CASCADE DEFERRABLE)",
+    """CREATE TABLE customers (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE german,
+       m mood DEFAULT 'sad', n posint, s span, p pair, twice int GENERATED ALWAYS AS (n * 2) STORED, h hstore,
+       CHECK (n < 100000))""",
+    r"""INSERT INTO customers (name, m, n, s, p, h)
+        SELECT E'käse\t\\ \n' || g, 'happy', g, '[1,2)', ROW(g, 'x')::pair, 'a=>b' FROM generate_series(1, 500) g""",
+    '''CREATE TABLE "odd.schema ""x"""."Table\nwith ; -- all" (id serial PRIMARY KEY,
+       "col ""um;n" text DEFAULT ';--', customer int REFERENCES customers ON DELETE CASCADE DEFERRABLE)''',
     'INSERT INTO "odd.schema ""x"""."Table\nwith ; -- all" (customer) SELECT id FROM customers',
     "CREATE TABLE wide (id int, t text)",
     "ALTER TABLE wide ALTER t SET STORAGE EXTERNAL",
     "INSERT INTO wide SELECT g, repeat(md5(g::text), 4000) FROM generate_series(1, 40) g",
     "CREATE TABLE events (at date NOT NULL, kind text, id int, PRIMARY KEY (at, kind, id)) PARTITION BY RANGE (at)",
-    "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2026-02-01') PARTITION BY LIST (kind)",
+    """CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')
+       PARTITION BY LIST (kind)""",
     "CREATE TABLE events_1_a PARTITION OF events_1 FOR VALUES IN ('a')",
     "CREATE TABLE events_1_rest PARTITION OF events_1 DEFAULT",
     "CREATE TABLE events_rest PARTITION OF events DEFAULT",
     "INSERT INTO events SELECT date '2026-01-01' + g, chr(97 + g % 3), g FROM generate_series(0, 99) g",
     "CREATE TABLE parent (id int, t tsvector, g int[], x box, j jsonb)",
     "CREATE TABLE child (more text) INHERITS (parent)",
-    "INSERT INTO child SELECT g, 'a b', ARRAY[g], box(point(g, g), point(0, 0)), '{\"a\": 1}', 'm' FROM generate_series(1, 9) g",
+    """INSERT INTO child SELECT g, 'a b', ARRAY[g], box(point(g, g), point(0, 0)), '{"a": 1}', 'm'
+       FROM generate_series(1, 9) g""",
     "INSERT INTO parent SELECT 1",
     "CREATE INDEX by_text ON child USING gin (t)",
     "CREATE INDEX by_json ON child USING gin (j jsonb_path_ops)",
@@ -77,7 +80,8 @@ STATEMENTS = (
     "CREATE POLICY own ON customers FOR SELECT TO staff USING (id > 3)",
     "CREATE FUNCTION watched() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
     "CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION watched()",
-    "CREATE PUBLICATION parts FOR TABLE customers (id, name), events WHERE (at > '2026-01-05') WITH (publish_via_partition_root)",
+    """CREATE PUBLICATION parts FOR TABLE customers (id, name), events WHERE (at > '2026-01-05')
+       WITH (publish_via_partition_root)""",
     "CREATE PUBLICATION schemas FOR TABLES IN SCHEMA public",
     "CREATE SUBSCRIPTION far CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p WITH (connect = false)",
     "CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nowhere')",

@@ -61,7 +61,7 @@ def reference(place: Place, servers: ServerFactory, tmp_path_factory: pytest.Tem
     server = servers(NEWEST)
     directory = tmp_path_factory.mktemp("reference")
     _psql(server, run([place.source.programs.path("pg_dumpall"), "-g", "-d", place.source.dsn], timeout=60))
-    words = ["-Fd", "-f", directory / "d", "-d", place.source.dsn_of("postgres", "shop")]
+    words: list[str | Path] = ["-Fd", "-f", directory / "d", "-d", place.source.dsn_of("postgres", "shop")]
     run([place.source.programs.path("pg_dump"), *words], timeout=120)
     words = ["--exit-on-error", "--create", "-d", server.dsn, directory / "d"]
     run([server.programs.path("pg_restore"), *words], timeout=120)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,23 +159,35 @@ def test_a_damaged_pack_leaves_no_table_filled_in_part(place: Place) -> None:
         place.restore(place.target, "damaged", Halting(place.store, place.middle, damaged))
 
     assert rows(place.target, "damaged") == 0
-    assert restorers("pgvault-restore-") == []
+    assert restorers("dbname=damaged") == []
 
 
 def test_killed_we_leave_no_table_filled_in_part(place: Place, tmp_path: Path) -> None:
-    """SIGKILL closes our ends of every FIFO: pg_restore holds them itself, and dies with us."""
+    """SIGKILL closes our ends of every FIFO: pg_restore holds them itself, and dies with us.
+
+    Its leash, which would kill it within a millisecond, is made to stand still for a while: long enough for an end of
+    file to be taken for the end of the rows.
+    """
     place.target.sql("CREATE DATABASE killed")
     script = tmp_path / "restore.py"
     script.write_text(RESTORE)
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     dsn = place.target.dsn_of("postgres", "killed")
-    argv = [sys.executable, script, place.archive.root, dsn, place.middle, tmp_path]
+    argv: list[str | Path] = [sys.executable, script, place.archive.root, dsn, place.middle, tmp_path]
     restoring = start(argv, env=env, log=tmp_path / "log")
     wait_until(lambda: is_filling(place.target, "killed"))
+    (leash,) = [pid for pid in restorers(str(tmp_path)) if b"leash.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(leash, signal.SIGSTOP)
 
     restoring.signal(signal.SIGKILL)
     restoring.wait(10)
 
+    try:
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            assert is_filling(place.target, "killed")
+    finally:
+        os.kill(leash, signal.SIGCONT)
     wait_until(lambda: restorers(str(tmp_path)) == [])
     assert rows(place.target, "killed") == 0
 

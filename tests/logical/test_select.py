@@ -161,7 +161,7 @@ def test_classes_are_restored_in_order_of_priority() -> None:
     assert runs[1] == [41, 43, 51, 55, 57]
     assert runs[2] == [42, 52, 53, 54]
     assert {40, 44, 50, 56, 59} <= set(runs[3])
-    assert sorted(sum(runs, [])) == sorted(whole.entries)
+    assert sorted(each for run in runs for each in run) == sorted(whole.entries)
 
 
 def test_without_classes_it_is_one_run() -> None:
