@@ -124,7 +124,7 @@ def test_postgresql_restores_the_directory_by_itself(servers: ServerFactory, tmp
         plan = plan_files(archive.repository, manifest, FilesOrder(tmp_path / name, tables=tables))
         write_archive(archive.repository, manifest, plan, effort=EFFORT)
         server.sql(f"CREATE DATABASE {name}")
-    restore = [server.programs.path("pg_restore"), "--exit-on-error"]
+    restore: list[str | Path] = [server.programs.path("pg_restore"), "--exit-on-error"]
     run([*restore, "-d", server.dsn_of("postgres", "whole"), tmp_path / "whole" / oid], timeout=60)
     listed = f"--use-list={tmp_path / 'part' / oid}.use-list"
     run([*restore, listed, "-d", server.dsn_of("postgres", "part"), tmp_path / "part" / oid], timeout=60)

@@ -54,7 +54,7 @@ def test_a_role_that_is_there_is_left_alone() -> None:
     """Its attributes, its password and its memberships; a new one gets all of its own."""
     said: list[str] = []
 
-    done = restore_roles(TEXT, {"postgres"}, lambda each: said.append(each), is_superuser=True)  # type: ignore[func-returns-value]
+    done = restore_roles(TEXT, {"postgres"}, said.append, is_superuser=True)
 
     assert done.created == ['a;"b --']
     assert [each.split()[0] for each in said] == ["CREATE", "ALTER", "COMMENT", "GRANT"]
