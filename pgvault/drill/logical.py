@@ -192,7 +192,8 @@ class _LogicalDrill:
             for database in manifest.databases:
                 path = database.tables_path
                 expected = list(decode_tables(self._read(manifest, path), where=path.decode()))
-                compared = compare_database(dsn, database.name, expected, jobs=jobs)
+                is_class = manifest.class_name is not None
+                compared = compare_database(dsn, database.name, expected, jobs=jobs, is_class=is_class)
                 report.checks.append(compared.check)
                 report.not_tested += compared.not_tested
             amcheck(report, instance.programs, instance, superuser=superuser, jobs=jobs)

@@ -63,3 +63,25 @@ def test_nothing_comparable_is_no_pass() -> None:
 def test_a_database_without_tables_passes() -> None:
     """Beside others; a backup without any is for `holds_tables`."""
     assert judge("empty", [], [], took=0).check.passed
+
+
+def test_a_class_knows_its_own_tables_only() -> None:
+    """Others are there without rows; one that has some, or one of its own that has none, is a finding."""
+    expected, rest = [table("vital")], table("rest", 0)
+
+    assert judge("shop", expected, [table("vital"), rest], took=0, is_class=True).check.passed
+    assert not judge("shop", expected, [table("vital"), rest], took=0).check.passed
+    assert not judge("shop", expected, [table("vital"), table("rest")], took=0, is_class=True).check.passed
+    assert not judge("shop", expected, [table("vital", 0), rest], took=0, is_class=True).check.passed
+    assert not judge("shop", expected, [rest], took=0, is_class=True).check.passed
+    unread = table("rest", None, None, "it is locked")
+    assert not judge("shop", expected, [table("vital"), unread], took=0, is_class=True).check.passed
+
+
+def test_no_large_objects_make_no_pass() -> None:
+    """That there are none, as before, says nothing of tables that could not be compared."""
+    none = TableRecord("", "", TableKind.LARGE_OBJECTS, 0, "0" * 32, None)
+    unknown = table("secret", None, None, "permission denied for table secret")
+
+    assert not judge("shop", [unknown, none], [table("secret"), none], took=0).check.passed
+    assert judge("shop", [none], [none], took=0).check.passed
