@@ -2,7 +2,8 @@
 
 Where `source: logical` is configured, what would be lost is everything since the last backup's snapshot: the backup's
 age is held against the objective, and no WAL is asked for. Elsewhere they are told of and never judged.
-A backup of one data class holds the rows of no other table: it never counts as one of the cluster.
+A backup of one data class holds the rows of no other table: it never counts as one of the cluster. One of some of the
+databases counts for those only: what is judged is the database whose newest backup is the oldest.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 
 from pgvault.errors import PgvaultError
 from pgvault.instants import iso
+from pgvault.logical.databases import choose_databases, find_databases
+from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.finding import Figures, Finding, moment, ok, red, span, warn
 from pgvault.postgres.connection import Connection, read_instant, read_text
 from pgvault.repository.catalog import Catalog, read_catalog
@@ -33,7 +37,7 @@ class LogicalFact:
     class_name: str | None
     snapshot_at: datetime  # the earliest of its databases: later commits are not in it
     stopped_at: datetime
-    database_count: int
+    databases: tuple[str, ...]
 
     @classmethod
     def of(cls, manifest: LogicalManifest) -> LogicalFact:
@@ -44,7 +48,7 @@ class LogicalFact:
             class_name=manifest.class_name,
             snapshot_at=min((each.snapshot_at for each in manifest.databases), default=manifest.started_at),
             stopped_at=manifest.stopped_at,
-            database_count=len(manifest.databases),
+            databases=tuple(each.name for each in manifest.databases),
         )
 
 
@@ -62,6 +66,16 @@ class ServerWord:
 
     version_text: str
     at: datetime  # its clock
+    databases: tuple[str, ...] = ()  # that a backup without --database holds
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPromise:
+    """A data class that is judged by itself."""
+
+    name: str
+    rpo: timedelta | None
+    databases: tuple[str, ...] | None = None  # patterns; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +86,19 @@ class LogicalFacts:
     server: ServerWord | PgvaultError
     held: LogicalHeld | PgvaultError
     rpo: timedelta | None  # the objective
-    class_rpos: tuple[tuple[str, timedelta | None], ...] = ()  # the data classes that are backed up by themselves
+    classes: tuple[ClassPromise, ...] = ()  # those that are backed up by themselves, or have an objective
 
 
-def ask_server(connection: Connection) -> ServerWord:
-    """Ask what needs no grant at all. Raises ServerUnreachable, ServerUnfit."""
+def ask_server(connection: Connection, request: LogicalRequest) -> ServerWord:
+    """Ask what needs no grant at all.
+
+    Raises ServerUnreachable; ServerUnfit and UsageError for databases that can not be dumped as they are configured.
+    """
     version, at = connection.row(
         "SELECT current_setting('server_version'), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     )
-    return ServerWord(read_text(version), read_instant(at))
+    databases = choose_databases(find_databases(connection), request)
+    return ServerWord(read_text(version), read_instant(at), tuple(each.name for each in databases))
 
 
 def read_logical_held(repository: Repository, cluster: str) -> LogicalHeld:
@@ -104,9 +122,10 @@ def judge_logical(facts: LogicalFacts) -> tuple[Finding, ...]:
     if isinstance(held, PgvaultError):
         findings.append(red("repository", str(held), hint=held.hint))
         return tuple(findings)
-    findings += _backup(held, now, facts.rpo)
-    for name, rpo in facts.class_rpos:
-        findings.append(_class(held, name, rpo, now))
+    wanted = server.databases if isinstance(server, ServerWord) else ()
+    findings += _backup(held, now, facts.rpo, wanted)
+    for promise in facts.classes:
+        findings.append(_class(held, promise, now, wanted))
     if held.unreadable:
         count = len(held.unreadable)
         findings.append(red("unreadable", held.unreadable[0], {"count": count}, hint="See: pgvault verify"))
@@ -141,30 +160,52 @@ def _server(facts: LogicalFacts) -> Iterator[Finding]:
         yield warn("clocks", f"this host's clock is {span(abs(offset))} {ahead} the server's", figures)
 
 
-def _backup(held: LogicalHeld, now: datetime, rpo: timedelta | None) -> Iterator[Finding]:
+def _backup(held: LogicalHeld, now: datetime, rpo: timedelta | None, wanted: Sequence[str]) -> Iterator[Finding]:
     """The age of the last backup of everything; and what of it would be lost."""
     whole = [each for each in held.backups if each.class_name is None]
-    newest = _newest(whole, LogicalType.LOGICAL)
-    if newest is None:
+    counting, lacking = _counting(whole, wanted)
+    if lacking and counting is not None:
+        what = f"no logical backup holds database {lacking[0]!r}" + (
+            f" and {len(lacking) - 1} more" * (len(lacking) > 1)
+        )
+        yield red("backup", what, _figures(counting, now, whole), hint=TAKE_ONE)
+        return
+    if counting is None:
         yield red("backup", "there is no logical backup of all tables", {"count": 0}, hint=TAKE_ONE)
         return
-    figures = _figures(newest, now, whole)
-    if now - newest.stopped_at > STALE:
+    figures = _figures(counting, now, whole)
+    said = _said(counting, now, whole)
+    if counting is not _newest(whole, LogicalType.LOGICAL):
+        said += "; newer ones hold some of the databases only"
+    if now - counting.stopped_at > max(STALE, rpo or STALE):
         hint = "Take one, and see why none was taken."
-        yield red("backup", f"stale: {_said(newest, now, whole)}", figures, hint=hint)
+        yield red("backup", f"stale: {said}", figures, hint=hint)
     else:
-        yield ok("backup", _said(newest, now, whole), figures)
-    yield _loss("data loss", newest, now, rpo)
+        yield ok("backup", said, figures)
+    yield _loss("data loss", counting, now, rpo)
 
 
-def _class(held: LogicalHeld, name: str, rpo: timedelta | None, now: datetime) -> Finding:
+def _class(held: LogicalHeld, promise: ClassPromise, now: datetime, wanted: Sequence[str]) -> Finding:
     """A data class is in every backup of everything, and in those of its own."""
-    holding = [each for each in held.backups if each.class_name in (None, name)]
-    newest = _newest(holding, LogicalType.LOGICAL)
-    if newest is None:
-        hint = f"{TAKE_ONE} --class {name}"
-        return red(f"class {name}", "no logical backup holds it", {"count": 0}, hint=hint)
-    return _loss(f"class {name}", newest, now, rpo)
+    holding = [each for each in held.backups if each.class_name in (None, promise.name)]
+    if promise.databases is not None:
+        wanted = [name for name in wanted if any(fnmatchcase(name, pattern) for pattern in promise.databases)]
+    counting, lacking = _counting(holding, wanted)
+    if counting is None or lacking:
+        what = f" of database {lacking[0]!r}" if counting is not None else ""
+        hint = f"{TAKE_ONE} --class {promise.name}"
+        return red(f"class {promise.name}", f"no logical backup holds its tables{what}", {"count": 0}, hint=hint)
+    return _loss(f"class {promise.name}", counting, now, promise.rpo)
+
+
+def _counting(backups: Sequence[LogicalFact], wanted: Sequence[str]) -> tuple[LogicalFact | None, list[str]]:
+    """Return the backup that counts, the oldest of those that are each database's newest; and databases in none."""
+    newest = {
+        name: _newest([each for each in backups if name in each.databases], LogicalType.LOGICAL) for name in wanted
+    }
+    held = [each for each in newest.values() if each is not None]
+    counting = min(held, key=lambda each: each.stopped_at, default=_newest(backups, LogicalType.LOGICAL))
+    return counting, [name for name, fact in newest.items() if fact is None]
 
 
 def _loss(name: str, newest: LogicalFact, now: datetime, rpo: timedelta | None) -> Finding:
@@ -200,6 +241,6 @@ def _figures(newest: LogicalFact, now: datetime, backups: Sequence[LogicalFact])
         "stopped_at": iso(newest.stopped_at),
         "age_seconds": (now - newest.stopped_at).total_seconds(),
         "class": newest.class_name,
-        "databases": newest.database_count,
+        "databases": len(newest.databases),
         "count": sum(each.type is newest.type for each in backups),
     }

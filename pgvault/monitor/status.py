@@ -19,9 +19,17 @@ from typing import Any, TypeVar
 from pgvault.config import ClusterConfig
 from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
+from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.finding import Finding, worst
 from pgvault.monitor.heldwal import read_held
-from pgvault.monitor.logicalstatus import LogicalFacts, ServerWord, ask_server, judge_logical, read_logical_held
+from pgvault.monitor.logicalstatus import (
+    ClassPromise,
+    LogicalFacts,
+    ServerWord,
+    ask_server,
+    judge_logical,
+    read_logical_held,
+)
 from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts, lag_limit, measure_lag
 from pgvault.monitor.walstatus import judge
 from pgvault.postgres.control import CONTROL_PATH, read_control
@@ -76,16 +84,20 @@ def _look_at_logical(
     clock: Clock,
 ) -> ClusterStatus:
     """Look at a cluster that has neither files nor WAL for us."""
+    chosen = config.logical
+    request = LogicalRequest(name, config.dsn, None, databases=chosen.databases, exclude=chosen.exclude)
 
     def ask() -> ServerWord:
         with connect(config) as session:
-            return ask_server(session)
+            return ask_server(session, request)
 
     server = _tried(ask)
     host_at = clock.now()
     held = repository if isinstance(repository, PgvaultError) else _tried(lambda: read_logical_held(repository, name))
-    rpos = tuple((each, chosen.rpo) for each, chosen in config.classes.items() if chosen.backup or chosen.rpo)
-    facts = LogicalFacts(host_at, server, held, config.objectives.rpo, rpos)
+    classes = tuple(
+        ClassPromise(each, of.rpo, of.databases) for each, of in config.classes.items() if of.backup or of.rpo
+    )
+    facts = LogicalFacts(host_at, server, held, config.objectives.rpo, classes)
     error = held if isinstance(server, PgvaultError) and isinstance(held, PgvaultError) else None
     return ClusterStatus(name, judge_logical(facts), error)
 

@@ -56,7 +56,7 @@ def take(managed: Managed, *, ago: timedelta = timedelta()) -> str:
     """A logical backup that was taken then."""
     at = datetime.now(UTC) - ago
     label = f"{at:%Y%m%dT%H%M%SZ}-10c1"
-    databases = (replace(SHOP, snapshot_at=at),)
+    databases = (replace(SHOP, name="postgres", snapshot_at=at),)
     put_logical(managed.archive.repository, label, started_at=at, stopped_at=at, databases=databases)
     return label
 

@@ -10,18 +10,26 @@ import pytest
 
 from pgvault.errors import ServerUnreachable, StoreUnreachable
 from pgvault.monitor.finding import Finding, Level, worst
-from pgvault.monitor.logicalstatus import LogicalFact, LogicalFacts, LogicalHeld, ServerWord, judge_logical
+from pgvault.monitor.logicalstatus import (
+    ClassPromise,
+    LogicalFact,
+    LogicalFacts,
+    LogicalHeld,
+    ServerWord,
+    judge_logical,
+)
 from pgvault.monitor.walstatus import judge
 from pgvault.repository.logical import LogicalType
 from tests.monitor.healthy import HEALTHY, HELD, NOW, ago, found, levels, with_held
 
-LATEST = LogicalFact("newest", LogicalType.LOGICAL, None, ago(hours=3, minutes=10), ago(hours=3), 2)
-OLDER = LogicalFact("older", LogicalType.LOGICAL, None, ago(hours=27, minutes=10), ago(hours=27), 2)
-SCHEMA = LogicalFact("schema", LogicalType.SCHEMA, None, ago(days=40), ago(days=40), 2)
-CRITICAL = LogicalFact("critical", LogicalType.LOGICAL, "critical", ago(minutes=5), ago(minutes=4), 1)
+BOTH = ("app", "crm")
+LATEST = LogicalFact("newest", LogicalType.LOGICAL, None, ago(hours=3, minutes=10), ago(hours=3), BOTH)
+OLDER = LogicalFact("older", LogicalType.LOGICAL, None, ago(hours=27, minutes=10), ago(hours=27), BOTH)
+SCHEMA = LogicalFact("schema", LogicalType.SCHEMA, None, ago(days=40), ago(days=40), BOTH)
+CRITICAL = LogicalFact("critical", LogicalType.LOGICAL, "critical", ago(minutes=5), ago(minutes=4), BOTH)
 SOUND = LogicalFacts(
     host_at=NOW,
-    server=ServerWord("18.6", NOW),
+    server=ServerWord("18.6", NOW, BOTH),
     held=LogicalHeld((SCHEMA, OLDER, LATEST), ()),
     rpo=timedelta(hours=24),
 )
@@ -69,6 +77,38 @@ def test_an_old_one_is_stale() -> None:
     assert finding.detail.startswith("stale: older, 27.0 h ago")
 
 
+def test_an_objective_of_days_is_kept_by_backups_of_days() -> None:
+    """Who promised two days is not told to hurry after one."""
+    assert named(holding(OLDER, rpo=timedelta(hours=48)), "backup").level is Level.OK
+    assert named(holding(OLDER, rpo=timedelta(hours=26)), "backup").level is Level.RED
+
+
+def test_a_backup_of_one_database_protects_no_other() -> None:
+    """However often it is taken: the others are as old as their own newest."""
+    hourly = LogicalFact("hourly", LogicalType.LOGICAL, None, ago(minutes=5), ago(minutes=4), ("crm",))
+    other = replace(hourly, label="other", databases=("app",))
+
+    assert named(holding(LATEST, hourly), "backup").figures["label"] == "newest"
+    assert named(holding(LATEST, hourly), "data loss").figures["seconds"] == 3 * 3600 + 600
+    assert "newer ones hold some of the databases only" in named(holding(LATEST, hourly), "backup").detail
+    assert named(holding(OLDER, hourly), "backup").level is Level.RED
+    assert named(holding(hourly, other), "backup").level is Level.OK
+    alone = named(holding(hourly), "backup")
+    assert (alone.level, alone.detail) == (Level.RED, "no logical backup holds database 'app'")
+    assert named(holding(hourly, server=ServerUnreachable("no route")), "backup").level is Level.OK
+
+
+def test_a_class_is_looked_for_in_its_databases() -> None:
+    """A backup of others does not hold it."""
+    hourly = LogicalFact("hourly", LogicalType.LOGICAL, None, ago(minutes=5), ago(minutes=4), ("crm",))
+    there, elsewhere = ClassPromise("there", None, ("c*",)), ClassPromise("elsewhere", None, ("app",))
+    facts = holding(hourly, classes=(there, elsewhere))
+
+    assert named(facts, "class there").level is Level.OK
+    assert named(facts, "class elsewhere").level is Level.RED
+    assert named(facts, "class elsewhere").detail == "no logical backup holds its tables of database 'app'"
+
+
 @pytest.mark.parametrize(
     ("rpo", "level"), [(None, Level.OK), (timedelta(hours=4), Level.OK), (timedelta(minutes=15), Level.RED)]
 )
@@ -81,15 +121,19 @@ def test_the_objective_is_held_against_the_snapshot(rpo: timedelta | None, level
 
 def test_a_class_is_in_backups_of_its_own_and_of_all() -> None:
     """Each class has its own objective."""
-    rpos = (("critical", timedelta(minutes=15)), ("low", timedelta(hours=1)), ("medium", None))
-    facts = holding(LATEST, CRITICAL, class_rpos=rpos)
+    promises = (
+        ClassPromise("critical", timedelta(minutes=15)),
+        ClassPromise("low", timedelta(hours=1)),
+        ClassPromise("medium", None),
+    )
+    facts = holding(LATEST, CRITICAL, classes=promises)
 
     assert named(facts, "class critical").level is Level.OK
     assert named(facts, "class critical").figures["label"] == "critical"
     assert named(facts, "class low").level is Level.RED
     assert named(facts, "class low").figures["label"] == "newest"
     assert named(facts, "class medium").level is Level.OK
-    bare = named(holding(CRITICAL, class_rpos=rpos), "class low")
+    bare = named(holding(CRITICAL, classes=promises), "class low")
     assert (bare.level, bare.figures["count"]) == (Level.RED, 0)
 
 
