@@ -119,7 +119,8 @@ def _count(deviations: Sequence[Deviation]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    system_identifier: int
+    system_identifier: int | None  # None: a provider keeps it to itself
+    started_at: str
     in_recovery: bool
     databases: tuple[str, ...]
 
@@ -127,10 +128,16 @@ class _Facts:
 def compare_servers(first: Server, second: Server, order: CompareOrder, *, progress: Progress) -> Comparison:
     """Compare two servers. What differs is in the result: `require_equal` says whether that is good.
 
-    Raises ServerUnreachable, ServerUnfit for two standbys of one cluster, UsageError for a database that neither has.
+    Raises ServerUnreachable, ServerUnfit for two standbys of one cluster, UsageError for a database that neither has
+    and for a server that would be compared with itself.
     """
     facts = [_facts(first, order), _facts(second, order)]
-    related = facts[0].system_identifier == facts[1].system_identifier
+    if facts[0].started_at == facts[1].started_at:
+        raise UsageError(
+            f"'{first.name}' and '{second.name}' lead to one and the same server",
+            hint="Name each of the two by an address of its own: nothing is compared through a load balancer.",
+        )
+    related = _are_related(facts)
     if related and facts[0].in_recovery and facts[1].in_recovery:
         raise ServerUnfit("both servers are standbys of one cluster", hint="Compare each of them with their primary.")
     if related and facts[0].in_recovery:
@@ -152,7 +159,7 @@ def compare_servers(first: Server, second: Server, order: CompareOrder, *, progr
 
 
 FACTS = """
-SELECT (SELECT system_identifier FROM pg_control_system()), pg_is_in_recovery(),
+SELECT pg_postmaster_start_time()::text, pg_is_in_recovery(),
        ARRAY(SELECT datname::text FROM pg_database
               WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 ORDER BY datname)
 """
@@ -160,9 +167,29 @@ SELECT (SELECT system_identifier FROM pg_control_system()), pg_is_in_recovery(),
 
 def _facts(server: Server, order: CompareOrder) -> _Facts:
     with open_session(server.dsn, server.password, lock_timeout=order.lock_timeout) as session:
-        ((system_identifier, in_recovery, databases),) = ask(session, FACTS)
+        ((started_at, in_recovery, databases),) = ask(session, FACTS)
+        system = _system_identifier(session)
     names = databases if isinstance(databases, list) else []
-    return _Facts(number(system_identifier), bool(in_recovery), tuple(map(text, names)))
+    return _Facts(system, text(started_at), bool(in_recovery), tuple(map(text, names)))
+
+
+def _system_identifier(session: DatabaseConnection) -> int | None:
+    try:
+        ((found,),) = ask(session, "SELECT system_identifier FROM pg_control_system()")
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+    return number(found)
+
+
+def _are_related(facts: Sequence[_Facts]) -> bool:
+    """Tell whether both are of one cluster. Raises ServerUnfit where that decides, and is not to be known."""
+    known = {each.system_identifier for each in facts}
+    if None in known and facts[0].in_recovery != facts[1].in_recovery:
+        raise ServerUnfit(
+            "one server is in recovery, and our role may not ask whether it is a replica of the other",
+            hint="GRANT EXECUTE ON FUNCTION pg_control_system() TO that role.",
+        )
+    return None not in known and len(known) == 1
 
 
 def _choose(facts: Sequence[_Facts], wanted: Sequence[str]) -> list[str]:

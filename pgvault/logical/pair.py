@@ -49,6 +49,12 @@ class Pair:
         self.primary.close()
         self.replica.close()
 
+    def cancel_safe(self, *, timeout: float) -> None:
+        """End the query that another thread waits for, and the wait for the replica."""
+        self.patience = timedelta(0)
+        self.primary.cancel_safe(timeout=timeout)
+        self.replica.cancel_safe(timeout=timeout)
+
     def wait(self, wanted: Lsn | None) -> None:
         """Return when the replica has replayed all before `wanted`. Raises ServerUnfit if it takes too long."""
         if wanted is None or self._has(wanted):

@@ -7,6 +7,7 @@ compare_records  expected against found: what is missing, too much, of another n
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from pgvault.repository.tables import TableKind, TableRecord
 DatabaseConnection = psycopg.Connection[tuple[object, ...]]
 Key = tuple[TableKind, str, str]
 T = TypeVar("T")
+CANCEL_SECONDS = 10.0
 R = TypeVar("R")
 
 
@@ -39,6 +41,9 @@ class Closeable(Protocol):
 
     def close(self) -> None:
         """End it."""
+
+    def cancel_safe(self, *, timeout: float) -> None:
+        """End the query that another thread waits for, if there is one."""
 
 
 S = TypeVar("S", bound=Closeable)
@@ -153,8 +158,13 @@ class Sessions(Generic[S]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if kind is not None:  # Ctrl-C, too: nobody wants to wait until the largest table is read
+            for session in self._opened:
+                with contextlib.suppress(psycopg.Error):
+                    session.cancel_safe(timeout=CANCEL_SECONDS)
+        self._pool.shutdown()
         for session in self._opened:
             session.close()
 

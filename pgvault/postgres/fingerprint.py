@@ -22,6 +22,7 @@ read as a client reads it, so that holes are zeros. An empty object is one piece
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +57,9 @@ SETTINGS = MappingProxyType(
     }
 )
 SETTINGS_17 = MappingProxyType({"transaction_timeout": "0"})
+# A query that nobody waits for any more ends: else it would read on, and hold vacuum back, until its table is read.
+# Not everywhere to be had: a server refuses it where its system can not tell.
+LEFT_ALONE = ("client_connection_check_interval", "10s")
 
 SEEDS = (0, 7046029254386353131)
 PIECE_BYTES = 1 << 20  # of a large object
@@ -151,6 +155,9 @@ def prepare(connection: psycopg.Connection[tuple[object, ...]], *, lock_timeout:
     # A database without an encoding has names that are no text: they come and go as the bytes they are.
     settings["client_encoding"] = "SQL_ASCII" if encoding_of(connection).name == "SQL_ASCII" else "UTF8"
     for name, value in settings.items():
+        ask(connection, f"SELECT pg_catalog.set_config('{name}', '{value}', false)")
+    with contextlib.suppress(errors.InvalidParameterValue):
+        name, value = LEFT_ALONE
         ask(connection, f"SELECT pg_catalog.set_config('{name}', '{value}', false)")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,8 @@ from pgvault.cli.app import app
 from pgvault.errors import PlainSecret, ServerUnfit, UsageError, VerifyFailed
 from pgvault.logical.compare import CompareOrder, Comparison, Relation, Verdict, compare_servers
 from pgvault.logical.compare import Server as Side
+from pgvault.logical.tables import Sessions
+from pgvault.postgres.fingerprint import open_session
 from pgvault.process import run
 from pgvault.progress import NoProgress
 from tests.cluster.streams import standby_of
@@ -37,6 +40,7 @@ class Couple:
 
     primary: Server
     replica: Server
+    factory: ServerFactory
 
     def follow(self) -> None:
         """Return when the replica has what the primary has, on disk."""
@@ -72,7 +76,7 @@ def couple(templates: Path) -> Iterator[Couple]:
     for statement in TABLES:
         primary.sql(statement)
     primary.sql("SELECT lo_from_bytea(1, 'abc')")
-    yield Couple(primary, standby_of(factory, primary, ignore_checksum_failure="on"))
+    yield Couple(primary, standby_of(factory, primary, ignore_checksum_failure="on"), factory)
     factory.clear()
 
 
@@ -176,8 +180,63 @@ def test_a_locked_table_is_undecided(couple: Couple) -> None:
 
 def test_two_standbys_are_refused(couple: Couple) -> None:
     """Neither says what the other should have."""
-    with pytest.raises(ServerUnfit, match="both servers are standbys"):
-        compare(couple.replica, couple.replica)
+    other = standby_of(couple.factory, couple.primary)
+    try:
+        with pytest.raises(ServerUnfit, match="both servers are standbys"):
+            compare(couple.replica, other)
+    finally:
+        other.stop()
+
+
+def test_a_server_is_not_compared_with_itself(couple: Couple) -> None:
+    """Two addresses may lead to one: that it is equal says nothing."""
+    by_address = Side("b", couple.primary.dsn + " application_name=other")
+
+    with pytest.raises(UsageError, match="'a' and 'b' lead to one and the same server"):
+        compare_servers(Side("a", couple.primary.dsn), by_address, CompareOrder(()), progress=NoProgress())
+
+
+def test_what_a_provider_withholds_is_asked_for_where_it_decides(couple: Couple) -> None:
+    """A replica that were compared like a copy would seem to differ whenever it is behind."""
+    couple.primary.sql("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC; CREATE ROLE someone LOGIN")
+    couple.follow()
+    sides = [Side("a", couple.primary.dsn_of("someone")), Side("b", couple.replica.dsn_of("someone"))]
+
+    with pytest.raises(ServerUnfit, match="may not ask whether it is a replica of the other"):
+        compare_servers(sides[0], sides[1], CompareOrder(()), progress=NoProgress())
+
+
+def test_what_waits_ends_with_what_it_is_for(couple: Couple) -> None:
+    """Ctrl-C, or a failure elsewhere: no query goes on in production, and nobody waits for one."""
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    ends: list[object] = []
+
+    def sleep(session: psycopg.Connection[tuple[object, ...]]) -> None:
+        try:
+            session.execute("SELECT pg_sleep(60)")
+        except psycopg.Error as error:
+            ends.append(type(error))
+
+    def interrupted() -> None:
+        with Sessions(lambda: open_session(couple.primary.dsn, lock_timeout=timedelta(seconds=1)), 1) as sessions:
+            threading.Thread(target=sessions.do, args=(sleep,)).start()
+            wait_until(lambda: couple.primary.value(asleep) == 1)
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert ends == [psycopg.errors.QueryCanceled]
+    assert time.monotonic() - began < 10
+
+
+def test_a_query_ends_when_nobody_waits_for_it(couple: Couple) -> None:
+    """Were we killed, the server would read a large table to its end, and hold vacuum back."""
+    with open_session(couple.primary.dsn, lock_timeout=timedelta(seconds=1)) as session:
+        ((interval,),) = session.execute("SHOW client_connection_check_interval").fetchall()
+
+    assert interval == "10s"
 
 
 def test_a_copy_is_compared_by_what_its_tables_hold(templates: Path) -> None:
@@ -253,7 +312,7 @@ def test_pgbench_makes_no_false_alarm_and_hides_nothing(server: ServerFactory, t
     primary = server(NEWEST, settings={"full_page_writes": "off", "autovacuum": "on"})
     pgbench = primary.programs.path("pgbench")
     run([pgbench, "-i", "-q", "-s", str(scale), primary.dsn], timeout=120)
-    couple = Couple(primary, standby_of(server, primary, ignore_checksum_failure="on"))
+    couple = Couple(primary, standby_of(server, primary, ignore_checksum_failure="on"), server)
     (tmp_path / "load.sql").write_text(LOAD)
 
     def load(seconds: int) -> threading.Thread:
