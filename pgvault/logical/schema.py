@@ -61,9 +61,13 @@ def take_schema(
         for database in run.databases:
             progress.phase(f"reading definitions of {database.name}")
             found.append(dump_definitions(run.dumping, database))
-        newest = next(reversed(schema_backups(read_catalog(repository, request.cluster))), None)
-        if newest is not None and _is_settled(newest, [each for each, _ in found], is_proof_wanted=prove is not None):
-            return SchemaTaken(newest, is_new=False)
+        same = find_same(
+            schema_backups(read_catalog(repository, request.cluster)),
+            [each for each, _ in found],
+            is_part=request.databases is not None,
+        )
+        if same is not None and (same.is_loaded or prove is None):  # and proven, if that is wanted by now
+            return SchemaTaken(same, is_new=False)
         roles = dump_globals(run.dumping)
         if prove is not None:
             progress.phase("loading definitions")
@@ -73,11 +77,6 @@ def take_schema(
             run.dumping.packer.add(described.sql_path, sql)
         manifest = commit_run(run, [each for each, _ in found], is_loaded=prove is not None)
         return SchemaTaken(manifest, is_new=True)
-
-
-def _is_settled(newest: LogicalManifest, databases: Sequence[LogicalDatabase], *, is_proof_wanted: bool) -> bool:
-    """Whether there is nothing to store: the same definitions, and proven if that is wanted by now."""
-    return has_same_definitions(newest, databases) and (bool(newest.is_loaded) or not is_proof_wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +108,22 @@ def find_schema(catalog: Catalog, label: str) -> LogicalManifest:
     return manifest
 
 
-def has_same_definitions(earlier: LogicalManifest, databases: Sequence[LogicalDatabase]) -> bool:
-    """Tell whether a backup holds exactly these databases, each with these definitions."""
-    before = {database.name: database.schema_sha256 for database in earlier.databases}
-    return before == {database.name: database.schema_sha256 for database in databases}
+def find_same(
+    backups: Sequence[LogicalManifest], databases: Sequence[LogicalDatabase], *, is_part: bool
+) -> LogicalManifest | None:
+    """Return the backup of these very definitions, unless something else was kept since; `backups` oldest first.
+
+    All databases of a server are compared with the newest backup: one that is gone is a change, too. Where databases
+    were named (`is_part`), backups of others, taken in between, say nothing of these.
+    """
+    wanted = {database.name: database.schema_sha256 for database in databases}
+    for backup in reversed(backups):
+        held = {database.name: database.schema_sha256 for database in backup.databases}
+        if held == wanted or (is_part and wanted.items() <= held.items()):
+            return backup
+        if not is_part or any(held[name] != wanted[name] for name in held.keys() & wanted.keys()):
+            return None
+    return None
 
 
 def changed_databases(earlier: LogicalManifest | None, later: LogicalManifest) -> list[str]:

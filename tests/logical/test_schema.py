@@ -12,11 +12,11 @@ from pgvault.errors import DrillFailed, DrillNotRun
 from pgvault.instants import SystemClock
 from pgvault.logical.definitions import normalised, schema_digest
 from pgvault.logical.request import LogicalRequest
-from pgvault.logical.schema import Definitions, SchemaTaken, diff_schemas, schema_backups, take_schema
+from pgvault.logical.schema import Definitions, SchemaTaken, diff_schemas, find_same, schema_backups, take_schema
 from pgvault.process import run
 from pgvault.progress import NoProgress
 from pgvault.repository.catalog import read_catalog
-from pgvault.repository.logical import LogicalType
+from pgvault.repository.logical import LogicalManifest, LogicalType
 from tests.archive import Archive, make_archive
 from tests.repository import logicals
 from tests.servers import MAJORS, NEWEST, Server, ServerFactory
@@ -124,6 +124,39 @@ def test_only_what_changed_is_stored(shop: Server, archive: Archive, factory: Se
     assert list(diff_schemas(archive.repository, taken[-1], taken[-3])) == []
 
 
+def held(*names: str) -> LogicalManifest:
+    """A schema backup of databases, each with definitions that its name stands for: app2 is a later app."""
+    databases = tuple(
+        replace(logicals.SHOP, oid=16384 + number, name=name[:3], schema_sha256=name.encode().ljust(32))
+        for number, name in enumerate(names)
+    )
+    return replace(logicals.LOGICAL, type=LogicalType.SCHEMA, databases=databases)
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "whole", "part"),
+    [
+        ([("app", "crm")], ("app", "crm"), 0, 0),
+        ([("app",), ("crm",)], ("app",), None, 0),
+        ([("app", "crm")], ("app",), None, 0),
+        ([("app",), ("app2",)], ("app",), None, None),
+        ([("app", "crm"), ("app2",)], ("crm",), None, 0),
+        ([("app",), ("crm",)], ("app", "crm"), None, None),
+        ([], ("app",), None, None),
+    ],
+)
+def test_named_databases_are_compared_with_what_was_kept_of_them(
+    kept: list[tuple[str, ...]], now: tuple[str, ...], whole: int | None, part: int | None
+) -> None:
+    """Runs that take turns with one database each keep nothing twice; a change back is a change."""
+    backups = [held(*names) for names in kept]
+
+    for is_part, place in ((False, whole), (True, part)):
+        found = find_same(backups, held(*now).databases, is_part=is_part)
+
+        assert found is (None if place is None else backups[place])
+
+
 @pytest.mark.endurance
 def test_an_unproven_one_is_taken_again_with_proof(factory: ServerFactory, tmp_path: Path) -> None:
     """What was kept without being loaded is not settled once loading is wanted."""
@@ -151,6 +184,7 @@ def test_a_schema_that_does_not_load_is_not_kept(shop: Server, factory: ServerFa
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.endurance
 def test_what_this_host_lacks_is_said(factory: ServerFactory) -> None:
     """An extension that is not here says nothing about the schema."""
     definitions = definitions_of(b"CREATE EXTENSION IF NOT EXISTS parcels WITH SCHEMA public;\n")
