@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgvault.errors import DiskFull, ProgramFailed, SourceUnreadable
+from pgvault.errors import DiskFull, ProgramFailed, ServerUnfit, SourceUnreadable
 from pgvault.logical.databases import FoundDatabase
 from pgvault.logical.definitions import schema_digest
 from pgvault.logical.packing import Packer
@@ -54,6 +54,7 @@ def dump_definitions(dumping: Dumping, database: FoundDatabase) -> tuple[Logical
     """Return a database's definitions as SQL, and what the root says of it; no rows are read."""
     target, request = dumping.server.target(database.name), dumping.server.request
     with taking_snapshot(target, lock_wait=request.lock_wait, with_locks=False) as snapshot:
+        _require_same(database, snapshot)
         words = target.definitions(snapshot=snapshot.id, lock_wait=request.lock_wait)
         sql = _output_of(dumping, target, words, name=str(database.oid))
     return _described(database, snapshot, (), schema_digest(sql)), sql
@@ -69,6 +70,7 @@ def dump_database(dumping: Dumping, database: FoundDatabase) -> LogicalDatabase:
     directory = dumping.spool.directory(database.oid)
     log = dumping.spool.log(str(database.oid))
     with taking_snapshot(target, lock_wait=request.lock_wait) as snapshot:
+        _require_same(database, snapshot)
         chosen, others = split_tables(snapshot, request.data_class, database.name)
         words = target.pg_dump(directory, jobs=request.jobs, snapshot=snapshot.id, lock_wait=request.lock_wait)
         words += excluding_rows([each.quoted for each in others])
@@ -130,6 +132,14 @@ def _add_contents(dumping: Dumping, target: DumpTarget, source: DumpDirectory, d
     dumping.packer.add(str(database.oid).encode() + b".list", listed.encode("utf-8", "surrogateescape"))
     dumping.packer.add_files(contents)
     return sql.encode("utf-8", "surrogateescape")
+
+
+def _require_same(database: FoundDatabase, snapshot: Snapshot) -> None:
+    """Refuse a database that took the place and the name of the one that was found. Raises ServerUnfit."""
+    if snapshot.database_oid != database.oid:
+        raise ServerUnfit(
+            f"database {database.name!r} was replaced by another one of that name", hint="Take the backup again."
+        )
 
 
 def _described(

@@ -2,6 +2,9 @@
 
 Its session holds it from before pg_dump starts until pg_dump has ended, and the locks of what it will read: were they
 taken later, a DROP TABLE that waits for pg_dump's lock would make us wait for it, and it for us.
+
+A table that was truncated or rewritten after the snapshot was taken, and before its lock was, is empty to whoever reads
+it in that snapshot, whatever rows it had. So where that happened another snapshot is taken.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from pgvault.postgres.lsn import Lsn
 from pgvault.repository.tables import TableRecord
 
 END_SECONDS = 20.0  # for a query that was canceled to end
+TRIES = 5  # snapshots, until nobody changes a table between one and its locks
 
 POSITION = """
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text
@@ -46,6 +50,22 @@ SELECT c.oid, n.nspname::text, p.relname::text
   FROM pg_class c, pg_partition_ancestors(c.oid) AS a (oid), pg_class p, pg_namespace n
  WHERE c.relispartition AND c.relkind = 'r' AND p.oid = a.oid AND n.oid = p.relnamespace
 """
+GONE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+# pg_dump locks them, too.
+PARTITIONED = """
+SELECT c.oid, n.nspname::text, c.relname::text
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'p' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+"""
+# pg_class is read in the snapshot; the functions know what is true by now.
+CHANGED = """
+SELECT n.nspname::text, c.relname::text
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = ANY ('{{{oids}}}'::oid[])
+   AND (pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode
+        OR CASE WHEN has_schema_privilege(n.oid, 'USAGE')
+                THEN to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid::regclass END)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,7 @@ class Snapshot:
     """A moment of a database, as long as its session lives."""
 
     connection: DatabaseConnection
+    database_oid: int
     id: str  # for pg_dump
     taken_at: datetime  # server clock, right after it was taken
     lsn: Lsn | None  # None where the role may not ask
@@ -70,27 +91,55 @@ def taking_snapshot(target: DumpTarget, *, lock_wait: timedelta, with_locks: boo
     try:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        with explaining(connection), connection.transaction():
-            snapshot = _take(connection)
-            if with_locks:
-                lock_tables(connection, snapshot.tables)
-            yield snapshot
-            ask(connection, "SELECT 1")  # it was there to the end
+        with explaining(connection):
+            for attempt in range(TRIES):
+                with connection.transaction():
+                    snapshot = _take(connection)
+                    if with_locks and not _lock(snapshot, is_last=attempt == TRIES - 1):
+                        continue
+                    yield snapshot
+                    ask(connection, "SELECT 1")  # it was there to the end
+                    return
     finally:
         connection.close()
+
+
+def _lock(snapshot: Snapshot, *, is_last: bool) -> bool:
+    """Lock all tables; return whether they are still those that the snapshot sees. Raises ServerUnfit."""
+    connection = snapshot.connection
+    rows = ask(connection, PARTITIONED)
+    partitioned = [TableName(number(oid), text(schema), text(table), 0) for oid, schema, table in rows]
+    # As pg_dump: parents are mostly older than their children, and statements lock parents first.
+    ordered = sorted((*partitioned, *snapshot.tables), key=lambda each: each.oid)
+    try:
+        with connection.transaction():
+            lock_tables(connection, ordered)
+    except ServerUnfit as error:
+        if is_last or not isinstance(error.__cause__, GONE):
+            raise
+        return False
+    changed = ask(connection, CHANGED.format(oids=",".join(str(each.oid) for each in snapshot.tables)))
+    if changed and is_last:
+        schema, table = map(text, changed[0])
+        raise ServerUnfit(
+            f"table '{schema}.{table}' was truncated, rewritten or replaced after each of {TRIES} snapshots",
+            hint="In such a snapshot it is empty. Take the backup when nobody changes tables.",
+        )
+    return not changed
 
 
 def _take(connection: DatabaseConnection) -> Snapshot:
     ((exported, microseconds),) = ask(
         connection, "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     )
+    ((database_oid,),) = ask(connection, "SELECT oid FROM pg_database WHERE datname = current_database()")
     lsn = _position(connection)
     tables = list_tables(connection)
     parents: dict[int, tuple[tuple[str, str], ...]] = {}
     for oid, schema, table in ask(connection, PARENTS):
         parents[number(oid)] = (*parents.get(number(oid), ()), (text(schema), text(table)))
     at = EPOCH + timedelta(microseconds=number(microseconds))
-    return Snapshot(connection, text(exported), at, lsn, tuple(tables), parents)
+    return Snapshot(connection, number(database_oid), text(exported), at, lsn, tuple(tables), parents)
 
 
 def _position(connection: DatabaseConnection) -> Lsn | None:
