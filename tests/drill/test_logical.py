@@ -167,6 +167,7 @@ def test_what_was_tampered_with_is_red(shop: Server, archive: Archive, scratch: 
     )
 
 
+@pytest.mark.endurance
 def test_a_corrupt_pack_is_red(dump: Dump, archive: Archive, scratch: Path) -> None:
     """One byte of stored data changed: the drill failed, it did not "not run"."""
     manifest = dump.store(archive.repository)
@@ -182,6 +183,7 @@ def test_a_corrupt_pack_is_red(dump: Dump, archive: Archive, scratch: Path) -> N
     assert manifest.packs[-3].path in report.reason
 
 
+@pytest.mark.endurance
 def test_an_extension_that_is_not_here_is_no_finding(dump: Dump, archive: Archive, scratch: Path) -> None:
     """The host lacks it: the drill could not run, and says which."""
     (database,) = [each for each in dump.databases if each.name.startswith("shop")]

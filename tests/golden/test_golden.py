@@ -125,8 +125,8 @@ def scratch(server: ServerFactory) -> Path:
 @pytest.mark.parametrize(
     ("target", "moment"),
     [
-        (["--to-name", RESTORE_POINT], "restore point"),
-        (["--to", "latest", "--timeline", "1"], "timeline 1"),
+        pytest.param(["--to-name", RESTORE_POINT], "restore point", marks=pytest.mark.endurance),
+        pytest.param(["--to", "latest", "--timeline", "1"], "timeline 1", marks=pytest.mark.endurance),
         (["--to", "latest"], "latest"),
     ],
 )

@@ -141,6 +141,7 @@ def test_each_class_is_backed_up_by_itself(archive: Archive) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.endurance
 def test_the_schema_is_kept_when_it_changed_and_for_ever(archive: Archive, shop: Server) -> None:
     """Asked every hour, kept when it changed; what was kept stays, verified like every backup."""
     words = ("--config", archive.config, "backup", "--type", "schema")
