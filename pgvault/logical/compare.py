@@ -17,7 +17,7 @@ from enum import StrEnum
 
 import psycopg
 
-from pgvault.errors import ServerUnfit, UsageError, VerifyFailed
+from pgvault.errors import ServerUnfit, ServerUnreachable, UsageError, VerifyFailed
 from pgvault.logical.pair import Pair
 from pgvault.logical.replica import compare_heap
 from pgvault.logical.tables import DatabaseConnection, Difference, Sessions, compare_records, read_database
@@ -32,6 +32,7 @@ from pgvault.postgres.fingerprint import (
     list_tables,
     number,
     open_session,
+    said,
     text,
 )
 from pgvault.progress import Progress
@@ -128,9 +129,18 @@ class _Facts:
 def compare_servers(first: Server, second: Server, order: CompareOrder, *, progress: Progress) -> Comparison:
     """Compare two servers. What differs is in the result: `require_equal` says whether that is good.
 
-    Raises ServerUnreachable, ServerUnfit for two standbys of one cluster, UsageError for a database that neither has
-    and for a server that would be compared with itself.
+    Raises ServerUnreachable, ServerUnfit for two standbys of one cluster and where a server refuses to answer,
+    UsageError for a database that neither has and for a server that would be compared with itself.
     """
+    try:
+        return _compare_servers(first, second, order, progress=progress)
+    except psycopg.Error as error:
+        if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+            raise ServerUnreachable(f"a session with PostgreSQL was lost: {said(error)}") from error
+        raise ServerUnfit(f"the servers can not be compared: {said(error)}") from error
+
+
+def _compare_servers(first: Server, second: Server, order: CompareOrder, *, progress: Progress) -> Comparison:
     facts = [_facts(first, order), _facts(second, order)]
     if facts[0].started_at == facts[1].started_at:
         raise UsageError(

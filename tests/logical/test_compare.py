@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pgvault.cli.app import app
-from pgvault.errors import PlainSecret, ServerUnfit, UsageError, VerifyFailed
+from pgvault.errors import PlainSecret, ServerUnfit, ServerUnreachable, UsageError, VerifyFailed
 from pgvault.logical.compare import CompareOrder, Comparison, Relation, Verdict, compare_servers
 from pgvault.logical.compare import Server as Side
 from pgvault.logical.tables import Sessions
@@ -176,6 +176,25 @@ def test_a_locked_table_is_undecided(couple: Couple) -> None:
     assert [(each.table, each.verdict) for each in found.deviations] == [("public.quiet", Verdict.UNDECIDED)]
     with pytest.raises(ServerUnfit, match="lock timeout"):
         found.require_equal()
+
+
+def test_a_server_that_does_not_answer_is_told_in_our_words(couple: Couple, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is not a table that takes too long, or the session is gone."""
+
+    def asleep(session: psycopg.Connection[tuple[object, ...]]) -> None:
+        session.execute("SET statement_timeout = '10ms'")
+        session.execute("SELECT pg_sleep(10)")
+
+    def gone(session: psycopg.Connection[tuple[object, ...]]) -> None:
+        session.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    for look, kind, told in (
+        (asleep, ServerUnfit, "can not be compared: canceling statement due to statement timeout"),
+        (gone, ServerUnreachable, "a session with PostgreSQL was lost: terminating connection"),
+    ):
+        monkeypatch.setattr("pgvault.logical.compare.list_tables", look)
+        with pytest.raises(kind, match=told):
+            couple.compare()
 
 
 def test_two_standbys_are_refused(couple: Couple) -> None:
