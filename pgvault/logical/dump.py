@@ -23,13 +23,18 @@ from pgvault.logical.snapshot import Fingerprints, Snapshot, taking_snapshot
 from pgvault.logical.spool import Spool
 from pgvault.logical.watching import DumpDirectory, SpooledFile
 from pgvault.postgres.dumping import DISK_FULL, DumpTarget, excluding_rows
-from pgvault.postgres.fingerprint import TableName
+from pgvault.postgres.fingerprint import TableName, ask
 from pgvault.postgres.toc import read_toc
 from pgvault.process import Leashed, leashed, run
 from pgvault.repository.logical import LogicalDatabase
 from pgvault.repository.tables import TableKind, TableRecord, encode_tables
 
 GLOBALS_SECONDS = 600.0
+NAMES = """
+SELECT convert_to(concat('"', replace(n.nspname::text, '"', '""'), '"."', replace(c.relname::text, '"', '""'), '"'),
+                  getdatabaseencoding())
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid IN ({oids})
+"""
 LIST_SECONDS = 1800.0  # a table of contents of a million entries
 
 
@@ -56,6 +61,7 @@ def dump_definitions(dumping: Dumping, database: FoundDatabase) -> tuple[Logical
     with taking_snapshot(target, lock_wait=request.lock_wait, with_locks=False) as snapshot:
         _require_same(database, snapshot)
         words = target.definitions(snapshot=snapshot.id, lock_wait=request.lock_wait)
+        words.append(f"--encoding={database.encoding}")  # whatever is set for the role
         sql = _output_of(dumping, target, words, name=str(database.oid))
     return _described(database, snapshot, (), schema_digest(sql)), sql
 
@@ -73,7 +79,7 @@ def dump_database(dumping: Dumping, database: FoundDatabase) -> LogicalDatabase:
         _require_same(database, snapshot)
         chosen, others = split_tables(snapshot, request.data_class, database.name)
         words = target.pg_dump(directory, jobs=request.jobs, snapshot=snapshot.id, lock_wait=request.lock_wait)
-        words += excluding_rows([each.quoted for each in others])
+        words += [f"--encoding={database.encoding}", *excluding_rows(_stored_names(snapshot, others))]
         with Fingerprints(snapshot, chosen) as fingerprints, leashed(words, env=target.env, log=log) as process:
             source = DumpDirectory(directory, prefix=str(database.oid).encode(), leader=process.pid)
             dumping.packer.follow(source, process, look=fingerprints.check)
@@ -104,6 +110,14 @@ def split_tables(
     ]
     oids = {each.oid for each in chosen}
     return tuple(chosen), tuple(each for each in snapshot.tables if each.oid not in oids)
+
+
+def _stored_names(snapshot: Snapshot, tables: Sequence[TableName]) -> list[str]:
+    """Quoted names in the bytes of the database's encoding, which is pg_dump's: it would match no others."""
+    if not tables:
+        return []
+    rows = ask(snapshot.connection, NAMES.format(oids=",".join(str(each.oid) for each in tables)))
+    return [os.fsdecode(name) for (name,) in rows if isinstance(name, bytes)]
 
 
 def require_complete(directory: Path, contents: Sequence[SpooledFile], seen: set[bytes]) -> None:

@@ -189,6 +189,25 @@ def test_a_class_holds_its_rows_and_all_definitions(source: Source, tmp_path: Pa
     assert "TABLE DATA public empty" not in listed
 
 
+def test_a_class_in_a_database_of_another_encoding(source: Source) -> None:
+    """Names reach pg_dump in the bytes that it compares with, whatever is set for the role: else it dumps all rows."""
+    source.server.sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        source.server.sql(
+            'CREATE TABLE accounts AS SELECT 1 AS a; CREATE TABLE "\u00e9t\u00e9" AS SELECT 1 AS a', database="latin"
+        )
+        source.server.sql("ALTER ROLE postgres IN DATABASE latin SET client_encoding = 'UTF8'")
+        vital = RankedClass("vital", 1, (TablePattern.parse("accounts"),))
+
+        files = source.files(source.take(data_class=vital, databases=("latin",)))
+    finally:
+        source.server.sql("DROP DATABASE latin")
+
+    (listed,) = [content.decode("latin1") for name, content in files.items() if name.endswith(b".list")]
+    assert "TABLE public \u00e9t\u00e9" in listed
+    assert listed.count("TABLE DATA") == 1
+
+
 def test_a_class_that_fits_nothing(source: Source) -> None:
     """Is a mistake in the configuration, not an empty backup."""
     before = source.labels()
