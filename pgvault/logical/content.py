@@ -130,6 +130,8 @@ def write_files(
 
     Raises DirectoryNotEmpty, DiskFull, ObjectCorrupt, and what the store raises; what was written by then is gone.
     """
+    if not directory.name:
+        raise DirectoryNotEmpty(f"'{directory}' is not empty", hint="Give a directory that is absent or empty.")
     part = directory.with_name(directory.name + PART)
     _require_empty(directory, part)
     size = sum(record.size for record in files.records)

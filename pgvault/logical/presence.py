@@ -21,7 +21,8 @@ NAMED_MAX = 5
 Key = tuple[str, str]  # schema, or empty; name
 
 
-def _in_schema(catalog: str, prefix: str, name: str | None = None) -> str:
+def in_schema(catalog: str, prefix: str, name: str | None = None) -> str:
+    """Return a query for schema and name of what a catalog holds and users made."""
     name = name or f"{prefix}name::text"
     return (
         f"SELECT n.nspname::text, {name} FROM pg_catalog.{catalog} AS o"
@@ -37,9 +38,9 @@ def _alone(catalog: str, name: str) -> str:
 # oidvectortypes writes types as pg_dump does, when the search path is empty.
 SIGNATURE = "proname || '(' || oidvectortypes(proargtypes) || ')'"
 AGGREGATE = f"CASE WHEN prokind = 'a' AND pronargs = 0 THEN proname || '(*)' ELSE {SIGNATURE} END"
-RELATIONS = _in_schema("pg_class", "rel")
-TYPES = _in_schema("pg_type", "typ")
-ROUTINES = _in_schema("pg_proc", "pro", AGGREGATE)
+RELATIONS = in_schema("pg_class", "rel")
+TYPES = in_schema("pg_type", "typ")
+ROUTINES = in_schema("pg_proc", "pro", AGGREGATE)
 
 QUERIES: Mapping[str, str] = {
     "TABLE": RELATIONS,
@@ -54,15 +55,15 @@ QUERIES: Mapping[str, str] = {
     "FUNCTION": ROUTINES,
     "PROCEDURE": ROUTINES,
     "AGGREGATE": ROUTINES,
-    "COLLATION": _in_schema("pg_collation", "coll"),
-    "CONVERSION": _in_schema("pg_conversion", "con"),
-    "STATISTICS": _in_schema("pg_statistic_ext", "stx"),
-    "OPERATOR CLASS": _in_schema("pg_opclass", "opc"),
-    "OPERATOR FAMILY": _in_schema("pg_opfamily", "opf"),
-    "TEXT SEARCH CONFIGURATION": _in_schema("pg_ts_config", "cfg"),
-    "TEXT SEARCH DICTIONARY": _in_schema("pg_ts_dict", "dict"),
-    "TEXT SEARCH PARSER": _in_schema("pg_ts_parser", "prs"),
-    "TEXT SEARCH TEMPLATE": _in_schema("pg_ts_template", "tmpl"),
+    "COLLATION": in_schema("pg_collation", "coll"),
+    "CONVERSION": in_schema("pg_conversion", "con"),
+    "STATISTICS": in_schema("pg_statistic_ext", "stx"),
+    "OPERATOR CLASS": in_schema("pg_opclass", "opc"),
+    "OPERATOR FAMILY": in_schema("pg_opfamily", "opf"),
+    "TEXT SEARCH CONFIGURATION": in_schema("pg_ts_config", "cfg"),
+    "TEXT SEARCH DICTIONARY": in_schema("pg_ts_dict", "dict"),
+    "TEXT SEARCH PARSER": in_schema("pg_ts_parser", "prs"),
+    "TEXT SEARCH TEMPLATE": in_schema("pg_ts_template", "tmpl"),
     "SCHEMA": _alone("pg_namespace", "nspname"),
     "EXTENSION": _alone("pg_extension", "extname"),
     "ACCESS METHOD": _alone("pg_am", "amname"),

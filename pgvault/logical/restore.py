@@ -17,9 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
-from pgvault.errors import PgvaultError, Refused, VerifyFailed
+from pgvault.errors import PgvaultError, VerifyFailed
+from pgvault.logical.dropping import drop
 from pgvault.logical.feeding import Feeder
 from pgvault.logical.restoreplan import DatabasePlan, LogicalOrder, LogicalPlan, plan_logical
 from pgvault.logical.roles import RolesRestored, restore_roles, unquote
@@ -34,7 +33,6 @@ from pgvault.postgres.fingerprint import (
     fingerprint_large_objects,
     fingerprint_table,
     list_tables,
-    said,
 )
 from pgvault.progress import Progress
 from pgvault.repository.logical import LogicalManifest
@@ -179,16 +177,9 @@ class _Restoring:
             session.execute(encoded(statement))
 
     def _drop(self, plan: DatabasePlan) -> None:
+        made_again = {(entry.schema or "", entry.tag) for entry in plan.entries}
         with self.target.session(plan.target) as session:
-            try:
-                with session.transaction():
-                    for statement in plan.drops:
-                        session.execute(encoded(statement))
-            except psycopg.errors.DependentObjectsStillExist as error:
-                raise Refused(
-                    f"what is in the way in database {plan.target!r} can not be dropped: {said(error)}",
-                    hint=f"Nothing was dropped. {error.diag.message_detail or ''}".strip(),
-                ) from error
+            drop(session, plan.drops, made_again=made_again, database=plan.target)
 
     def _run(
         self, plan: DatabasePlan, feeder: Feeder, entries: Iterable[int], options: Sequence[str], *, database: str

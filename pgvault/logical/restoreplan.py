@@ -26,6 +26,7 @@ from pgvault.logical.select import (
     TablePattern,
     choose,
     described,
+    printable,
     ranks,
     require_matches,
 )
@@ -33,11 +34,12 @@ from pgvault.logical.target import Target, TargetFacts
 from pgvault.postgres.programs import SUPPORTED_MAJORS, Programs, client_programs
 from pgvault.postgres.toc import Toc, TocEntry, read_toc
 from pgvault.repository.filelist import FileRecord
-from pgvault.repository.logical import GLOBALS, LogicalDatabase, LogicalManifest
+from pgvault.repository.logical import GLOBALS, LogicalDatabase, LogicalManifest, LogicalType
 from pgvault.repository.repository import Repository
 from pgvault.repository.tables import TableKind, TableRecord, decode_tables
 
-NAMES_ROLES = frozenset({"ACL", "DEFAULT ACL", "POLICY", "USER MAPPING"})
+NEEDS_ROLES = frozenset({"POLICY", "USER MAPPING"})  # without owners and grants, too
+NAMES_ROLES = NEEDS_ROLES | {"ACL", "DEFAULT ACL"}
 # An extension is not ours to drop, and dropping a subscription drops its slot at the publisher.
 LEFT_ALONE = frozenset({"EXTENSION", "SUBSCRIPTION"})
 NAMED_MAX = 5
@@ -123,10 +125,15 @@ def plan_logical(repository: Repository, manifest: LogicalManifest, order: Logic
     records = records_of(repository, manifest)
     planner = _Planner(repository, manifest, order, target, facts, records)
     databases = [manifest.database(name) for name in order.databases] or list(manifest.databases)
-    plans = tuple(planner.plan(database, is_only=len(databases) == 1) for database in databases)
-    require_matches(order.selection, planner.matched)
-    if not order.selection.is_whole:
-        plans = tuple(plan for plan in plans if plan.entries)
+    chosen = [planner.choose(database) for database in databases]
+    require_matches(order.selection, {text for each in chosen for text in each.matched})
+    wanted = [
+        (database, each)
+        for database, each in zip(databases, chosen, strict=True)
+        if each.entries or order.selection.is_whole
+    ]
+    _require_places(order, target, [database.name for database, _ in wanted], facts.databases)
+    plans = tuple(planner.plan(database, each) for database, each in wanted)
     globals_text = planner.globals_text()
     options, notes = _options(order, facts, plans, created_roles(globals_text))
     if globals_text == "" and order.has_globals and not facts.makes_roles and not facts.is_superuser:
@@ -162,7 +169,6 @@ class _Planner:
     target: Target
     facts: TargetFacts
     records: Mapping[bytes, FileRecord]
-    matched: set[str] = field(default_factory=set)
 
     def globals_text(self) -> str:
         """What to make roles from; empty where none are made."""
@@ -172,19 +178,19 @@ class _Planner:
         record = find_record(self.records, GLOBALS, self.manifest)
         return read_whole(self.repository, self.manifest, record).decode("utf-8", "surrogateescape")
 
-    def plan(self, database: LogicalDatabase, *, is_only: bool) -> DatabasePlan:
+    def choose(self, database: LogicalDatabase) -> Chosen:
+        """Return what of one database was asked for."""
+        is_partial = self.manifest.class_name is not None
+        return choose(self._toc(database), self.order.selection, database=database.name, is_partial=is_partial)
+
+    def plan(self, database: LogicalDatabase, chosen: Chosen) -> DatabasePlan:
         """Plan one database."""
-        toc = self._toc(database)
-        chosen = choose(
-            toc,
-            self.order.selection,
-            database=database.name,
-            is_partial=self.manifest.class_name is not None,
-        )
-        self.matched |= chosen.matched
-        name, is_new = self._place(database, is_only=is_only)
+        name, is_new = self._place(database)
         present = NOTHING_THERE if is_new else self._look(name, chosen)
         entries, notes = self._listed(chosen, present, name)
+        records = self._tables(database)
+        if self.order.is_cleaned:
+            _require_rows(records, entries, present, name)
         if name != database.name:
             notes.append(f"database {database.name!r} goes into database {name!r}")
         directory = database.directory
@@ -195,12 +201,12 @@ class _Planner:
             database=database,
             target=name,
             is_new=is_new,
-            toc=toc,
+            toc=chosen.toc,
             entries=tuple(entries),
             runs=tuple(map(tuple, ranks(chosen, entries, self.order.classes, database.name))),
             archive=plan_archive(entries, directory, self.records, large_objects, limit=self.order.spool_limit),
             drops=tuple(drops) if self.order.is_cleaned else (),
-            expected=tuple(self._expected(database, entries, present, notes)),
+            expected=tuple(self._expected(records, entries, present, notes)),
             notes=tuple(notes),
         )
 
@@ -209,10 +215,18 @@ class _Planner:
         record = find_record(self.records, path, self.manifest)
         return read_toc(read_whole(self.repository, self.manifest, record), where=os.fsdecode(path))
 
-    def _place(self, database: LogicalDatabase, *, is_only: bool) -> tuple[str, bool]:
+    def _tables(self, database: LogicalDatabase) -> list[TableRecord]:
+        """What every table held when it was dumped."""
+        path = database.tables_path
+        if path not in self.records:
+            return []
+        content = read_whole(self.repository, self.manifest, self.records[path])
+        return list(decode_tables(content, where=os.fsdecode(path)))
+
+    def _place(self, database: LogicalDatabase) -> tuple[str, bool]:
         """Return the database to restore into, and whether it has to be made."""
-        named = self.target.named_database
-        name = named if named is not None and is_only and not self.order.is_created else database.name
+        named = self.target.named_database  # of several databases none is named: see _require_places
+        name = named if named is not None and not self.order.is_created else database.name
         if name in self.facts.databases:
             return name, False
         if not self.order.is_created:
@@ -253,20 +267,25 @@ class _Planner:
         return kept, notes
 
     def _expected(
-        self, database: LogicalDatabase, entries: Sequence[TocEntry], present: Present, notes: list[str]
+        self, records: Sequence[TableRecord], entries: Sequence[TocEntry], present: Present, notes: list[str]
     ) -> list[TableRecord]:
         """Return what the restored tables must hold. A class's backup has records of tables without rows, too."""
-        if not self.order.is_compared or database.tables_path not in self.records:
+        if not self.order.is_compared:
             return []
-        content = read_whole(self.repository, self.manifest, self.records[database.tables_path])
-        filled = {(entry.schema or "", entry.tag) for entry in entries if entry.kind == "TABLE DATA"}
+        filled = _filled(entries)
+        if unknown := sorted(filled - {(record.schema, record.table) for record in records}):
+            some = ", ".join(printable(".".join(each)) for each in unknown[:NAMED_MAX])
+            more = f" and {len(unknown) - NAMED_MAX} more" if len(unknown) > NAMED_MAX else ""
+            notes.append(f"not compared, since the backup has no fingerprint of them: {some}{more}")
         has_large_objects = any(entry.kind == "BLOBS" for entry in entries)
+        if has_large_objects and all(record.kind is not TableKind.LARGE_OBJECTS for record in records):
+            notes.append("large objects are not compared, since the backup has no fingerprint of them")
         if has_large_objects and present.large_objects and not self.order.is_cleaned:
             notes.append("large objects are not compared: the database had others already")
             has_large_objects = False
         return [
             record
-            for record in decode_tables(content, where=os.fsdecode(database.tables_path))
+            for record in records
             if (
                 has_large_objects if record.kind is TableKind.LARGE_OBJECTS else (record.schema, record.table) in filled
             )
@@ -283,6 +302,7 @@ def _options(
     owners = {entry.owner for entry in entries} - {""}
     if not order.has_owners:
         options += ["--no-owner", "--no-privileges"]
+        _require_roles(set(), [entry for entry in entries if entry.kind in NEEDS_ROLES], facts.roles)
     else:
         _require_roles(owners, entries, facts.roles | set(made))
         if not facts.is_superuser and (others := sorted(owners - facts.owned_roles)):
@@ -300,11 +320,49 @@ def _require_roles(owners: set[str], entries: Iterable[TocEntry], known: frozens
         more = f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else ""
         raise Refused(
             f"objects belong or are granted to roles that are not there: {', '.join(missing[:NAMED_MAX])}{more}",
-            hint="Create them, leave out --no-globals, or say --no-owner.",
+            hint="Create them, leave out --no-globals, or say --no-owner; policies and user mappings need theirs.",
+        )
+
+
+def _filled(entries: Iterable[TocEntry]) -> set[tuple[str, str]]:
+    return {(entry.schema or "", entry.tag) for entry in entries if entry.kind == "TABLE DATA"}
+
+
+def _require_rows(records: Iterable[TableRecord], entries: Sequence[TocEntry], present: Present, database: str) -> None:
+    """Raise Refused when a table would be dropped whose rows are not in the backup: one of a class has not all."""
+    doomed = {(e.schema or "", e.tag) for e in entries if e.kind == "TABLE" and e.dump_id in present.entries}
+    had = {(record.schema, record.table) for record in records if record.rows != 0}
+    if lost := sorted(doomed & had - _filled(entries)):
+        raise Refused(
+            f"database {database!r} has table {'.'.join(lost[0])!r}, and the backup does not hold its rows",
+            hint="Nothing was done. Restore the tables of its class only (--class), or into another database.",
+        )
+
+
+def _require_places(order: LogicalOrder, target: Target, names: Sequence[str], known: frozenset[str]) -> None:
+    """Raise UsageError where it is not certain which database is meant: --clean would drop in the wrong one."""
+    named = target.named_database
+    if named is None:
+        return
+    if order.is_created:
+        if named not in known and named not in names:
+            raise UsageError(
+                f"--create makes databases under their own names ({', '.join(map(repr, names[:NAMED_MAX]))}), and"
+                f" {named!r} is none of them",
+                hint="Name a database that is there, to connect to; or create yours, and leave out --create.",
+            )
+    elif len(names) > 1:
+        raise UsageError(
+            f"database {named!r} is named, and {len(names)} of the backup would be restored",
+            hint="Say which with --database; or name none: then each goes into the one of its own name.",
         )
 
 
 def _require_part(order: LogicalOrder, manifest: LogicalManifest) -> None:
     """Raise UsageError where an order can not be meant for this backup."""
+    if manifest.type is LogicalType.SCHEMA:
+        raise UsageError(
+            f"backup {manifest.label!r} holds definitions only, as SQL", hint="Write them with --file, for psql."
+        )
     if order.of_class is not None and manifest.class_name not in (None, order.of_class.name):
         raise UsageError(f"backup {manifest.label!r} holds the rows of class {manifest.class_name!r} only")

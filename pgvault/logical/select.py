@@ -219,9 +219,16 @@ def list_file(entries: Iterable[int]) -> str:
 
 def described(entry: TocEntry) -> str:
     """An entry for people: table public.orders."""
-    name = entry.tag if entry.schema is None else f"{entry.schema}.{entry.tag}"
-    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
-    return f"{entry.kind.lower()} {printable}"
+    return f"{entry.kind.lower()} {printable(_named(entry))}"
+
+
+def printable(name: str) -> str:
+    """A name in one line: no line ends, no control characters."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+
+
+def _named(entry: TocEntry) -> str:
+    return entry.tag if entry.schema is None else f"{entry.schema}.{entry.tag}"
 
 
 def _choose_part(toc: Toc, selection: Selection, database: str) -> Chosen:
@@ -334,7 +341,7 @@ def _left_out(toc: Toc, entries: Collection[int]) -> Iterator[str]:
             strange = [need for need in map(by_id.get, entry.needs) if _is_strange(need, entries)]
             if strange and strange[0] is not None:
                 kind = TIES.get(entry.kind, entry.kind.lower())
-                yield f"{kind} {entry.schema}.{entry.tag} is left out: {described(strange[0])} is not restored"
+                yield f"{kind} {printable(_named(entry))} is left out: {described(strange[0])} is not restored"
 
 
 def _without_dangling_keys(chosen: Chosen) -> Chosen:
@@ -353,7 +360,7 @@ def _without_dangling_keys(chosen: Chosen) -> Chosen:
             if empty and tables & filled:
                 name = described(by_id[empty[0]])
                 dropped[entry.dump_id] = (
-                    f"foreign key {entry.schema}.{entry.tag} is left out: the backup has no rows of {name}"
+                    f"foreign key {printable(_named(entry))} is left out: the backup has no rows of {name}"
                 )
     entries = chosen.entries - dropped.keys() - _comments_on(toc, dropped)
     notes = (*chosen.left_out, *dropped.values())
