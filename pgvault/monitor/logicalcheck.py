@@ -48,6 +48,13 @@ SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND c.relpersistence IN ('p', 'u')
    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
 """
+# pg_read_all_data does not mean them, and pg_dump stops at the first that it may not read.
+LARGE_OBJECTS = """
+SELECT count(*), min(oid)::bigint FROM pg_largeobject_metadata
+ WHERE current_setting('lo_compat_privileges') = 'off' AND NOT pg_has_role(lomowner, 'USAGE')
+   AND NOT EXISTS (SELECT FROM aclexplode(lomacl)
+                    WHERE privilege_type = 'SELECT' AND (grantee = 0 OR pg_has_role(grantee, 'USAGE')))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,12 @@ def _tables(request: LogicalRequest, database: str, role: str) -> str:
     with Connection(dsn, password=request.password) as connection:
         hidden = connection.rows(READABLE)
         (count,) = connection.row(COUNT)
+        kept, first = connection.row(LARGE_OBJECTS)
+    if not hidden and kept:
+        raise ServerUnfit(
+            f"role '{role}' can not read {read_number(kept)} large objects of database '{database}', such as {first}",
+            hint=f"GRANT SELECT ON LARGE OBJECT {first} TO {quoted_name(role)}; or dump with another role.",
+        )
     if not hidden:
         return f"all {read_number(count)} tables can be read"
     secured = [row for row in hidden if row[3]]

@@ -15,6 +15,7 @@ from pgvault.monitor import logicalcheck
 from pgvault.monitor.finding import Level
 from pgvault.monitor.logicalcheck import LogicalCluster, check_logical
 from pgvault.monitor.tried import Finding
+from pgvault.process import attempt
 from pgvault.repository.repository import Repository
 from tests.archive import make_archive
 from tests.servers import NEWEST, Server, ServerFactory
@@ -90,6 +91,29 @@ def test_roles_may_come_without_passwords(managed: Server, repository: Repositor
 
     assert finding.level is Level.WARN
     assert "without their passwords" in finding.detail
+
+
+def test_large_objects_want_grants_of_their_own(managed: Server, repository: Repository) -> None:
+    """pg_read_all_data leaves them out, and pg_dump would stop at them."""
+    managed.sql("SELECT lo_from_bytea(77, 'mine'), lo_from_bytea(78, 'yours')", database="shop")
+    managed.sql("GRANT SELECT ON LARGE OBJECT 78 TO PUBLIC", database="shop")
+    argv: list[str | Path] = [
+        managed.programs.path("pg_dump"),
+        "--data-only",
+        f"--dbname={managed.dsn_of('dumper', 'shop')}",
+    ]
+    try:
+        finding = check(cluster_of(managed), repository)["database shop"]
+        refused = attempt(argv, timeout=60)
+        managed.sql("GRANT SELECT ON LARGE OBJECT 77 TO pg_read_all_data", database="shop")
+        granted = check(cluster_of(managed), repository)["database shop"]
+        done = attempt(argv, timeout=60)
+    finally:
+        managed.sql("SELECT lo_unlink(77), lo_unlink(78)", database="shop")
+
+    assert str(finding.error) == "role 'dumper' can not read 1 large objects of database 'shop', such as 77"
+    assert "permission denied for large object 77" in refused.errors
+    assert (granted.error, done.status) == (None, 0)
 
 
 @pytest.mark.parametrize(
