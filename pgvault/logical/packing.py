@@ -77,8 +77,8 @@ class Packer:
             self.peak_bytes = max(self.peak_bytes, held)
             if not process.is_stopped and held > self._limit:
                 process.stop()
-            elif process.is_stopped and held < self._limit // 2:
-                process.go_on()
+            elif process.is_stopped and (held < self._limit // 2 or not (self._pending or self._running)):
+                process.go_on()  # or else nothing more can be stored: what is left are ends of files, to be seen yet
             look()
             if is_over:
                 return

@@ -69,7 +69,7 @@ def open_spool(place: Path | None) -> Iterator[Spool]:
 
     Raises ConfigInvalid for a place that can not be one, DiskFull.
     """
-    parent = (place or Path(tempfile.gettempdir())).resolve()  # /proc names files so, too
+    parent = (place or _temporary()).resolve()  # /proc names files so, too
     if not parent.is_dir():
         raise ConfigInvalid(f"the spool place '{parent}' is no directory", hint=HINT)
     clear_leftovers(parent)
@@ -87,6 +87,13 @@ def open_spool(place: Path | None) -> Iterator[Spool]:
     finally:
         shutil.rmtree(root, ignore_errors=True)
         os.close(lock)
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:  # all is read-only
+        raise ConfigInvalid("there is no directory for temporary files that can be written to", hint=HINT) from error
 
 
 def clear_leftovers(place: Path) -> None:

@@ -31,6 +31,7 @@ ROWS = re.compile(rb"[0-9]+\.dat")
 END_OF_ROWS = b"\n\\.\n\n\n"
 NO_ROWS = END_OF_ROWS[1:]  # all of the file of an empty table
 MODE = 0o600
+BLOCK_BYTES = 4096  # of a file system: what of a range lies in a part of one keeps the whole of it
 
 
 @dataclass(slots=True)
@@ -53,15 +54,16 @@ class SpooledFile:
     def take(self, *, at_least: int) -> Iterator[Piece]:
         """Make pieces of what is there: all of a closed file; of a growing one while there are `at_least` bytes.
 
-        Of a growing one the last bytes stay: they will tell whether it is finished.
+        Of a growing one the last bytes stay: they will tell whether it is finished. Ranges begin and end where blocks
+        do, since nothing but whole blocks can be given back.
         """
         while (rest := self.size - self.taken - len(END_OF_ROWS)) > BATCH_BYTES:
             yield self._piece(BATCH_BYTES, is_last=False)
         if self.is_closed:
             self.is_finished = True
             yield self._piece(self.size - self.taken, is_last=True)
-        elif rest >= at_least:
-            yield self._piece(rest, is_last=False)
+        elif (blocks := rest - rest % BLOCK_BYTES) >= at_least:
+            yield self._piece(blocks, is_last=False)
 
     def _piece(self, length: int, *, is_last: bool) -> Piece:
         offset, self.taken = self.taken, self.taken + length

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
+from pgvault.backup.copying import Copier
 from pgvault.errors import ConfigInvalid, ObjectCorrupt
 from pgvault.logical.dump import require_complete
+from pgvault.logical.packing import Packer
 from pgvault.logical.spool import MARKER, PREFIX, free_range, open_spool
-from pgvault.logical.watching import END_OF_ROWS, DumpDirectory, open_files
+from pgvault.logical.take import RULES
+from pgvault.logical.watching import BLOCK_BYTES, END_OF_ROWS, DumpDirectory, open_files
+from pgvault.process import leashed
+from pgvault.progress import NoProgress
+from tests.archive import make_archive
+from tests.repository.logicals import LABEL
 
 ROWS = b"1\tone\n2\ttwo\n" + END_OF_ROWS
 TAIL = len(END_OF_ROWS)  # bytes of a growing file that are left for later
@@ -37,7 +46,7 @@ def test_rows_are_finished_when_they_say_so(tmp_path: Path) -> None:
             taken(source)
             assert source.unfinished == [b"5/7.dat"]
         file.write(ROWS[-1:])
-        assert taken(source) == [(b"5/7.dat", len(ROWS) - 1 - TAIL, TAIL + 1, True)]
+        assert taken(source) == [(b"5/7.dat", 0, len(ROWS), True)]
 
     assert source.unfinished == []
     assert taken(source, is_over=True) == []
@@ -76,21 +85,21 @@ def test_a_large_object_is_finished_when_nobody_has_it_open(tmp_path: Path) -> N
     source = watch(tmp_path)
     (tmp_path / "blob_2.dat").touch()
     with (tmp_path / "blob_1.dat").open("wb", buffering=0) as file:
-        file.write(b"0123456789")
-        assert taken(source) == [(b"5/blob_1.dat", 0, 10 - TAIL, False)]
+        file.write(b"0123456789" * 500)
+        assert taken(source) == [(b"5/blob_1.dat", 0, BLOCK_BYTES, False)]
 
-    assert taken(source) == [(b"5/blob_1.dat", 10 - TAIL, TAIL, True)]
+    assert taken(source) == [(b"5/blob_1.dat", BLOCK_BYTES, 5000 - BLOCK_BYTES, True)]
     assert source.unfinished == [b"5/blob_2.dat"]
     assert taken(source, is_over=True) == [(b"5/blob_2.dat", 0, 0, True)]
 
 
 def test_where_processes_can_not_be_asked_large_objects_wait(tmp_path: Path) -> None:
     """No answer is no proof."""
-    (tmp_path / "blob_1.dat").write_bytes(b"0123456789")
+    (tmp_path / "blob_1.dat").write_bytes(b"0123456789" * 500)
     source = DumpDirectory(tmp_path, prefix=b"5", leader=2**22 + 1)
 
     assert open_files(2**22 + 1, os.fsencode(tmp_path)) is None
-    assert taken(source) == [(b"5/blob_1.dat", 0, 10 - TAIL, False)]
+    assert taken(source) == [(b"5/blob_1.dat", 0, BLOCK_BYTES, False)]
     assert source.unfinished
 
 
@@ -108,10 +117,47 @@ def test_a_growing_file_is_taken_in_ranges(tmp_path: Path) -> None:
     """Not for a few bytes, as long as there is room."""
     source = watch(tmp_path)
     with (tmp_path / "7.dat").open("wb", buffering=0) as file:
-        file.write(bytes(100))
-        assert taken(source, at_least=1000) == []
-        file.write(bytes(1000))
-        assert taken(source, at_least=1000) == [(b"5/7.dat", 0, 1100 - TAIL, False)]
+        file.write(bytes(BLOCK_BYTES + TAIL))
+        assert taken(source, at_least=5000) == []
+        file.write(bytes(2 * BLOCK_BYTES - 1))
+        assert taken(source, at_least=5000) == [(b"5/7.dat", 0, 2 * BLOCK_BYTES, False)]
+
+
+def test_ranges_of_a_growing_file_leave_no_room_taken(tmp_path: Path) -> None:
+    """However they were cut: a block of which a part is freed twice stays."""
+    path = tmp_path / "blob_7.dat"
+    source = watch(tmp_path)
+    with path.open("wb", buffering=0) as file:
+        for _ in range(32):
+            file.write(b"x" * 70001)
+            for name, offset, length, _ in taken(source):
+                assert name == b"5/blob_7.dat"
+                free_range(os.fsencode(path), offset, length or 0)
+
+        assert path.stat().st_blocks * 512 <= 4 * BLOCK_BYTES
+
+
+def test_one_that_stands_still_goes_on_when_nothing_more_can_be_stored(tmp_path: Path) -> None:
+    """Where the ends of files are not seen they add up: to wait for room would be to wait for ever."""
+    dump = tmp_path / "dump"
+    dump.mkdir()
+    for number in range(300):
+        (dump / f"blob_{number}.dat").write_bytes(b"x" * BLOCK_BYTES)
+    with leashed(["/bin/sleep", "0.3"], env={}, log=tmp_path / "log") as process:
+        source = DumpDirectory(dump, prefix=b"5", leader=2**22 + 1)
+        copier = Copier(
+            make_archive(tmp_path / "archive").repository, "main", LABEL, rules=RULES, progress=NoProgress()
+        )
+        with Packer(copier, jobs=1, limit=1 << 20) as packer:
+            deadline = time.monotonic() + 10
+
+            def look() -> None:
+                assert time.monotonic() < deadline
+
+            packer.follow(source, process, look=look)
+
+            assert packer.stopped_seconds > 0
+            assert packer.finish().file_count == 300
 
 
 def test_the_room_of_a_range_is_given_back(tmp_path: Path) -> None:
@@ -160,6 +206,18 @@ def test_a_place_that_is_none(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigInvalid, match="is no directory"), open_spool(tmp_path / place):
+        pass
+
+
+def test_no_place_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose disks are read-only wants a place of ours: that is said, with the name of the setting."""
+
+    def find() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", find)
+
+    with pytest.raises(ConfigInvalid, match="no directory for temporary files"), open_spool(None):
         pass
 
 
