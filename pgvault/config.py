@@ -41,6 +41,7 @@ from pgvault.instants import parse_duration
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
 CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 KEY_BYTES = 32
+CREDENTIALS = "(ssl)?password|oauth_client_secret|scram_(client|server)_key"  # of a dsn
 
 
 def _duration(value: object) -> timedelta:
@@ -259,7 +260,7 @@ class ClusterConfig(Section):
     @field_validator("dsn")
     @classmethod
     def _dsn(cls, value: str) -> str:
-        if re.search(r"(^|[\s?&])(ssl)?password\s*=", value) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", value):
+        if re.search(rf"(^|[\s?&])({CREDENTIALS})\s*=", value) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", value):
             raise PlainSecret("dsn holds a password", hint="Use password: file:PATH, or ~/.pgpass.")
         return value
 

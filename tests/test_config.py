@@ -139,6 +139,8 @@ def test_unknown_key_within_alternatives_is_named_as_written() -> None:
         ("clusters/main/dsn", "host=db password=hunter2"),
         ("clusters/main/dsn", "host=db password = 'hunter2'"),
         ("clusters/main/dsn", "host=db sslpassword=hunter2"),
+        ("clusters/main/dsn", "host=db oauth_client_secret=hunter2"),
+        ("clusters/main/dsn", "postgresql://db/postgres?scram_client_key=hunter2"),
         ("clusters/main/dsn", "postgresql://me:hunter2@db/postgres"),
         ("clusters/main/dsn", "postgres://db/postgres?user=me&password=hunter2"),
     ],
