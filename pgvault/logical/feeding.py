@@ -28,6 +28,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from pgvault.errors import ObjectCorrupt, ProgramFailed
+from pgvault.logical.complaints import Complaints
 from pgvault.logical.content import Packs, fill_directory, read_file, read_whole, require_room
 from pgvault.postgres.toc import TocEntry
 from pgvault.process import Leashed, leashed
@@ -162,15 +163,17 @@ class Feeder:
                 except OSError as error:
                     raise unwritable(path, error) from error
 
-    def run(self, argv: Sequence[str | Path], *, env: Mapping[str, str]) -> None:
+    def run(self, argv: Sequence[str | Path], *, env: Mapping[str, str], is_lenient: bool = False) -> None:
         """Run pg_restore and give it what it opens. Raises ProgramFailed, ObjectCorrupt, and what the store raises.
 
+        `is_lenient`: it goes on after errors; all but those that mean nothing (complaints.py) end it.
         However this ends, pg_restore is gone, and what it had not read to its end was never closed before it was.
         """
         holds = [_Hold() for _ in range(self.jobs)]
         try:
-            feeding = _Feeding(self, holds)
             log = self.spool / "pg_restore.log"
+            start = log.stat().st_size if log.exists() else 0
+            feeding = _Feeding(self, holds, Complaints(log, start) if is_lenient else None)
             with leashed(argv, env=env, log=log, inherited=[hold.inherited for hold in holds]) as program:
                 feeding.until_ended(program)
         finally:
@@ -236,8 +239,9 @@ class _Hold:
 class _Feeding:
     """One run of pg_restore."""
 
-    def __init__(self, feeder: Feeder, holds: Sequence[_Hold]) -> None:
+    def __init__(self, feeder: Feeder, holds: Sequence[_Hold], complaints: Complaints | None) -> None:
         self._feeder = feeder
+        self._complaints = complaints
         self._packs = Packs(feeder.repository, feeder.manifest, kept=feeder.jobs + 1)
         self._holds: SimpleQueue[_Hold] = SimpleQueue()
         for hold in holds:
@@ -259,6 +263,8 @@ class _Feeding:
         active: set[Future[None]] = set()
         pause = POLL_SECONDS[0]
         while program.poll() is None:
+            if self._complaints is not None:
+                self._complaints.require_meaningless(program)
             if len(active) < self._feeder.jobs:
                 for pipe in self._feeder.open_next():
                     self._pipes.append(pipe)
@@ -272,7 +278,10 @@ class _Feeding:
                 time.sleep(pause)
             pause = min(pause * 1.5, POLL_SECONDS[1])
         done, _ = wait(active)  # nobody reads any more: they end at once
-        program.check()
+        if self._complaints is None:
+            program.check()
+        else:
+            self._complaints.check(program)
         _settle(done)
         if any(not pipe.is_complete for pipe in self._pipes):
             raise ProgramFailed(f"pg_restore ended well before it had read all of {self._pipes[0].path.name!r}")

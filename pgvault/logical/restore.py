@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgvault.errors import PgvaultError, VerifyFailed
+from pgvault.logical.complaints import is_setting_unknown
 from pgvault.logical.dropping import drop
 from pgvault.logical.feeding import Feeder
 from pgvault.logical.restoreplan import DatabasePlan, LogicalOrder, LogicalPlan, plan_logical
@@ -186,9 +187,10 @@ class _Restoring:
     ) -> None:
         listed = feeder.spool / "use.list"
         listed.write_text(list_file(entries))
+        is_lenient = is_setting_unknown(self.plan.programs.major, self.plan.facts.major)
         argv: list[str | Path] = [
             self.plan.programs.path("pg_restore"),
-            "--exit-on-error",
+            *([] if is_lenient else ["--exit-on-error"]),
             "--no-password",
             f"--use-list={listed}",
             f"--dbname={self.target.program_address(database)}",
@@ -196,7 +198,7 @@ class _Restoring:
             *options,
             feeder.spool / os.fsdecode(plan.database.directory),
         ]
-        feeder.run(argv, env=self.target.program_environment())
+        feeder.run(argv, env=self.target.program_environment(), is_lenient=is_lenient)
 
     def _compare(self, plan: DatabasePlan) -> tuple[list[TableRecord], list[str]]:
         """Compare the restored rows with what they were. Raises VerifyFailed."""

@@ -51,7 +51,7 @@ def dump(
         run(words, timeout=600)
         listed = run([server.programs.path("pg_restore"), "--list", place], timeout=60)
         files |= {f"{oid}/{path.name}".encode(): path.read_bytes() for path in sorted(place.iterdir())}
-        files[f"{oid}.list".encode()] = listed.encode()
+        files[f"{oid}.list".encode()] = listed.encode("utf-8", "surrogateescape")
         records = read_database(lambda dsn=dsn: _prepared(dsn), jobs=1)  # type: ignore[misc]
         files[f"{oid}.tables".encode()] = encode_tables(records)
         encoding = str(server.value("SELECT getdatabaseencoding()", database=_quoted(name)))
