@@ -22,6 +22,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 NOT_RUN = 127
 
 
@@ -37,13 +38,14 @@ def main() -> None:
     os.write(1, b"%d\n" % program)
     os.close(1)
     status = watch(program, woken)
-    kill_group(program, signal.SIGKILL)  # what it left behind
+    end_group(program)
     end_as(status)
 
 
 def start(output: str, argv: list[str]) -> int:
     """Fork and run `argv` in a group of its own; return its process id when it is another program already."""
     libc = ctypes.CDLL(None)  # before the fork
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what outlives the program is ours to wait for
     leash = os.getpid()
     ran, begun = os.pipe()
     program = os.fork()
@@ -97,6 +99,14 @@ def kill_group(program: int, number: signal.Signals) -> None:
     """Signal the whole group; it may be gone."""
     with contextlib.suppress(OSError):
         os.killpg(program, number)
+
+
+def end_group(program: int) -> None:
+    """Kill what the program left behind, and wait until it is gone: a killed process may still be writing."""
+    kill_group(program, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-program, 0)
 
 
 def end_as(status: int) -> None:
