@@ -93,6 +93,7 @@ def test_it_is_asked_for_only_where_needed() -> None:
     assert not is_setting_unknown(18, 17)
 
 
+@pytest.mark.endurance
 @pytest.mark.skipif(len(MAJORS) < 2 or MAJORS[0] >= 17, reason="no PostgreSQL before 17 here")
 def test_programs_of_18_restore_into_an_older_server(
     servers: ServerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -86,6 +86,7 @@ def test_a_partition_that_is_newer_than_the_backup_is_not_dropped(place: Place) 
     assert place.server.value("SELECT count(*) FROM events", database=name) == 11
 
 
+@pytest.mark.endurance
 def test_a_column_of_a_base_type_is_not_dropped(place: Place) -> None:
     """A base type is dropped with CASCADE, since its functions need it."""
     name = place.filled("typed")
@@ -108,6 +109,7 @@ def test_what_the_backup_brings_back_is_replaced(place: Place) -> None:
     assert place.server.value("SELECT count(*) FROM events", database=name) == 10
 
 
+@pytest.mark.endurance
 def test_rows_that_a_class_does_not_have_are_not_dropped(place: Place) -> None:
     """Its backup has all definitions: all tables would come back, but for one empty."""
     name = place.filled("classed")
@@ -119,6 +121,7 @@ def test_rows_that_a_class_does_not_have_are_not_dropped(place: Place) -> None:
     assert place.server.value("SELECT count(*) FROM other", database=name) == 1
 
 
+@pytest.mark.endurance
 def test_a_drop_waits_for_nobody_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """All others would wait behind it."""
     name = place.filled("busy")
@@ -151,6 +154,7 @@ def test_create_does_not_make_another_database_than_was_named(place: Place) -> N
         place.restore(place.order("crm_copy", databases=("crm",), is_created=True, is_cleaned=True))
 
 
+@pytest.mark.endurance
 def test_a_role_that_a_policy_needs_is_asked_for_before_anything_is_done(place: Place) -> None:
     """Also without owners: pg_restore would fail in the middle, with the old table dropped."""
     name = place.filled("policies")
@@ -162,6 +166,7 @@ def test_a_role_that_a_policy_needs_is_asked_for_before_anything_is_done(place: 
         place.server.sql("ALTER ROLE gone RENAME TO reader")
 
 
+@pytest.mark.endurance
 def test_a_table_without_a_fingerprint_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not compared is said to be so."""
     place.server.sql("CREATE DATABASE uncounted")

@@ -57,7 +57,9 @@ def place(request: pytest.FixtureRequest, servers: ServerFactory, tmp_path_facto
 
 @pytest.fixture(scope="module")
 def reference(place: Place, servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """The same database, taken to the newest server by PostgreSQL's own programs alone."""
+    """The same database, taken to the newest server by PostgreSQL's own programs alone, if it is not there already."""
+    if place.source.programs.major == NEWEST:
+        return place.source
     server = servers(NEWEST)
     directory = tmp_path_factory.mktemp("reference")
     _psql(server, run([place.source.programs.path("pg_dumpall"), "-g", "-d", place.source.dsn], timeout=60))
@@ -133,6 +135,7 @@ def test_a_partitioned_table_with_its_rows(place: Place) -> None:
     assert sorted(rows) == [("events_1_a", 11), ("events_1_rest", 20), ("events_rest", 69)]
 
 
+@pytest.mark.endurance
 def test_types_and_functions_that_are_there_are_left_alone(place: Place) -> None:
     """A table back into its own database, after somebody dropped it."""
     place.target.sql("CREATE DATABASE again")
@@ -144,6 +147,7 @@ def test_types_and_functions_that_are_there_are_left_alone(place: Place) -> None
     assert place.target.value("SELECT count(*) FROM customers", database="again") == 500
 
 
+@pytest.mark.endurance
 def test_clean_replaces_what_is_in_the_way(place: Place) -> None:
     """All of it; and a drop that others depend on is refused with nothing dropped."""
     place.target.sql("CREATE DATABASE cleaned")
@@ -192,6 +196,7 @@ def test_a_name_that_is_in_no_database_is_an_error(place: Place) -> None:
     assert place.target.value("SELECT count(*) FROM pg_class WHERE relname = 'wide'", database="empty") == 0
 
 
+@pytest.mark.endurance
 def test_classes_come_in_their_order(place: Place) -> None:
     """One run of pg_restore for each; together they make the whole."""
     place.target.sql("CREATE DATABASE classes")

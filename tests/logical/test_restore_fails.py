@@ -96,12 +96,11 @@ class Place:
     """A table of many packs, and a server for it."""
 
     def __init__(self, servers: ServerFactory, directory: Path) -> None:
-        source = servers(NEWEST)
+        source = self.target = servers(NEWEST)
         source.sql("CREATE DATABASE shop")
         source.sql(f"CREATE TABLE big AS SELECT g, md5(g::text) FROM generate_series(1, {ROWS}) g", database="shop")
         source.sql("CREATE TABLE small AS SELECT 1 AS a", database="shop")
         self.servers = servers
-        self.target = servers(NEWEST)
         self.archive: Archive = make_archive(directory)
         self.manifest: LogicalManifest = dump(self.archive.repository, source, directory)
         self.middle = self.manifest.packs[len(self.manifest.packs) // 2].path  # of the large table
@@ -162,6 +161,7 @@ def test_a_damaged_pack_leaves_no_table_filled_in_part(place: Place) -> None:
     assert restorers("dbname=damaged") == []
 
 
+@pytest.mark.endurance
 def test_killed_we_leave_no_table_filled_in_part(place: Place, tmp_path: Path) -> None:
     """SIGKILL closes our ends of every FIFO: pg_restore holds them itself, and dies with us.
 
@@ -192,6 +192,7 @@ def test_killed_we_leave_no_table_filled_in_part(place: Place, tmp_path: Path) -
     assert rows(place.target, "killed") == 0
 
 
+@pytest.mark.endurance
 def test_a_server_that_stops_is_an_error(place: Place) -> None:
     """What pg_restore says of it is told; nothing is waited for."""
     server = place.servers(NEWEST)
