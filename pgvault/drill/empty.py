@@ -8,7 +8,9 @@ Tablespaces are there by name, inside of the cluster's own directory: CREATE TAB
 absolute path, which on this host may be production's.
 
 What is loaded runs as code in here (functions of indexes, of checks, of materialized views), so the server has no TCP,
-event triggers do not fire (17 and later), and what reads a foreign table is refused: a drill asks no other server.
+event triggers do not fire (17 and later), what reads a foreign table is refused, and libpq connects to nothing
+(dblink): a drill asks no other server. What functions of a superuser do to files and programs of this host is not
+kept from them.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ LACKS = (
     (r"(ICU) is not supported in this build", "the PostgreSQL here is built without %s"),
     (r"unsupported (XML) feature", "the PostgreSQL here is built without %s"),
     (r"compression method (\S+) not supported", "the PostgreSQL here is built without %s"),
+    (r"(invalid SSL protocol version range)", "%s: a drill asks no other server"),
     (r"(access to non-system foreign table is restricted)", "%s: a drill asks no other server"),
 )
 PATTERNS = tuple((re.compile(pattern, re.IGNORECASE), words) for pattern, words in LACKS)

@@ -34,7 +34,7 @@ from importlib import resources
 from pathlib import Path
 
 from pgvault.errors import DrillNotRun
-from pgvault.postgres.instance import SOCKET_PATH_LIMIT, Instance
+from pgvault.postgres.instance import SERVER_ENVIRONMENT, SOCKET_PATH_LIMIT, Instance
 from pgvault.postgres.owner import hand_over, may_unshare
 from pgvault.postgres.programs import Programs
 from pgvault.restore.settings import wal_room
@@ -60,6 +60,14 @@ SETTINGS: Mapping[str, str] = {
     "autovacuum": "off",
     "jit": "off",
     "ssl": "off",  # its certificates belong to another host
+}
+# What is restored runs as code in the scratch. To libpq this range is empty, and it refuses every connection that does
+# not name both ends itself: dblink, postgres_fdw and subscriptions reach no server, production's socket on this host
+# included.
+ENVIRONMENT: Mapping[str, str] = {
+    **SERVER_ENVIRONMENT,
+    "PGSSLMINPROTOCOLVERSION": "TLSv1.3",
+    "PGSSLMAXPROTOCOLVERSION": "TLSv1.2",
 }
 MAX_WAL_BYTES = 256 << 20  # the drill runs beside production: what is replayed is soon removed
 END_SECONDS = 20.0  # for the server of a dead drill to go
@@ -185,6 +193,7 @@ def make_instance(scratch: Scratch, programs: Programs) -> Instance:
         config_file=conf / "postgresql.conf",
         hba_file=conf / "pg_hba.conf",
         ident_file=conf / "pg_ident.conf",
+        environment=ENVIRONMENT,
     )
 
 

@@ -26,6 +26,7 @@ from pgvault.drill.lacks import lack_of
         ('ERROR:  invalid locale name: "sv_SE"', "locale 'sv_SE' is not installed here"),
         ('ERROR:  could not create locale "nl_NL": No such file', "locale 'nl_NL' is not installed here"),
         ("ERROR:  ICU is not supported in this build", "the PostgreSQL here is built without ICU"),
+        ("ERROR:  could not establish connection\nDETAIL:  invalid SSL protocol version range", "asks no other server"),
         ("ERROR:  access to non-system foreign table is restricted\nCONTEXT: …", "a drill asks no other server"),
     ],
 )

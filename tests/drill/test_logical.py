@@ -22,7 +22,7 @@ from pgvault.repository.objects import read_json
 from pgvault.repository.repository import Repository
 from tests.archive import Archive, make_archive
 from tests.drill.dumps import Dump, Files, forget_table, take_dump
-from tests.servers import NEWEST_OR_CI, Server, ServerFactory
+from tests.servers import NEWEST, NEWEST_OR_CI, Server, ServerFactory
 
 pytestmark = pytest.mark.cluster
 
@@ -206,6 +206,24 @@ def test_without_programs_it_could_not_run(dump: Dump, archive: Archive, scratch
 
     assert not report.could_run
     assert "no programs of PostgreSQL 19 or newer" in report.reason
+
+
+@pytest.mark.endurance
+def test_no_function_reaches_production(server: ServerFactory, archive: Archive, scratch: Path, tmp_path: Path) -> None:
+    """A materialized view is computed anew, by functions that may ask or change another server: here they can not."""
+    one = server(NEWEST)
+    target = one.dsn.replace("'", "")
+    one.sql("CREATE EXTENSION dblink; CREATE TABLE calls (i int); CREATE TABLE t AS SELECT 1 AS i")
+    call = f"public.dblink_exec('{target}', 'INSERT INTO public.calls VALUES (1)')"
+    one.sql(f"CREATE FUNCTION reach() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN {call}; END $$")
+    one.sql("CREATE MATERIALIZED VIEW reaching AS SELECT public.reach()")
+    take_dump(one, tmp_path / "dump").store(archive.repository)
+
+    report = drill(archive.repository, scratch)
+
+    assert one.value("SELECT count(*) FROM calls") == 1
+    assert (report.could_run, report.passed) == (False, False)
+    assert "a drill asks no other server" in report.reason
 
 
 @pytest.mark.endurance

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.drill.scratch import (
+    ENVIRONMENT,
     MARKER,
     PREFIX,
     Scratch,
@@ -24,9 +25,9 @@ from pgvault.drill.scratch import (
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import ServerState, init_cluster
 from pgvault.postgres.programs import find_programs
-from pgvault.process import start
+from pgvault.process import attempt, start
 from tests.archive import ROOT
-from tests.servers import NEWEST, ServerFactory
+from tests.servers import MAJORS, NEWEST, ServerFactory
 from tests.wal.servers import wait_until
 
 
@@ -211,6 +212,19 @@ def test_an_unwritable_place_is_told(place: Path) -> None:
     """No directory can be made in /proc, whoever we are."""
     with pytest.raises(DrillNotRun, match="no scratch directory can be made in '/proc'"):
         make_scratch(Path("/proc"))
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("major", MAJORS)
+def test_from_inside_of_a_scratch_libpq_reaches_nothing(major: int) -> None:
+    """Of every major, and before it looks for the server; functions that are loaded may hold any address."""
+    argv: list[str | Path] = [
+        find_programs(major).path("psql"),
+        "--no-psqlrc",
+        "--dbname=host=/nonexistent dbname=postgres",
+    ]
+
+    assert "invalid SSL protocol version range" in attempt(argv, timeout=60, env=ENVIRONMENT).errors
 
 
 @pytest.mark.cluster
