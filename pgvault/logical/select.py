@@ -311,6 +311,7 @@ def _is_strange(need: TocEntry | None, chosen: Collection[int]) -> bool:
 def _needed(toc: Toc, entries: Collection[int]) -> tuple[frozenset[int], frozenset[int]]:
     """Return what chosen entries need besides each other: what supports them, and relations."""
     by_id = toc.by_id
+    children = _children(toc)
     schemas = {entry.tag: entry.dump_id for entry in toc.entries if entry.kind == "SCHEMA"}
     supporting: set[int] = set()
     required: set[int] = set()
@@ -322,7 +323,8 @@ def _needed(toc: Toc, entries: Collection[int]) -> tuple[frozenset[int], frozens
             if need in entries or need not in by_id or need in supporting | required:
                 continue
             if by_id[need].kind in RELATIONS:
-                required.add(need)
+                if entry.dump_id not in children.get(need, ()):  # a partition is a table of its own, until attached
+                    required.add(need)
             elif by_id[need].kind not in BELONGING:
                 supporting.add(need)
                 waiting.append(need)

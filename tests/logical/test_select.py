@@ -93,6 +93,14 @@ def test_a_partitioned_table_comes_with_its_partitions_and_one_comes_alone() -> 
     assert chosen("events_1") == {31, 42, 53}
 
 
+def test_a_partition_does_not_require_its_parent() -> None:
+    """It is made as a table of its own, and attached afterwards."""
+    alone = choose(TOC, Selection(tables=(TablePattern.parse("events_1"),)), database="shop")
+
+    assert alone.required == set()
+    assert [note for note in alone.left_out if note.startswith("partition of public.events_1 is left out")]
+
+
 def test_a_view_requires_its_table() -> None:
     """It can not be made without, and nobody asked for the table."""
     found = choose(TOC, Selection(tables=(TablePattern.parse('"open orders"'),)), database="shop")
