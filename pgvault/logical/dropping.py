@@ -26,6 +26,11 @@ TYPES = (
     + " AND o.typtype IN ('b', 'd', 'e', 'r')"
     + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_type AS e WHERE e.typarray = o.oid)"
 )
+FUNCTIONS = (  # without those that a range type brings along
+    ROUTINES
+    + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.objid = o.oid"
+    + " AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'i')"
+)
 COLUMNS = (
     in_schema("pg_class", "rel", "o.relname::text, a.attname::text").replace(
         " WHERE ", " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = o.oid WHERE ", 1
@@ -66,7 +71,7 @@ class _Named:
     def __init__(self, session: Session) -> None:
         self._kinds = {
             kind: {(text(schema), text(name)) for schema, name in ask(session, query)}
-            for kind, query in (("table or view", RELATIONS), ("type", TYPES), ("function", ROUTINES))
+            for kind, query in (("table or view", RELATIONS), ("type", TYPES), ("function", FUNCTIONS))
         }
         self._columns = {tuple(map(text, row)) for row in ask(session, COLUMNS)}
 

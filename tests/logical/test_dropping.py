@@ -23,6 +23,10 @@ TYPE = """
     CREATE FUNCTION odd_in(cstring) RETURNS odd LANGUAGE internal IMMUTABLE STRICT AS 'textin';
     CREATE FUNCTION odd_out(odd) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
     CREATE TYPE odd (input = odd_in, output = odd_out);
+    CREATE TYPE span AS RANGE (subtype = float8);
+    CREATE TYPE pair AS (a int, b span);
+    CREATE DOMAIN few AS int CHECK (value < 9);
+    CREATE FUNCTION less(few, pair) RETURNS span LANGUAGE sql AS 'SELECT $2.b';
 """
 SHOP = f"""
     {TYPE}
