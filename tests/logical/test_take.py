@@ -213,14 +213,14 @@ def test_a_class_that_fits_nothing(source: Source) -> None:
     before = source.labels()
 
     with pytest.raises(UsageError, match="no table fits class 'vital'"):
-        source.take(data_class=RankedClass("vital", 1, (TablePattern.parse("app.none"),)))
+        source.take(data_class=RankedClass("vital", 1, (TablePattern.parse("app.none"),)), databases=("postgres",))
 
     assert source.labels() == before
 
 
 def test_a_role_that_may_connect_and_read_is_enough(source: Source) -> None:
     """As a provider gives it: no superuser, no replication; passwords stay out, and that is said."""
-    manifest = source.take(dsn=source.server.dsn_of("reader"))
+    manifest = source.take(dsn=source.server.dsn_of("reader"), databases=("postgres",))
 
     files = source.files(manifest)
     assert not manifest.has_passwords
@@ -236,7 +236,7 @@ def test_a_database_that_we_may_not_connect_to(source: Source) -> None:
     try:
         with pytest.raises(ServerUnfit, match="may not connect to database 'private'"):
             source.take(dsn=reader)
-        assert len(source.take(dsn=reader, exclude=("private",)).databases) == 2
+        assert len(source.take(dsn=reader, exclude=("private", "odd*", "sh*")).databases) == 1
     finally:
         source.server.sql("DROP DATABASE private")
 
@@ -265,7 +265,7 @@ def test_a_server_whose_wal_is_not_archived_under_this_name(source: Source, tmp_
 def test_a_small_spool_is_enough(source: Source) -> None:
     """With much less room than a table needs, pg_dump waits for us; the bytes are the same."""
     source.server.sql(
-        "CREATE TABLE wide AS SELECT g, md5(g::text) || md5((-g)::text) AS t FROM generate_series(1, 90000) g"
+        "CREATE TABLE wide AS SELECT g, md5(g::text) || md5((-g)::text) AS t FROM generate_series(1, 40000) g"
     )
     try:
         narrow = source.take(spool_limit=1 << 20, databases=("postgres",))
