@@ -188,6 +188,7 @@ class _Planner:
         name, is_new = self._place(database)
         present = NOTHING_THERE if is_new else self._look(name, chosen)
         entries, notes = self._listed(chosen, present, name)
+        _require_extensions(entries, self.facts)
         records = self._tables(database)
         if self.order.is_cleaned:
             _require_rows(records, entries, present, name)
@@ -321,6 +322,15 @@ def _require_roles(owners: set[str], entries: Iterable[TocEntry], known: frozens
         raise Refused(
             f"objects belong or are granted to roles that are not there: {', '.join(missing[:NAMED_MAX])}{more}",
             hint="Create them, leave out --no-globals, or say --no-owner; policies and user mappings need theirs.",
+        )
+
+
+def _require_extensions(entries: Iterable[TocEntry], facts: TargetFacts) -> None:
+    """Raise ServerUnfit when something has to be installed first: after --clean dropped things it is too late."""
+    if missing := sorted({entry.tag for entry in entries if entry.kind == "EXTENSION"} - facts.extensions):
+        raise ServerUnfit(
+            f'extension "{missing[0]}" is not available on the server, and what is restored needs it',
+            hint="Nothing was done. Install it on the server's host.",
         )
 
 

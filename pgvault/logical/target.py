@@ -41,6 +41,7 @@ class TargetFacts:
     roles: frozenset[str]
     owned_roles: frozenset[str]  # those whose objects we may make ours, and ours theirs
     tablespaces: frozenset[str]
+    extensions: frozenset[str]  # that can be made there
 
     @property
     def major(self) -> int:
@@ -134,6 +135,7 @@ class Target:
                 roles=names(session, "SELECT rolname::text FROM pg_catalog.pg_roles"),
                 owned_roles=names(session, mine),
                 tablespaces=names(session, "SELECT spcname::text FROM pg_catalog.pg_tablespace"),
+                extensions=names(session, "SELECT name::text FROM pg_catalog.pg_available_extensions"),
             )
 
     def encoding(self, database: str) -> Encoding:

@@ -8,10 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgvault.errors import Refused, UsageError
+from pgvault.errors import Refused, ServerUnfit, UsageError
 from pgvault.logical import dropping
 from pgvault.logical.restore import LogicalRestored, restore_into
 from pgvault.logical.restoreplan import LogicalOrder, plan_logical
+from pgvault.logical.target import Target
 from pgvault.progress import NoProgress
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from tests.archive import Archive, make_archive
@@ -50,6 +51,7 @@ class Place:
             server.sql(f"CREATE DATABASE {name}")
         server.sql(SHOP, database="shop")
         server.sql("CREATE TABLE people AS SELECT 1 AS id", database="crm")
+        server.sql("CREATE EXTENSION hstore", database="crm")
         self.archive: Archive = make_archive(directory)
         self.manifest: LogicalManifest = dump(self.archive.repository, server, directory, ("shop", "crm"))
         label = "20251025T100000Z-0001"
@@ -180,6 +182,17 @@ def test_a_table_without_a_fingerprint_is_named(place: Place, monkeypatch: pytes
     done = place.restore(place.order("uncounted", databases=("crm",)))
 
     assert any(note.startswith("not compared") and "public.people" in note for note in done.notes)
+
+
+def test_an_extension_that_can_not_be_made_is_missed_before_anything_is_done(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a host where it is not installed."""
+    facts = place.order("crm").target.facts()
+    monkeypatch.setattr(Target, "facts", lambda _: replace(facts, extensions=frozenset({"plpgsql"})))
+
+    with pytest.raises(ServerUnfit, match='extension "hstore" is not available'):
+        place.restore(place.order("scratch", databases=("crm",), is_cleaned=True))
 
 
 def test_definitions_alone_go_into_no_server(place: Place) -> None:
