@@ -103,7 +103,7 @@ def test_the_group_stands_still_and_goes_on(tmp_path: Path) -> None:
     assert not is_there(ran.pid)
 
 
-@pytest.mark.parametrize("how", ["running", "stopped"])
+@pytest.mark.parametrize("how", [pytest.param("running", marks=pytest.mark.endurance), "stopped"])
 @pytest.mark.parametrize("victim", ["starter", "leash", "program"])
 def test_nothing_survives_a_kill(tmp_path: Path, how: str, victim: str) -> None:
     """SIGKILL to us, to the leash, to the program: no process of the group is left, stopped or not."""

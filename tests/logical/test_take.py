@@ -151,6 +151,7 @@ def test_one_database_alone(source: Source) -> None:
     assert [database.name for database in manifest.databases] == [ODD]
 
 
+@pytest.mark.endurance
 def test_an_excluded_database_is_left_out(source: Source) -> None:
     """By pattern."""
     assert [database.name for database in source.take(exclude=("post*",)).databases] == [ODD]

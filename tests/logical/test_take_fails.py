@@ -120,6 +120,7 @@ def test_a_session_that_is_ended(source: Source, name: str) -> None:
     assert_nothing_is_left(source)
 
 
+@pytest.mark.endurance
 def test_a_server_that_stops(server: ServerFactory, tmp_path: Path) -> None:
     """In the middle: the backup says that it is the server."""
     source = make_source(server(NEWEST), tmp_path)
