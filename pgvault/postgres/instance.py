@@ -15,6 +15,7 @@ Nothing here talks SQL; a Session (server.py) takes the `dsn`. Servers that we d
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import re
 import signal
@@ -32,6 +33,7 @@ SUPERUSER = "postgres"
 SERVER_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path that Linux takes
 PID_FILE = "postmaster.pid"
+IPC_RMID = 0  # linux/ipc.h
 POLL_SECONDS = 0.05
 FAILURE = re.compile(r" (?:FATAL|PANIC):  (.*)(?:\n.* DETAIL:  (.*))?")
 CONFIGURATION_ERROR = re.compile(r" LOG:  (.*(?:parameter|syntax error|could not).*)")
@@ -223,6 +225,7 @@ class Instance:
         if self._process is None or pid is None:
             return
         family = _children(pid)
+        segment = _shared_memory(self.data, pid)
         self._process.signal(signal.SIGKILL)
         self._process.wait(10)
         deadline = time.monotonic() + 10  # children notice the postmaster's death by themselves, and at once
@@ -230,6 +233,9 @@ class Instance:
             if time.monotonic() > deadline:
                 raise ProgramFailed(f"processes of the server on '{self.data}' survived its postmaster")
             time.sleep(POLL_SECONDS)
+        if segment is not None:
+            # A power cut leaves none either. The kernel has 4096 of them, and nobody else removes it.
+            ctypes.CDLL(None).shmctl(segment, IPC_RMID, None)
 
     def log_text(self) -> str:
         """Return what the server logged since the last start."""
@@ -291,6 +297,15 @@ def _pid_file(data: Path) -> list[str]:
         return (data / PID_FILE).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
+
+
+def _shared_memory(data: Path, pid: int) -> int | None:
+    """Return the id of the System V segment of the server on `data`, if that is process `pid` and says so."""
+    lines = _pid_file(data)
+    if len(lines) < 7 or lines[0].strip() != str(pid):  # the seventh line: "key id"
+        return None
+    words = lines[6].split()
+    return int(words[1]) if len(words) == 2 and words[1].isdigit() else None
 
 
 def _stat_fields(pid: int) -> list[str]:

@@ -42,13 +42,22 @@ def test_a_killed_server_leaves_nobody_and_recovers(server: ServerFactory, major
     one.sql("CREATE TABLE t AS SELECT 1 AS a")
     pid = one.instance.pid
 
+    (segment,) = (one.data / "postmaster.pid").read_text().splitlines()[6].split()[1:]
+    assert segment in shared_memory()
+
     one.kill()
 
     assert (one.data / "postmaster.pid").exists()
+    assert segment not in shared_memory()
     assert pid is not None
     assert postmaster_pid(one.data) is None
     one.start()
     assert one.value("SELECT a FROM t") == 1
+
+
+def shared_memory() -> set[str]:
+    """The ids of the System V segments of this machine."""
+    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
 
 
 def test_the_pid_is_the_postmasters(server: ServerFactory) -> None:
