@@ -19,8 +19,9 @@ from pgvault.postgres.walname import WalSegment
 from pgvault.postgres.walrange import make_ranges
 from pgvault.process import Finished, attempt
 from pgvault.repository import layout
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, init_repository, open_repository
+from pgvault.repository.repository import Repository, init_repository, open_repository
 from pgvault.stores.file import FileStore
 from pgvault.wal.fetchplan import FetchPlan
 

@@ -26,9 +26,10 @@ from pgvault.config import (
 )
 from pgvault.errors import ConfigInvalid, UsageError
 from pgvault.repository.catalog import clusters
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, open_repository
-from pgvault.stores.base import StoreLocation
+from pgvault.repository.repository import Repository, open_repository
+from pgvault.stores.base import ObjectLock, StoreLocation
 from pgvault.stores.open import open_store
 from pgvault.stores.retry import Patience
 
@@ -102,8 +103,10 @@ def open_from(config: Config, *, patience: Patience | None = None) -> Repository
 
 def make_copies(config: Config, *, patience: Patience | None = None) -> list[Copy]:
     """Return the configured copies, in order; nothing is asked of them yet."""
-    copies = config.repository.copies.items()
-    return [Copy(name, open_store(locate(copy), patience=patience)) for name, copy in copies]
+    return [
+        Copy(name, open_store(locate(copy), patience=patience), copy.is_sync_for_backups, copy.is_sync_for_wal)
+        for name, copy in config.repository.copies.items()
+    ]
 
 
 def locate(copy: CopyConfig) -> StoreLocation:
@@ -115,6 +118,11 @@ def locate(copy: CopyConfig) -> StoreLocation:
         profile=copy.profile,
         addressing=copy.addressing,
         credentials=copy.credentials(),
+        checksums=copy.checksums,
+        encryption=copy.encryption,
+        encryption_key=copy.encryption_key,
+        storage_class=copy.storage_class,
+        lock=None if copy.object_lock is None else ObjectLock(copy.object_lock.mode, copy.object_lock.days),
     )
 
 

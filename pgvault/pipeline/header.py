@@ -45,6 +45,9 @@ class Kind(IntEnum):
     DRILL = 9
     TAIL = 10
     GAP = 11
+    TOMBSTONE = 12
+    VERIFIED = 13
+    HOLD = 14
 
 
 @dataclass(frozen=True, slots=True)

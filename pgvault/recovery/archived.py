@@ -85,7 +85,7 @@ def read_archived(
     passed_over: Callable[[str, PgvaultError], None],
 ) -> Iterator[ArchivedSystem]:
     """Yield each system of a cluster of which WAL is stored, or a backup; `passed_over`: histories that do not open."""
-    stored = repository.deciding.store.children(layout.wals(cluster))
+    stored = repository.reader.names(layout.wals(cluster))
     systems = {backup.system_identifier for backup in backups} | {int(name) for name in stored if name.isdecimal()}
     for system in sorted(systems):
         own = [backup for backup in backups if backup.system_identifier == system]
@@ -145,7 +145,7 @@ def _read_system(
 def _list_files(repository: Repository, cluster: str, system: int) -> _Files:
     """List a system's files; names that are none of ours are left out (read_inventory warns of them)."""
     found = _Files()
-    for entry in repository.deciding.store.list(layout.wal(cluster, system)):
+    for entry in repository.reader.entries(layout.wal(cluster, system)):
         directory, _, name = entry.key.rpartition("/")
         if directory.endswith(layout.TAIL):
             found.tails[directory.rpartition("/")[2].removesuffix(layout.TAIL)].append(entry.size)

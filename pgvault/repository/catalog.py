@@ -14,7 +14,7 @@ from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
 from pgvault.repository import layout
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.objects import put_json, read_json
+from pgvault.repository.objects import open_json, put_json
 from pgvault.repository.repository import Repository
 
 Root = Manifest | LogicalManifest
@@ -78,7 +78,7 @@ def read_catalog(repository: Repository, cluster: str) -> Catalog:
     unreadable: list[Unreadable] = []
     unfinished: list[str] = []
     aborted: list[str] = []
-    for label in repository.deciding.store.children(layout.backups(cluster)):
+    for label in repository.reader.names(layout.backups(cluster)):
         try:
             root = read_root(repository, cluster, label)
         except ObjectMissing:
@@ -100,17 +100,25 @@ def read_catalog(repository: Repository, cluster: str) -> Catalog:
 
 def clusters(repository: Repository) -> list[str]:
     """Return the names of all clusters in the repository."""
-    return sorted(repository.deciding.store.children(layout.CLUSTERS))
+    return repository.reader.names(layout.CLUSTERS)
 
 
 def read_root(repository: Repository, cluster: str, label: str) -> Root | None:
     """Open one root; None when it is an aborted record. Raises ObjectMissing, ObjectCorrupt."""
     path = layout.manifest(cluster, label)
-    header = ObjectHeader.decode(repository.deciding.store.get_range(path, 0, HEADER.size), where=path)
-    if header.kind is Kind.ABORTED:
-        read_json(repository, path, Kind.ABORTED)
+
+    def opened(body: bytes) -> Root | None:
+        return _open_root(repository, body, cluster, label)
+
+    return repository.reader.read(path, opened)
+
+
+def _open_root(repository: Repository, body: bytes, cluster: str, label: str) -> Root | None:
+    path = layout.manifest(cluster, label)
+    if ObjectHeader.decode(body[: HEADER.size], where=path).kind is Kind.ABORTED:
+        open_json(repository, path, Kind.ABORTED, body=body)
         return None
-    document = read_json(repository, path, Kind.MANIFEST)
+    document = open_json(repository, path, Kind.MANIFEST, body=body)
     manifest: Root
     if document.get("type") in LOGICAL_TYPES:
         manifest = LogicalManifest.from_json(document, where=path)

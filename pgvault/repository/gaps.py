@@ -64,7 +64,7 @@ def read_gaps(repository: Repository, cluster: str, system_identifier: int) -> t
     """
     gaps = []
     prefix = layout.gaps(cluster)
-    for name in repository.deciding.store.children(prefix):
+    for name in repository.reader.names(prefix):
         path = f"{prefix}/{name}"
         try:
             gap = _decode(read_json(repository, path, Kind.GAP), where=path)

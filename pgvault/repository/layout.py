@@ -8,6 +8,11 @@
     clusters/<cluster>/backups/<label>/manifest        the root; writing it commits the backup
     clusters/<cluster>/backups/<label>/refs            clear: SHA-256 and name of everything it needs
     clusters/<cluster>/backups/<label>/{parts,maps,packs}/<n>
+    clusters/<cluster>/backups/<label>/tombstones/<n>  even n: to be removed; odd n: not any more. The highest counts
+    clusters/<cluster>/backups/<label>/verified/<copy>/<n>     "read back whole in that copy", the highest n counts
+    clusters/<cluster>/holds/<id>/<n>                  n = 0: what must stay, and why; n = 1: not any more
+    leases/<name>/<n>                                  clear: who does what at the moment
+    quarantine/<time>-<random>/<name>                  bytes that `verify --repair` replaced
     clusters/<cluster>/wal/<system id>/<16 digits>/<WAL file name>
     clusters/<cluster>/wal/<system id>/<timeline>.history
     clusters/<cluster>/wal/<system id>/<16 digits>/<segment>.tail/<from>-<to>      bytes of a segment under way
@@ -26,6 +31,8 @@ from datetime import UTC, datetime
 IDENTITY = "pgvault.json"
 KEYS = "keys"
 CLUSTERS = "clusters"
+LEASES = "leases"
+QUARANTINE = "quarantine"
 NUMBER = re.compile(r"\d{8}", re.ASCII)
 TAIL = ".tail"
 LABEL = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
@@ -99,6 +106,36 @@ def block_map(cluster_name: str, label: str, number: int) -> str:
 def pack(cluster_name: str, label: str, number: int) -> str:
     """Name of a pack."""
     return f"{backup(cluster_name, label)}/packs/{number:08d}"
+
+
+def tombstones(cluster_name: str, label: str) -> str:
+    """Prefix of a backup's tombstones."""
+    return f"{backup(cluster_name, label)}/tombstones"
+
+
+def tombstone(cluster_name: str, label: str, number: int) -> str:
+    """Name of one tombstone (even number), or of what takes it back (odd)."""
+    return f"{tombstones(cluster_name, label)}/{number:08d}"
+
+
+def verified(cluster_name: str, label: str, copy: str) -> str:
+    """Prefix of the records that a backup was read back whole in a copy."""
+    return f"{backup(cluster_name, label)}/verified/{copy}"
+
+
+def holds(cluster_name: str) -> str:
+    """Prefix of the cluster's holds."""
+    return f"{cluster(cluster_name)}/holds"
+
+
+def hold(cluster_name: str, hold_id: str, number: int) -> str:
+    """Name of a hold (0), or of its release (1)."""
+    return f"{holds(cluster_name)}/{hold_id}/{number:08d}"
+
+
+def lease(name: str, number: int) -> str:
+    """Name of one entry of a lease."""
+    return f"{LEASES}/{name}/{number:08d}"
 
 
 def wals(cluster_name: str) -> str:

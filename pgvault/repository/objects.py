@@ -1,4 +1,4 @@
-"""Put sealed objects into the deciding copy and read them back, checked.
+"""Put sealed objects into the repository and read them back, checked.
 
 Every object below `clusters/` but `refs` goes through here: nothing is ever written plain, and nothing is
 believed before it opened at exactly the path it was asked for.
@@ -17,7 +17,7 @@ from pgvault.pipeline.header import NO_CONTENT_HMAC, Kind
 from pgvault.pipeline.seal import Address, Buffer, open_frames, seal, split
 from pgvault.repository.fields import read_count, read_digest, read_text
 from pgvault.repository.repository import Repository
-from pgvault.stores.commit import put_object
+from pgvault.repository.writing import put
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def put_frames(
 ) -> Stored:
     """Seal and store frames at `path`. Raises ObjectExists when something else has that name."""
     sealed = seal(frames, address(repository, path, kind), key=repository.keys.active, content=content)
-    put_object(repository.deciding.store, path, sealed.body)
+    put(repository, path, sealed.body)
     return Stored(path, len(sealed.body), sealed.sha256, sealed.frame_count)
 
 
@@ -74,14 +74,21 @@ def put_plain(repository: Repository, path: str, kind: Kind, *, plain: Buffer) -
 
 
 def read_frames(repository: Repository, path: str, kind: Kind, *, expected: Stored | None = None) -> Iterator[bytes]:
-    """Yield an object's frames, each checked. With `expected`, its length and SHA-256 are checked first.
+    """Yield an object's frames, each checked, from the first copy that has it whole.
 
+    With `expected`, its length and SHA-256 are what makes it whole; else that every frame of it opens.
     Raises ObjectMissing, ObjectCorrupt.
     """
-    body = repository.deciding.store.get(path)
-    if expected is not None and (len(body) != expected.length or hashlib.sha256(body).digest() != expected.sha256):
-        raise ObjectCorrupt(f"object {path!r} is not the one its backup was made with")
-    yield from open_frames(body, address(repository, path, kind), keys=repository.keys.by_id)
+    place, keys = address(repository, path, kind), repository.keys.by_id
+
+    def is_expected(body: bytes) -> Iterable[bytes]:
+        if expected is None:
+            return list(open_frames(body, place, keys=keys))
+        if len(body) != expected.length or hashlib.sha256(body).digest() != expected.sha256:
+            raise ObjectCorrupt(f"object {path!r} is not the one its backup was made with")
+        return open_frames(body, place, keys=keys)
+
+    yield from repository.reader.read(path, is_expected)
 
 
 def read_plain(repository: Repository, path: str, kind: Kind, *, expected: Stored | None = None) -> bytes:
@@ -96,8 +103,13 @@ def put_json(repository: Repository, path: str, kind: Kind, *, document: Mapping
 
 def read_json(repository: Repository, path: str, kind: Kind) -> dict[str, Any]:
     """Return a sealed JSON document. Raises ObjectCorrupt when it is not one."""
+    return repository.reader.read(path, lambda body: open_json(repository, path, kind, body=body))
+
+
+def open_json(repository: Repository, path: str, kind: Kind, *, body: bytes) -> dict[str, Any]:
+    """Return the JSON document in a sealed object that was read. Raises ObjectCorrupt when it is none."""
     try:
-        document = json.loads(read_plain(repository, path, kind))
+        document = json.loads(b"".join(open_frames(body, address(repository, path, kind), keys=repository.keys.by_id)))
     except ValueError as error:
         raise ObjectCorrupt(f"object {path!r} is not JSON") from error
     if not isinstance(document, dict):

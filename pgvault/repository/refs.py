@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pgvault.errors import ObjectCorrupt
 from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
-from pgvault.stores.commit import put_object
+from pgvault.repository.writing import put
 
 LINE = re.compile(rb"([0-9a-f]{64})  ([A-Za-z0-9._+/-]+)\n")
 
@@ -37,8 +37,19 @@ def decode_refs(raw: bytes, *, where: str) -> dict[str, bytes]:
     return digests
 
 
+def read_refs(repository: Repository, expected: Stored) -> bytes:
+    """Return the list as stored, from the first copy that has the one that the root names. Raises ObjectCorrupt."""
+
+    def is_expected(raw: bytes) -> bytes:
+        if hashlib.sha256(raw).digest() != expected.sha256:
+            raise ObjectCorrupt(f"object {expected.path!r} is not the one its backup was made with")
+        return raw
+
+    return repository.reader.read(expected.path, is_expected)
+
+
 def put_refs(repository: Repository, path: str, objects: Iterable[Stored]) -> Stored:
     """Store the list; returns what the root says about it."""
     raw = encode_refs(objects)
-    put_object(repository.deciding.store, path, raw)
+    put(repository, path, raw)
     return Stored(path, len(raw), hashlib.sha256(raw).digest(), 0)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing
 from pgvault.pipeline.seal import REPOSITORY_ID_BYTES
 from pgvault.repository import layout
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import (
     Credential,
     Keyring,
@@ -29,16 +30,8 @@ from pgvault.repository.keys import (
     make_key_document,
     open_key_document,
 )
-from pgvault.stores.base import ObjectStore
+from pgvault.repository.reader import Reader
 from pgvault.stores.commit import put_object
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One replica of the repository."""
-
-    name: str  # as in the configuration
-    store: ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +41,10 @@ class Repository:
     id: bytes  # 16
     keys: Keyring
     copies: tuple[Copy, ...]  # the first decides
+    reader: Reader = field(init=False, compare=False)  # of all of them as one
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reader", Reader(self.copies))
 
     @property
     def deciding(self) -> Copy:

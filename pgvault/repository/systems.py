@@ -43,7 +43,7 @@ class System:
 
 def known_systems(repository: Repository, cluster: str) -> set[int]:
     """Return the system identifiers recorded for a cluster."""
-    return {int(name) for name in repository.deciding.store.children(layout.systems(cluster)) if name.isdigit()}
+    return {int(name) for name in repository.reader.names(layout.systems(cluster)) if name.isdigit()}
 
 
 def require_system(repository: Repository, cluster: str, system: System, *, now: datetime) -> None:

@@ -152,7 +152,7 @@ def list_tails(repository: Repository, cluster: str, system_identifier: int, seg
     """Return what is stored of a segment, in order; names only. Names that are no tail's are passed over."""
     prefix = layout.tails(cluster, system_identifier, segment.name)
     found = []
-    for name in repository.deciding.store.children(prefix):
+    for name in repository.reader.names(prefix):
         try:
             found.append(Span.parse(name, segment_size=segment.size))
         except UsageError as error:

@@ -55,7 +55,7 @@ def read_inventory(
     spans: dict[WalSegment, list[Span]] = {}
     histories: dict[int, TimelineHistory] = {}
     unreadable: dict[int, PgvaultError] = {}
-    for entry in repository.deciding.store.list(layout.wal(cluster, system_identifier)):
+    for entry in repository.reader.entries(layout.wal(cluster, system_identifier)):
         directory, _, name = entry.key.rpartition("/")
         try:
             if directory.endswith(layout.TAIL):

@@ -29,9 +29,13 @@ def read_info(repository: Repository, cluster: str, system_identifier: int, name
 
 def read_first_frame(repository: Repository, path: str, kind: Kind) -> bytes:
     """Return the plaintext of an object's first frame."""
-    store, place = repository.deciding.store, address(repository, path, kind)
+    place = address(repository, path, kind)
+
+    def opened(begin: bytes) -> bytes | None:
+        return open_first_frame(begin, place, keys=repository.keys.by_id)
+
     for length in (FIRST_READ_BYTES, LONGEST_BYTES):
-        frame = open_first_frame(store.get_range(path, 0, length), place, keys=repository.keys.by_id)
+        frame = repository.reader.read_range(path, 0, length, opened)
         if frame is not None:
             return frame
     raise ObjectCorrupt(f"object {path!r} is cut in its first frame")

@@ -32,7 +32,7 @@ from pgvault.repository import layout
 from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_text
 from pgvault.repository.objects import Stored, address
 from pgvault.repository.repository import Repository
-from pgvault.stores.commit import put_object
+from pgvault.repository.writing import put
 
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
@@ -167,7 +167,7 @@ def put_content(
     if not content.is_of(opened):
         raise ObjectCorrupt(f"WAL file {name!r} changed while it was read, or did not survive sealing")
     try:
-        put_object(repository.deciding.store, path, sealed.body)
+        put(repository, path, sealed.body)
     except ObjectExists as error:
         if holds_content(repository, path, content.sha256):
             return WalOutcome.ALREADY
@@ -197,12 +197,17 @@ def read_wal(
     bytes before the iterator ended.
     """
     path = layout.wal_file(cluster, system_identifier, name)
-    body = repository.deciding.store.get(path)
-    frames = open_frames(body, address(repository, path, Kind.WAL), keys=repository.keys.by_id)
-    info = WalInfo.decode(next(frames), where=path)
-    if info.name != name or info.system_identifier != system_identifier:
-        raise ObjectCorrupt(f"WAL object {path!r} says it is {info.name!r} of system {info.system_identifier}")
-    return StoredWal(info, path, body), _whole(frames, info, path, also=also)
+    place = address(repository, path, Kind.WAL)
+
+    def opened(body: bytes) -> tuple[StoredWal, list[bytes]]:
+        frames = list(open_frames(body, place, keys=repository.keys.by_id))
+        info = WalInfo.decode(frames[0], where=path)
+        if info.name != name or info.system_identifier != system_identifier:
+            raise ObjectCorrupt(f"WAL object {path!r} says it is {info.name!r} of system {info.system_identifier}")
+        return StoredWal(info, path, body), frames[1:]
+
+    wal, frames = repository.reader.read(path, opened)
+    return wal, _whole(frames, wal.info, path, also=also)
 
 
 def read_wal_bytes(
@@ -224,7 +229,7 @@ def _frames(info: WalInfo, content: Buffer) -> Iterator[Buffer]:
     yield from split(content)
 
 
-def _whole(frames: Iterator[bytes], info: WalInfo, path: str, *, also: blake3 | None) -> Iterator[bytes]:
+def _whole(frames: Iterable[bytes], info: WalInfo, path: str, *, also: blake3 | None) -> Iterator[bytes]:
     digest = hashlib.sha256()
     length = 0
     for frame in frames:

@@ -68,7 +68,7 @@ def read_watermarks(
     """
     marks = []
     prefix = layout.watermarks(cluster)
-    for name in repository.deciding.store.children(prefix):
+    for name in repository.reader.names(prefix):
         if name < layout.stamp(since):
             continue
         path = f"{prefix}/{name}"

@@ -15,10 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from datetime import datetime
+from typing import Literal, Protocol, runtime_checkable
 
 Names = list[str]  # `list` is a verb within the protocol
 Addressing = Literal["auto", "path", "virtual"]
+LockMode = Literal["governance", "compliance"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLock:
+    """For how long each object may not be removed, by the store's own rule."""
+
+    mode: LockMode
+    days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,11 @@ class StoreLocation:
     profile: str | None = None  # of ~/.aws/config
     addressing: Addressing = "auto"  # how a bucket stands in the URL; auto: in the path where endpoint_url is set
     credentials: tuple[str, str] | None = field(default=None, repr=False)  # access key, secret key; None: SDK's chain
+    checksums: Literal["sha256", "none"] = "sha256"  # what a put carries for the store to compare; none: nothing
+    encryption: Literal["AES256", "aws:kms"] | None = None  # the store's own, beside ours; None: the bucket's default
+    encryption_key: str | None = None  # of KMS
+    storage_class: str | None = None  # None: the bucket's default
+    lock: ObjectLock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,18 @@ class ObjectEntry:
 
     key: str
     size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One of the versions that a versioned bucket keeps under a key."""
+
+    key: str
+    id: str
+    is_delete_marker: bool
+    is_latest: bool
+    size: int  # bytes; 0 for a delete marker
+    at: datetime  # the store's clock
 
 
 class ObjectStore(Protocol):
@@ -85,3 +112,23 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; an absent one is fine. Durable when this returns."""
+
+
+@runtime_checkable
+class VersionedStore(Protocol):
+    """What a store offers beyond that where it keeps older versions; every S3 store has the verbs."""
+
+    def versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        """Yield every version of the key `prefix`, and of every key under it: by key, oldest first.
+
+        A bucket that was never versioned has one version of each, with the id "null".
+        """
+
+    def get_version(self, key: str, version: str) -> bytes:
+        """Return a whole object as it was in that version. Raises ObjectMissing."""
+
+    def delete_version(self, key: str, version: str) -> None:
+        """Remove one version for ever. Raises StoreDenied where a lock or a right forbids it."""
+
+    def locked_until(self, key: str, version: str) -> datetime | None:
+        """Until when the store refuses to remove a version; None: it is not locked. Raises ObjectMissing."""

@@ -5,7 +5,6 @@ root ─► refs (digests agree) ─► parts (extents cover files) ─► packs
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from pgvault.repository.checksums import check_sum
 from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.objects import Stored, read_frames
 from pgvault.repository.packs import OpenedPack, PackRun, pack_runs
-from pgvault.repository.refs import decode_refs
+from pgvault.repository.refs import decode_refs, read_refs
 from pgvault.repository.repository import Repository
 from pgvault.verify.report import Findings
 
@@ -49,9 +48,7 @@ class BackupReader:
     def _verify_refs(self, root: Root, needed: tuple[Stored, ...]) -> None:
         """The clear list must be the one the root was made with, and name just what the root names."""
         path = root.refs.path
-        raw = self.repository.deciding.store.get(path)
-        if hashlib.sha256(raw).digest() != root.refs.sha256:
-            raise ObjectCorrupt(f"object {path!r} is not the one its backup was made with")
+        raw = read_refs(self.repository, root.refs)
         if decode_refs(raw, where=path) != {stored.path: stored.sha256 for stored in needed}:
             raise ObjectCorrupt(f"{path!r} does not list what the backup's root lists")
         self.findings.count(len(raw))

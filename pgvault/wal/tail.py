@@ -34,6 +34,7 @@ from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.repository import Repository
 from pgvault.repository.tails import ALIGNMENT, Span, TailInfo, covered_to, list_tails, put_tail, remove_tails
+from pgvault.repository.writing import delete
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class TailWriter:
         inside = {other for other in stored if span.holds(other) and other != span}
         for other in sorted(inside):
             path = layout.tail(self._cluster, self._system, segment.name, start=other.start, end=other.end)
-            self._repository.deciding.store.delete(path)
+            delete(self._repository, path)
         stored -= inside
         stored.add(span)
 

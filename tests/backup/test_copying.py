@@ -238,8 +238,9 @@ def test_a_store_that_fails_ends_the_copy(tmp_path: Path, jobs: int, failing_put
 
 def failing(put: int) -> tuple[MemoryStore, Repository]:
     """A repository whose put of that number, counted after its making, fails."""
+    from pgvault.repository.copies import Copy
     from pgvault.repository.keys import Credential
-    from pgvault.repository.repository import Copy, init_repository
+    from pgvault.repository.repository import init_repository
     from tests.archive import AT
 
     store = MemoryStore()

@@ -23,9 +23,10 @@ from pgvault.postgres.server import Session
 from pgvault.progress import NoProgress
 from pgvault.recovery.plan import RestoreRequest
 from pgvault.recovery.target import LatestTarget
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.repository import Copy, open_repository
+from pgvault.repository.repository import open_repository
 from pgvault.stores.file import FileStore
 from tests.archive import KEY, Archive, make_archive
 from tests.servers import Server, ServerFactory

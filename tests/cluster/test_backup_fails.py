@@ -27,7 +27,7 @@ from pgvault.postgres.server import Session
 from pgvault.process import attempt
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label
-from pgvault.repository.repository import Copy
+from pgvault.repository.copies import Copy
 from pgvault.stores.file import FileStore
 from tests.archive import ROOT, archive_command
 from tests.cluster.places import OnPhase, Place, make_place, older_places_in_ci, set_archive_command
@@ -222,7 +222,8 @@ from pgvault.instants import SystemClock
 from pgvault.postgres.server import Session
 from pgvault.progress import NoProgress
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, open_repository
+from pgvault.repository.copies import Copy
+from pgvault.repository.repository import open_repository
 from pgvault.stores.file import FileStore
 
 root, dsn, moment, when = sys.argv[1:]

@@ -10,6 +10,7 @@ from typing import Any
 from pgvault.pipeline.header import MAGIC, Kind, ObjectHeader
 from pgvault.repository import layout
 from pgvault.repository.catalog import read_catalog
+from pgvault.repository.copies import Copy
 from pgvault.repository.filelist import FileRecord, read_records
 from pgvault.repository.gaps import read_gaps
 from pgvault.repository.keys import Credential
@@ -17,7 +18,7 @@ from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import read_json, read_plain
 from pgvault.repository.packs import OpenedPack
-from pgvault.repository.repository import Copy, Repository, open_repository
+from pgvault.repository.repository import Repository, open_repository
 from pgvault.repository.tables import decode_tables
 from pgvault.repository.walindex import read_inventory
 from pgvault.repository.watermark import read_watermarks

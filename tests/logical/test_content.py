@@ -13,8 +13,9 @@ from pgvault.logical.content import Files, read_file, records_of, write_files
 from pgvault.logical.extract import FilesOrder, plan_files, write_archive
 from pgvault.process import run
 from pgvault.progress import NoProgress
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from pgvault.restore.files import Effort
 from tests.archive import make_archive
 from tests.fakes import MemoryStore

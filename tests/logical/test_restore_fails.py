@@ -18,8 +18,9 @@ from pgvault.logical.restore import restore_into
 from pgvault.logical.restoreplan import LogicalOrder
 from pgvault.process import start
 from pgvault.progress import NoProgress
+from pgvault.repository.copies import Copy
 from pgvault.repository.logical import LogicalManifest
-from pgvault.repository.repository import Copy, Repository
+from pgvault.repository.repository import Repository
 from pgvault.stores.base import Names, ObjectEntry, ObjectStore
 from tests.archive import ROOT, Archive, make_archive
 from tests.logical.dumps import dump
@@ -35,7 +36,8 @@ from pgvault.logical.restoreplan import LogicalOrder
 from pgvault.progress import NoProgress
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, open_repository
+from pgvault.repository.copies import Copy
+from pgvault.repository.repository import open_repository
 from pgvault.stores.file import FileStore
 from tests.archive import KEY
 from tests.logical.test_restore_fails import Halting, replaced

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from pgvault.stores.file import FileStore
 from tests.fakes import MemoryStore
 

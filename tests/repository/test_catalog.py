@@ -201,7 +201,7 @@ def test_backups_are_ordered_by_where_they_lie_not_by_label(repository: Reposito
     assert read_catalog(repository, "main").backups == tuple(expected)
 
 
-@pytest.mark.parametrize("calls", range(4))
+@pytest.mark.parametrize("calls", range(3))
 def test_store_that_does_not_answer_gives_no_catalog(repository: Repository, store: MemoryStore, calls: int) -> None:
     """Half a list, with the rest called unreadable or unfinished, would be a lie: the error comes through."""
     commit_manifest(repository, labelled("20260115T103000Z-0001"))

@@ -14,8 +14,9 @@ from pgvault.errors import (
     WrongKey,
 )
 from pgvault.repository import layout
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential, encode_document
-from pgvault.repository.repository import Copy, InitOutcome, Repository, init_repository, open_repository
+from pgvault.repository.repository import InitOutcome, Repository, init_repository, open_repository
 from pgvault.stores.file import FileStore
 from tests.fakes import MemoryStore
 

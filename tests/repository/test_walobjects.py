@@ -15,9 +15,10 @@ from pgvault.pipeline.header import HEADER, Kind
 from pgvault.pipeline.seal import RepositoryKey
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.repository import layout
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential, Keyring
 from pgvault.repository.objects import put_frames
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from pgvault.repository.walobjects import WalInfo, WalOutcome, holds_content, put_wal, read_wal, read_wal_bytes
 from pgvault.stores.file import FileStore
 from tests.fakes import MemoryStore

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from tests.archive import AT
 from tests.fakes import MemoryStore
 

@@ -16,11 +16,12 @@ from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label, commit_manifest
+from pgvault.repository.copies import Copy
 from pgvault.repository.gaps import GapRecord, put_gap
 from pgvault.repository.keys import Credential
 from pgvault.repository.objects import put_plain, read_plain
 from pgvault.repository.refs import put_refs
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from pgvault.repository.systems import System, require_system
 from pgvault.repository.tails import TailInfo, put_tail
 from pgvault.repository.walobjects import WalInfo, put_wal

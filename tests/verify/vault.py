@@ -17,11 +17,12 @@ from pgvault.postgres.walname import TimelineHistoryFile, WalSegment
 from pgvault.progress import NoProgress
 from pgvault.repository import layout
 from pgvault.repository.catalog import commit_manifest
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
 from pgvault.repository.manifest import Manifest, PageErrors
 from pgvault.repository.objects import Stored
 from pgvault.repository.refs import put_refs
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from pgvault.repository.walobjects import WalInfo, put_wal, read_wal
 from pgvault.verify.report import VerifyReport
 from pgvault.verify.verify import Verifier

@@ -10,8 +10,9 @@ import pytest
 from pgvault.errors import StoreUnreachable, WalMismatch
 from pgvault.instants import SystemClock
 from pgvault.postgres.lsn import MIB
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from pgvault.repository.walobjects import WalOutcome, read_wal_bytes
 from pgvault.wal import batch as batch_module
 from pgvault.wal.batch import AHEAD_MAX, Batch, push_ready, ready_segments

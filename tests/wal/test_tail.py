@@ -13,8 +13,9 @@ import pytest
 from pgvault.errors import ObjectCorrupt, ObjectMissing, OtherCluster, PgvaultError, SourceUnreadable, WalMismatch
 from pgvault.postgres.lsn import MIB
 from pgvault.postgres.walname import WalSegment
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, Repository, init_repository
+from pgvault.repository.repository import Repository, init_repository
 from pgvault.repository.tails import Span, chain, covered_to, list_tails, read_tails
 from pgvault.wal.push import push_wal
 from pgvault.wal.tail import MERGED_BYTES_MAX, TailWriter, _Pages, merged_start

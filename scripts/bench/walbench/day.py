@@ -26,8 +26,9 @@ from pgvault.postgres.control import CONTROL_PATH, read_control
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import installed_majors
 from pgvault.postgres.walname import WalSegment
+from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
-from pgvault.repository.repository import Copy, init_repository
+from pgvault.repository.repository import init_repository
 from pgvault.wal.tail import TailWriter
 from walbench.counting import COUNTS, CountingStore
 from walbench.site import ENVIRONMENT, ROOT, Facts, Site, say, table, wait_for

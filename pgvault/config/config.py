@@ -1,4 +1,4 @@
-"""The configuration file, typed: what is stored where, which clusters, what was promised.
+"""The file as a whole: which repository, which clusters, what was promised.
 
     repository:
       key: file:/etc/pgvault/key                 # or env:NAME, or {passphrase: file:...}
@@ -9,13 +9,11 @@
         dsn: "host=/var/run/postgresql dbname=postgres"
 
 Unknown keys are errors, secrets are never written here but referred to (`file:PATH`, `env:NAME`), durations
-are `15m`, `4h`, `30d`. This module and cli/ are the only ones that read the environment.
+are `15m`, `4h`, `30d`. This package and cli/ are the only ones that read the environment.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -25,151 +23,16 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from pgvault.errors import ConfigInvalid, ConfigUnknownKey, KeyUnusable, PgvaultError, PlainSecret, UsageError
-from pgvault.instants import parse_duration
+from pgvault.config.repository import RepositoryConfig
+from pgvault.config.retention import RetentionConfig
+from pgvault.config.sections import Duration, PassphraseKey, Secret, Section, secret
+from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, PlainSecret
 
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
 CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-KEY_BYTES = 32
 CREDENTIALS = "(ssl)?password|oauth_client_secret|scram_(client|server)_key"  # of a dsn
-
-
-def _duration(value: object) -> timedelta:
-    """Let `15m` stand for a timedelta. A bare 15 says no unit, so it is refused."""
-    if isinstance(value, timedelta):
-        return value
-    try:
-        return parse_duration(str(value))
-    except UsageError as error:
-        raise ValueError(f"{error}. {error.hint}") from error
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-
-
-class Section(BaseModel):
-    """A part of the file: frozen, and strict about keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Secret(Section):
-    """Where a secret is; never the secret itself."""
-
-    source: Literal["file", "env"]
-    name: str
-
-    @classmethod
-    def parse(cls, text: str, *, what: str) -> Secret:
-        """Read `file:PATH` or `env:NAME`. Raises PlainSecret for anything else."""
-        source, _, name = text.partition(":")
-        if source not in ("file", "env") or not name:
-            raise PlainSecret(
-                f"{what} is written into the configuration",
-                hint="Write file:PATH or env:NAME; the secret itself stays out of the configuration.",
-            )
-        return cls(source="file" if source == "file" else "env", name=name)
-
-    def read(self) -> bytes:
-        """Return the secret's bytes, less one trailing newline. Raises KeyUnusable, also for an empty one."""
-        content = self._read_environment() if self.source == "env" else self._read_file()
-        secret = content.removesuffix(b"\n").removesuffix(b"\r")
-        if not secret:
-            raise KeyUnusable(f"secret {str(self)!r} is empty")
-        return secret
-
-    def _read_environment(self) -> bytes:
-        value = os.environ.get(self.name)
-        if value is None:
-            raise KeyUnusable(f"environment variable {self.name!r} is not set")
-        return os.fsencode(value)
-
-    def _read_file(self) -> bytes:
-        try:
-            return Path(self.name).read_bytes()
-        except OSError as error:
-            raise KeyUnusable(f"secret file {self.name!r} can not be read: {error.strerror}") from error
-
-    def __str__(self) -> str:
-        return f"{self.source}:{self.name}"
-
-
-def _secret(what: str) -> BeforeValidator:
-    def read(value: object) -> Secret:
-        if isinstance(value, Secret):
-            return value
-        if not isinstance(value, str):
-            raise ValueError("write file:PATH or env:NAME")  # noqa: TRY004 - pydantic wants ValueError
-        return Secret.parse(value, what=what)
-
-    return BeforeValidator(read)
-
-
-class PassphraseKey(Section):
-    """A key slot that a passphrase opens (scrypt)."""
-
-    passphrase: Annotated[Secret, _secret("the passphrase")]
-
-
-def decode_key(content: bytes, *, where: str) -> bytes:
-    """Return 32 bytes from hex or base64 text. Raises KeyUnusable, never guesses or pads."""
-    text = content.decode("ascii", "replace").strip("\r\n")
-    if re.fullmatch(r"[0-9A-Fa-f]{64}", text):
-        return bytes.fromhex(text)
-    try:
-        decoded = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        decoded = b""
-    if len(decoded) != KEY_BYTES:
-        raise KeyUnusable(
-            f"key in {where!r} is not {KEY_BYTES} bytes as hex or base64",
-            hint="Make one with: pgvault init --generate-key FILE",
-        )
-    return decoded
-
-
-class CopyConfig(Section):
-    """One copy of the repository: an object store prefix and how to reach it."""
-
-    url: str
-    region: str | None = None
-    endpoint_url: str | None = None
-    profile: str | None = None
-    addressing: Literal["auto", "path", "virtual"] = "auto"
-    access_key: Annotated[Secret, _secret("access_key")] | None = None
-    secret_key: Annotated[Secret, _secret("secret_key")] | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        if not re.match(r"(file:///|s3://[^/])", value):
-            raise ValueError("a copy's url begins with file:/// or s3://bucket")
-        if "@" in value.partition("://")[2].partition("/")[0]:
-            raise PlainSecret("a copy's url holds credentials", hint="Use access_key and secret_key.")
-        return value
-
-    def credentials(self) -> tuple[str, str] | None:
-        """Return (access key, secret key) when both are configured, else None: boto3's own chain."""
-        if self.access_key is None or self.secret_key is None:
-            return None
-        return self.access_key.read().decode(), self.secret_key.read().decode()
-
-
-class RepositoryConfig(Section):
-    """Where backups and WAL live, and which key opens them."""
-
-    key: Annotated[Secret, _secret("repository.key")] | PassphraseKey
-    copies: dict[str, CopyConfig] = Field(min_length=1)
 
 
 class Objectives(Section):
@@ -244,7 +107,7 @@ class ClusterConfig(Section):
     """One PostgreSQL cluster."""
 
     dsn: str
-    password: Annotated[Secret, _secret("password")] | None = None
+    password: Annotated[Secret, secret("password")] | None = None
     source: Literal["local", "logical"] = "local"  # logical: no file access and no WAL here, pg_dump alone
     data_directory: Path | None = None
     objectives: Objectives = Objectives()
@@ -253,7 +116,8 @@ class ClusterConfig(Section):
     drill: DrillConfig = DrillConfig()
     stream: StreamConfig | None = None
     logical: LogicalConfig = LogicalConfig()
-    classes: dict[str, ClassConfig] = {}
+    classes: dict[str, ClassConfig] = Field(default_factory=dict)
+    retention: RetentionConfig | None = None
     archive_wait: Duration = timedelta(minutes=2)
     jobs: int = Field(default=4, ge=1, le=64)
 
@@ -291,7 +155,7 @@ class Config(Section):
     """The whole file."""
 
     repository: RepositoryConfig
-    clusters: dict[str, ClusterConfig] = {}
+    clusters: dict[str, ClusterConfig] = Field(default_factory=dict)
     timezone: str = "UTC"
 
     @field_validator("clusters")

@@ -1,0 +1,72 @@
+"""`repository:` - which key opens it, and its copies: where each is, how it is written, what guards it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from pgvault.config.sections import Duration, PassphraseKey, Secret, Section, secret
+from pgvault.errors import PlainSecret
+
+
+class ObjectLockConfig(Section):
+    """For how long the store refuses to remove what is put there; the bucket must be versioned."""
+
+    mode: Literal["governance", "compliance"] = "compliance"
+    days: int = Field(ge=1, le=36500)
+
+
+class CopyConfig(Section):
+    """One copy of the repository: an object store prefix and how to reach it."""
+
+    url: str
+    region: str | None = None
+    endpoint_url: str | None = None
+    profile: str | None = None
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    access_key: Annotated[Secret, secret("access_key")] | None = None
+    secret_key: Annotated[Secret, secret("secret_key")] | None = None
+    backups: Literal["sync", "async"] | None = None  # whether a backup waits for it; None: as `mode`
+    wal: Literal["sync", "async"] | None = None  # whether the archiver waits for it
+    mode: Literal["sync", "async"] = "async"  # of both; the first copy is sync whatever stands here
+    checksums: Literal["sha256", "none"] = "sha256"  # that a put carries; none: for stores that refuse them
+    encryption: Literal["AES256", "aws:kms"] | None = None  # the store's own, beside pgvault's
+    encryption_key: str | None = None  # of KMS
+    storage_class: str | None = None
+    object_lock: ObjectLockConfig | None = None
+    archive_after: Duration | None = None  # when backups move to `archive_class`
+    archive_class: str = "GLACIER_IR"
+
+    @property
+    def is_sync_for_backups(self) -> bool:
+        """Whether a backup waits for this copy."""
+        return (self.backups or self.mode) == "sync"
+
+    @property
+    def is_sync_for_wal(self) -> bool:
+        """Whether the archiver waits for this copy."""
+        return (self.wal or self.mode) == "sync"
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not re.match(r"(file:///|s3://[^/])", value):
+            raise ValueError("a copy's url begins with file:/// or s3://bucket")
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise PlainSecret("a copy's url holds credentials", hint="Use access_key and secret_key.")
+        return value
+
+    def credentials(self) -> tuple[str, str] | None:
+        """Return (access key, secret key) when both are configured, else None: boto3's own chain."""
+        if self.access_key is None or self.secret_key is None:
+            return None
+        return self.access_key.read().decode(), self.secret_key.read().decode()
+
+
+class RepositoryConfig(Section):
+    """Where backups and WAL live, and which key opens them."""
+
+    key: Annotated[Secret, secret("repository.key")] | PassphraseKey
+    copies: dict[str, CopyConfig] = Field(min_length=1)

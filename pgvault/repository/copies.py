@@ -1,0 +1,22 @@
+"""Copies: the replicas of one repository.
+
+The first copy in the configuration decides what exists: whoever puts an object there first has the name. Every other
+copy receives exactly those bytes, either before a command may say that it is done (*sync*) or some time later, by
+`pgvault copy` (*async*). WAL is set apart from backups: a region that is down must never stop the archiver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgvault.stores.base import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One replica of the repository."""
+
+    name: str  # as in the configuration
+    store: ObjectStore
+    is_sync_for_backups: bool = False  # of a further copy: a backup is committed only when it is here, too
+    is_sync_for_wal: bool = False  # of a further copy: WAL is acknowledged only when it is here, too
