@@ -1,15 +1,29 @@
 """A loopback proxy before an S3 server that answers as told: the faults that real stores and networks show.
 
-    store ──> FaultyServer ──> moto
+    store ──> FaultyServer ──> moto, versitygw
 
-Each request is shown to `plan`, a function; what it returns decides. None: pass it on.
+Each request is shown to `plan`, a function; what it returns decides. None: pass it on. The proxy serves whoever knows
+its url, so a configuration may name it as the `endpoint_url` of a copy, and other processes may ask it:
+
+    with FaultyServer((host, port)) as server:          where the S3 server behind it listens
+        configuration["copies"]["dr"]["endpoint_url"] = server.url
+        with server.black_hole():                       accepts every connection and request, answers none
+            ...                                         pushes, while the region is gone
+        ...                                             the region is back; what hung is cut off
+        server.once(error(503, "SlowDown"), method="PUT")
+        server.always(Reset(), method="GET")
+        server.requests                                 everything that was asked, faults included
 """
 
 from __future__ import annotations
 
 import http.client
+import socket
+import struct
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -65,7 +79,12 @@ class Silence:
     seconds_per_byte: float | None = None
 
 
-Fault = Answer | Change | Silence | None
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """End the connection by a reset, before anything was done."""
+
+
+Fault = Answer | Change | Silence | Reset | None
 Plan = Callable[[Request], Fault]
 
 
@@ -127,6 +146,17 @@ class FaultyServer:
         """Meet every request of that method with `fault`."""
         self.plan = lambda request: fault if request.method == method else None
 
+    @contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """Accept everything and answer nothing, for as long as the block lasts; then behave again."""
+        self.plan = lambda request: Silence()
+        try:
+            yield
+        finally:
+            self.plan = pass_on
+            self.is_over.set()
+            self.is_over = Event()
+
 
 class Proxy(ThreadingHTTPServer):
     """The listening part of a FaultyServer."""
@@ -136,6 +166,11 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, faulty: FaultyServer) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.faulty = faulty
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Whoever asked has gone meanwhile: that is what a time limit does."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -165,6 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.faulty.plan(request)
         if isinstance(fault, Silence):
             self.drip(fault)
+        elif isinstance(fault, Reset):
+            self.break_off()
         elif isinstance(fault, Answer):
             self.reply(fault.status, fault.headers, fault.body)
         else:
@@ -185,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         is_over = self.faulty.is_over
         if silence.seconds_per_byte is None:
-            is_over.wait(30)
+            is_over.wait()  # a daemon: it keeps no test run from ending
             return
         self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
         end = time.monotonic() + 30
@@ -194,6 +231,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"x")
             except OSError:
                 return
+
+    def break_off(self) -> None:
+        self.close_connection = True
+        # Lingering for no time at all turns the close into a reset.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
 
     def forward(self, request: Request, change: Change) -> None:
         headers = {
@@ -236,7 +279,7 @@ def name_of(fault: object) -> str | None:
     if isinstance(fault, Answer):
         code = fault.body.decode().partition("<Code>")[2].partition("</Code>")[0]
         return f"{fault.status}-{code}"
-    return type(fault).__name__ if isinstance(fault, Silence) else None
+    return type(fault).__name__ if isinstance(fault, Silence | Reset) else None
 
 
 def put(store: ObjectStore) -> None:

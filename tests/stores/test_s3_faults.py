@@ -29,6 +29,7 @@ from tests.stores.faults import (
     Change,
     Fault,
     FaultyServer,
+    Reset,
     Silence,
     error,
     get,
@@ -54,6 +55,7 @@ TRANSIENT = [
     Answer(503),
     Answer(502, b"<html>bad gateway", {"Content-Type": "text/html"}),
     Silence(),
+    Reset(),
 ]
 FOR_EVER: list[tuple[Fault, type[PgvaultError]]] = [
     (error(409, "ConditionalRequestConflict"), StoreUnreachable),
@@ -62,6 +64,7 @@ FOR_EVER: list[tuple[Fault, type[PgvaultError]]] = [
     (error(503, "SlowDown"), StoreUnreachable),
     (Answer(500), StoreUnreachable),
     (Silence(), StoreUnreachable),
+    (Reset(), StoreUnreachable),
     (Silence(seconds_per_byte=0.1), StoreUnreachable),
 ]
 PERMANENT: list[tuple[Fault, type[PgvaultError]]] = [
@@ -255,6 +258,17 @@ def test_a_black_hole_ends_within_the_deadline(black_hole: str) -> None:
             verb(store)
 
         assert time.monotonic() - begun < LONGEST_SECONDS
+
+
+def test_a_region_that_was_away_is_used_again(faulty_server: FaultyServer, hurried_store: ObjectStore) -> None:
+    """While everything is swallowed each verb fails in time; afterwards the same store works on."""
+    with faulty_server.black_hole():
+        for verb in (put, get, size, list_all):
+            with pytest.raises(StoreUnreachable):
+                verb(hurried_store)
+
+    put(hurried_store)
+    assert hurried_store.get("wal/a") == BODY
 
 
 def test_nobody_listens() -> None:
