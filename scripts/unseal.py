@@ -35,6 +35,7 @@ DIGEST_BYTES = 32
 KEY_BYTES = 32
 FRAME_BYTES_MAX = 1 << 20
 KINDS = ("", "manifest", "aborted", "part", "map", "pack", "wal", "system", "watermark", "drill", "tail", "gap")
+KINDS += ("tombstone", "verified", "hold")
 
 
 class NotUnsealed(Exception):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from pgvault.config.sections import Duration, PassphraseKey, Secret, Section, secret
 from pgvault.errors import PlainSecret
+
+# A copy's name is part of the names of objects.
+CopyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 
 
 class ObjectLockConfig(Section):
@@ -69,4 +72,4 @@ class RepositoryConfig(Section):
     """Where backups and WAL live, and which key opens them."""
 
     key: Annotated[Secret, secret("repository.key")] | PassphraseKey
-    copies: dict[str, CopyConfig] = Field(min_length=1)
+    copies: dict[CopyName, CopyConfig] = Field(min_length=1)

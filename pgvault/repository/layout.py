@@ -8,7 +8,7 @@
     clusters/<cluster>/backups/<label>/manifest        the root; writing it commits the backup
     clusters/<cluster>/backups/<label>/refs            clear: SHA-256 and name of everything it needs
     clusters/<cluster>/backups/<label>/{parts,maps,packs}/<n>
-    clusters/<cluster>/backups/<label>/tombstones/<n>  even n: to be removed; odd n: not any more. The highest counts
+    clusters/<cluster>/backups/<label>/tombstones/<n>  marked, being removed, or kept after all: the highest n counts
     clusters/<cluster>/backups/<label>/verified/<copy>/<n>     "read back whole in that copy", the highest n counts
     clusters/<cluster>/holds/<id>/<n>                  n = 0: what must stay, and why; n = 1: not any more
     leases/<name>/<n>                                  clear: who does what at the moment
@@ -114,13 +114,23 @@ def tombstones(cluster_name: str, label: str) -> str:
 
 
 def tombstone(cluster_name: str, label: str, number: int) -> str:
-    """Name of one tombstone (even number), or of what takes it back (odd)."""
+    """Name of one tombstone, counted from 0."""
     return f"{tombstones(cluster_name, label)}/{number:08d}"
 
 
 def verified(cluster_name: str, label: str, copy: str) -> str:
     """Prefix of the records that a backup was read back whole in a copy."""
-    return f"{backup(cluster_name, label)}/verified/{copy}"
+    return f"{all_verified(cluster_name, label)}/{copy}"
+
+
+def all_verified(cluster_name: str, label: str) -> str:
+    """Prefix of those records in whatever copy."""
+    return f"{backup(cluster_name, label)}/verified"
+
+
+def numbered(prefix: str, number: int) -> str:
+    """Name of an object of a numbered series."""
+    return f"{prefix}/{number:08d}"
 
 
 def holds(cluster_name: str) -> str:

@@ -26,6 +26,7 @@ from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
 from pgvault.repository.tables import TableKind, encode_tables
 from pgvault.repository.tails import TailInfo
+from pgvault.repository.verified import Verified, put_verified
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from tests.fakes import MemoryStore
 from tests.repository.logicals import LOGICAL, RECORDS, SHOP
@@ -73,6 +74,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
     (mark,) = (path for path in store.objects if "/watermarks/" in path)
     put_gap(repository, "main", GapRecord(7, 1, Lsn(7), Lsn(9), "x", SAMPLE.started_at))
     (gap,) = (path for path in store.objects if "/gaps/" in path)
+    put_verified(repository, "main", Verified("x", "primary", SAMPLE.started_at, 7, 70, "pgvault"))
     tail = TailInfo(WalSegment(1, 7), 8, 24, 7, bytes(32), SAMPLE.started_at)
     logical = LOGICAL.to_json()
     fields = {
@@ -86,6 +88,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
             *read_json(repository, gap, Kind.GAP),
         ],
         17: [*logical, *logical["databases"][0], *json.loads(encode_tables(RECORDS).splitlines()[0])],
+        18: list(read_json(repository, layout.numbered(layout.verified("main", "x", "primary"), 0), Kind.VERIFIED)),
         11: [*json.loads(describe(b"x").encode()), *json.loads(tail.encode())],
     }
 
@@ -105,6 +108,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         layout.part("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.block_map("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.pack("<cluster>", "<label>", 0).replace("00000000", "<n>"),
+        f"{layout.verified('<cluster>', '<label>', '<copy>')}/<n>",
         layout.key_document(0).replace("00000000", "<n>"),
         f"{layout.drills('<cluster>')}/<label>",
         f"{layout.gaps('<cluster>')}/<label>",
