@@ -143,9 +143,14 @@ def hold(cluster_name: str, hold_id: str, number: int) -> str:
     return f"{holds(cluster_name)}/{hold_id}/{number:08d}"
 
 
+def lease_series(name: str) -> str:
+    """Prefix of the entries of a lease."""
+    return f"{LEASES}/{name}"
+
+
 def lease(name: str, number: int) -> str:
     """Name of one entry of a lease."""
-    return f"{LEASES}/{name}/{number:08d}"
+    return f"{lease_series(name)}/{number:08d}"
 
 
 def wals(cluster_name: str) -> str:
