@@ -19,6 +19,7 @@ from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.filelist import Extent, FileKind, FileRecord
 from pgvault.repository.gaps import GapRecord, put_gap
+from pgvault.repository.holds import Hold, put_hold, release_hold
 from pgvault.repository.keys import Credential, document_hmac, make_key_document
 from pgvault.repository.logical import GLOBALS, LogicalType
 from pgvault.repository.objects import read_json
@@ -26,6 +27,7 @@ from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
 from pgvault.repository.tables import TableKind, encode_tables
 from pgvault.repository.tails import TailInfo
+from pgvault.repository.tombstones import Order, put_tombstone
 from pgvault.repository.verified import Verified, put_verified
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from tests.fakes import MemoryStore
@@ -75,6 +77,10 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
     put_gap(repository, "main", GapRecord(7, 1, Lsn(7), Lsn(9), "x", SAMPLE.started_at))
     (gap,) = (path for path in store.objects if "/gaps/" in path)
     put_verified(repository, "main", Verified("x", "primary", SAMPLE.started_at, 7, 70, "pgvault"))
+    order = Order(SAMPLE.started_at, "ann@db1", "")
+    put_tombstone(repository, "main", "x", order)
+    put_hold(repository, "main", Hold("y", "x", None, None, None, order))
+    release_hold(repository, "main", "y", order)
     tail = TailInfo(WalSegment(1, 7), 8, 24, 7, bytes(32), SAMPLE.started_at)
     logical = LOGICAL.to_json()
     fields = {
@@ -88,7 +94,12 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
             *read_json(repository, gap, Kind.GAP),
         ],
         17: [*logical, *logical["databases"][0], *json.loads(encode_tables(RECORDS).splitlines()[0])],
-        18: list(read_json(repository, layout.numbered(layout.verified("main", "x", "primary"), 0), Kind.VERIFIED)),
+        18: [
+            *read_json(repository, layout.numbered(layout.verified("main", "x", "primary"), 0), Kind.VERIFIED),
+            *read_json(repository, layout.tombstone("main", "x", 0), Kind.TOMBSTONE),
+            *read_json(repository, layout.hold("main", "y", 0), Kind.HOLD),
+            *read_json(repository, layout.hold("main", "y", 1), Kind.HOLD),
+        ],
         11: [*json.loads(describe(b"x").encode()), *json.loads(tail.encode())],
     }
 
@@ -109,6 +120,8 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         layout.block_map("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.pack("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         f"{layout.verified('<cluster>', '<label>', '<copy>')}/<n>",
+        layout.tombstone("<cluster>", "<label>", 0).replace("00000000", "<n>"),
+        layout.hold("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.key_document(0).replace("00000000", "<n>"),
         f"{layout.drills('<cluster>')}/<label>",
         f"{layout.gaps('<cluster>')}/<label>",
