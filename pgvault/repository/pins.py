@@ -1,0 +1,115 @@
+"""Pins: leases of those who read, so that nothing is removed under their hands.
+
+    reader     pin ─► read the root: it must still be there ─► read ─► release
+    expire     remove the root ─► look for pins ─► none: remove what the root needed; else leave that for the next run
+
+Each looks after it has written, so at least one of them sees the other. The same goes for WAL: note that it is expired,
+look for pins, remove. Backups under way are seen by their own leases (`backup-…`, `logical-…`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+
+from pgvault.errors import PgvaultError
+from pgvault.repository import layout
+from pgvault.repository.leaseentry import Claim, LeaseEntry, Verdict, Watch
+from pgvault.repository.leases import LOOKS_PER_TTL, USUAL_TERMS, Lease, Terms, acquire, read_verdict
+from pgvault.repository.repository import Repository
+
+logger = logging.getLogger(__name__)
+
+READ_PREFIX = "read-"
+LEFT_FOR = timedelta(days=3)  # a pin of what a restored server will fetch when it is started
+
+
+class Pin:
+    """What a reader asked to stay; nothing, where it could not ask."""
+
+    def __init__(self, lease: Lease | None, terms: Terms) -> None:
+        self._lease = lease
+        self._terms = terms
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it could be written at all."""
+        return self._lease is not None
+
+    def leave(self, duration: timedelta = LEFT_FOR) -> None:
+        """Keep it for so long after this process: its WAL will be fetched by others."""
+        if self._lease is not None:
+            self._lease.leave(self._terms.clock.now() + duration)
+
+
+@contextmanager
+def pin(repository: Repository, claim: Claim, *, command: str = "read", terms: Terms = USUAL_TERMS) -> Iterator[Pin]:
+    """Ask that the `labels` of the claim, and the WAL of each system from an LSN on, stay until the `with` ends.
+
+    With credentials that may only read, or without the deciding copy, nothing is pinned: that is a warning.
+    """
+    name = f"{READ_PREFIX}{os.urandom(8).hex()}"
+    try:
+        lease = acquire(repository, name, claim, command=command, terms=terms)
+    except PgvaultError as error:
+        logger.warning("what is read is not pinned, and could be removed by retention meanwhile: %s", error)
+        yield Pin(None, terms)
+        return
+    with lease:
+        yield Pin(lease, terms)
+
+
+def live_leases(repository: Repository, prefix: str, *, terms: Terms = USUAL_TERMS) -> list[LeaseEntry]:
+    """Return the newest entry of every lease whose name begins with `prefix` and that may be held, at once.
+
+    What is not known to be dead counts as live. Raises StoreUnreachable, StoreDenied.
+    """
+    return [entry for entry, _, verdict in _look(repository, prefix, {}, terms) if verdict is not Verdict.DEAD]
+
+
+def watched_leases(repository: Repository, prefix: str, *, terms: Terms = USUAL_TERMS) -> list[LeaseEntry]:
+    """As `live_leases`, watching for as long as it takes to know of each whether it lives: the dead are left out.
+
+    Takes no time where nothing is held, at most the time to live of a holder that is gone.
+    """
+    watches: dict[str, Watch] = {}
+    while True:
+        seen = _look(repository, prefix, watches, terms)
+        watches = {entry.lease: watch for entry, watch, _ in seen}
+        unknown = [entry for entry, _, verdict in seen if verdict is Verdict.UNKNOWN]
+        if not unknown:
+            return [entry for entry, _, verdict in seen if verdict is Verdict.LIVE]
+        terms.sleep(min(entry.ttl_seconds for entry in unknown) / LOOKS_PER_TTL)
+
+
+def sweep_pins(repository: Repository, *, terms: Terms = USUAL_TERMS) -> int:
+    """Remove the entries of pins that nobody holds any more; return how many pins those were.
+
+    Only for whoever may remove. Never done for other leases: their numbers must go on.
+    """
+    swept = 0
+    for name in _names(repository, READ_PREFIX):
+        _, _, verdict = read_verdict(repository, name, None, terms)
+        if verdict in {Verdict.FREE, Verdict.DEAD}:
+            for entry in list(repository.deciding.store.list(layout.lease_series(name))):
+                repository.deciding.store.delete(entry.key)
+            swept += 1
+    return swept
+
+
+def _look(
+    repository: Repository, prefix: str, watches: Mapping[str, Watch], terms: Terms
+) -> list[tuple[LeaseEntry, Watch, Verdict]]:
+    found: list[tuple[LeaseEntry, Watch, Verdict]] = []
+    for name in _names(repository, prefix):
+        entry, watch, verdict = read_verdict(repository, name, watches.get(name), terms)
+        if entry is not None and watch is not None and verdict is not Verdict.FREE:
+            found.append((entry, watch, verdict))
+    return found
+
+
+def _names(repository: Repository, prefix: str) -> list[str]:
+    return [name for name in repository.deciding.store.children(layout.LEASES) if name.startswith(prefix)]
