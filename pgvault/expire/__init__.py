@@ -1,0 +1,1 @@
+"""Which backups and which WAL go, and when: plan, then apply."""
