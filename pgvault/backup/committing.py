@@ -3,28 +3,76 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
-from pgvault.errors import ObjectCorrupt, PgvaultError
+from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError
 from pgvault.repository import layout
 from pgvault.repository.catalog import Root, abort_label, commit_manifest, read_root
+from pgvault.repository.copies import Copy
+from pgvault.repository.manifest import Manifest
+from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
+from pgvault.repository.writing import bring_to, sync_copies
 
 logger = logging.getLogger(__name__)
 
 
 def commit_checked(repository: Repository, manifest: Root) -> None:
-    """See every object of the backup in the store, with its length, then put the root that says so (pitfall 17).
+    """See everything that the backup needs in each copy that it waits for, then put the root (pitfall 17).
 
-    Raises ObjectCorrupt, ObjectExists when the label was aborted.
+    A copy that is sync for backups and not for WAL is brought the WAL of this one first. Raises ObjectCorrupt,
+    ObjectExists when the label was aborted.
     """
-    prefix = layout.backup(manifest.cluster, manifest.label)
-    lengths = {entry.key: entry.size for entry in repository.deciding.store.list(prefix)}
-    for stored in (*manifest.packs, *manifest.parts, *manifest.maps, manifest.refs):
-        if lengths.get(stored.path) != stored.length:
-            raise ObjectCorrupt(
-                f"object {stored.path!r} should have {stored.length} bytes and has {lengths.get(stored.path)}"
-            )
+    wal = manifest.wal if isinstance(manifest, Manifest) else ()
+    needed = (*manifest.packs, *manifest.parts, *manifest.maps, *wal, manifest.refs)
+    missing = _lacking(repository.deciding, needed)
+    if missing:
+        raise ObjectCorrupt(f"{len(missing)} objects of the backup are not as they were stored, first {missing[0]}")
+    for copy in sync_copies(repository, layout.manifest(manifest.cluster, manifest.label)):
+        _complete(repository, copy, needed)
     commit_manifest(repository, manifest)
+
+
+def _complete(repository: Repository, copy: Copy, needed: Sequence[Stored]) -> None:
+    """Bring a sync copy what it lacks of a backup. Raises what keeps it from being whole there."""
+    for missing in _lacking(copy, needed):
+        bring_to(repository, copy, missing.stored.path)
+    still = _lacking(copy, needed)
+    if still:
+        raise ObjectCorrupt(
+            f"sync copy {copy.name!r} lacks {len(still)} objects of the backup, first {still[0]}",
+            hint=f"See: pgvault verify --copy {copy.name} --repair. "
+            f"To go on without it: copies.{copy.name}.backups: async",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lack:
+    """An object that a copy does not hold as it should."""
+
+    stored: Stored
+    length: int | None  # in that copy; None: not there
+
+    def __str__(self) -> str:
+        return f"{self.stored.path!r}: it should have {self.stored.length} bytes and has {self.length}"
+
+
+def _lacking(copy: Copy, needed: Sequence[Stored]) -> list[_Lack]:
+    """Return what a copy does not hold with the right length, by a listing of each place that holds several."""
+    places = Counter(stored.path.rpartition("/")[0] for stored in needed)
+    lengths: dict[str, int] = {}
+    for place, count in places.items():
+        if count > 1:
+            lengths |= {entry.key: entry.size for entry in copy.store.list(place)}
+    lone = [stored.path for stored in needed if places[stored.path.rpartition("/")[0]] == 1]
+    for path in lone:
+        with suppress(ObjectMissing):
+            lengths[path] = copy.store.size(path)
+    found = [_Lack(stored, lengths.get(stored.path)) for stored in needed]
+    return [lack for lack in found if lack.length != lack.stored.length]
 
 
 def require_root(repository: Repository, manifest: Root) -> None:

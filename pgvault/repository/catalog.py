@@ -14,8 +14,9 @@ from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
 from pgvault.repository import layout
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.objects import open_json, put_json
+from pgvault.repository.objects import open_json, seal_json
 from pgvault.repository.repository import Repository
+from pgvault.repository.writing import put_decision, put_last
 
 Root = Manifest | LogicalManifest
 LOGICAL_TYPES = tuple(LogicalType)
@@ -40,6 +41,11 @@ class Catalog:
     unfinished: tuple[str, ...]  # labels without a root: running, or killed
     aborted: tuple[str, ...]
 
+    @property
+    def roots(self) -> tuple[Root, ...]:
+        """Every backup, physical ones first."""
+        return (*self.backups, *self.logical)
+
     def find(self, label: str) -> Manifest:
         """Return the physical backup with that label. Raises ObjectMissing, or why its root does not open."""
         found = self.find_any(label)
@@ -61,8 +67,7 @@ class Catalog:
 
     def find_any(self, label: str) -> Root:
         """Return the backup with that label. Raises ObjectMissing, or why its root does not open."""
-        roots: tuple[Root, ...] = (*self.backups, *self.logical)
-        for root in roots:
+        for root in self.roots:
             if root.label == label:
                 return root
         for entry in self.unreadable:
@@ -130,15 +135,23 @@ def _open_root(repository: Repository, body: bytes, cluster: str, label: str) ->
 
 
 def commit_manifest(repository: Repository, manifest: Root) -> None:
-    """Put the root: from here on the backup exists. Raises ObjectExists when the label was aborted."""
+    """Put the root, into the deciding copy last: from here on the backup exists.
+
+    Raises ObjectExists when the label was aborted. A sync copy that has the root then loses it to the aborted record
+    by `pgvault copy`.
+    """
     path = layout.manifest(manifest.cluster, manifest.label)
-    put_json(repository, path, Kind.MANIFEST, document=manifest.to_json())
+    put_last(repository, path, seal_json(repository, path, Kind.MANIFEST, document=manifest.to_json()))
 
 
 def abort_label(repository: Repository, cluster: str, label: str, *, reason: str) -> None:
-    """Put an aborted record where the root would go: that label can never be committed any more."""
+    """Put an aborted record where the root would go: that label can never be committed any more.
+
+    The deciding copy's is what counts: one of its roots that a sync copy holds already is no backup.
+    """
     document: dict[str, Any] = {"aborted": 1, "label": label, "reason": reason}
-    put_json(repository, layout.manifest(cluster, label), Kind.ABORTED, document=document)
+    path = layout.manifest(cluster, label)
+    put_decision(repository, path, seal_json(repository, path, Kind.ABORTED, document=document))
 
 
 def _ordered(backups: list[Manifest]) -> tuple[Manifest, ...]:

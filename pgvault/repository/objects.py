@@ -101,6 +101,12 @@ def put_json(repository: Repository, path: str, kind: Kind, *, document: Mapping
     return put_plain(repository, path, kind, plain=json.dumps(document, sort_keys=True).encode())
 
 
+def seal_json(repository: Repository, path: str, kind: Kind, *, document: Mapping[str, Any]) -> bytes:
+    """Return a JSON document, sealed for `path`, for whoever puts it in an order of its own."""
+    plain = json.dumps(document, sort_keys=True).encode()
+    return seal(split(plain), address(repository, path, kind), key=repository.keys.active).body
+
+
 def read_json(repository: Repository, path: str, kind: Kind) -> dict[str, Any]:
     """Return a sealed JSON document. Raises ObjectCorrupt when it is not one."""
     return repository.reader.read(path, lambda body: open_json(repository, path, kind, body=body))

@@ -24,6 +24,7 @@ from pgvault.repository import layout
 from pgvault.repository.fields import read_decimal
 from pgvault.repository.objects import put_json, read_json
 from pgvault.repository.repository import Repository
+from pgvault.repository.writing import decided
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def known_systems(repository: Repository, cluster: str) -> set[int]:
 
 def require_system(repository: Repository, cluster: str, system: System, *, now: datetime) -> None:
     """Accept a recorded system, record the very first one, refuse any other. Raises OtherCluster."""
-    known = known_systems(repository, cluster)
+    known = known_systems(decided(repository), cluster)
     if not known:
         known = {_claim_first(repository, cluster, system, now=now)}
         if system.system_identifier in known:
@@ -64,7 +65,7 @@ def require_system(repository: Repository, cluster: str, system: System, *, now:
 def record_system(repository: Repository, cluster: str, system: System, *, follows: int | None, now: datetime) -> None:
     """Record a system; `follows` is the one before it, None for the first. Recording it again is fine."""
     path = layout.system(cluster, system.system_identifier)
-    if system.system_identifier in known_systems(repository, cluster):
+    if system.system_identifier in known_systems(decided(repository), cluster):
         return
     try:
         put_json(repository, path, Kind.SYSTEM, document=_document(system, follows=follows, now=now))

@@ -40,6 +40,7 @@ from pgvault.repository.fields import read_count, read_decimal, read_digest, rea
 from pgvault.repository.objects import read_frames
 from pgvault.repository.repository import Repository
 from pgvault.repository.walobjects import Fingerprint, WalOutcome, put_content, read_wal_bytes
+from pgvault.repository.writing import bring, decided, delete
 
 logger = logging.getLogger(__name__)
 
@@ -261,14 +262,15 @@ def remove_tails(
 
     Raises ObjectMissing, and removes nothing, unless what holds the same bytes is there: the segment, or that tail.
     """
-    store = repository.deciding.store
     if within is None:
-        store.size(layout.wal_file(cluster, system_identifier, segment.name))
+        holder = layout.wal_file(cluster, system_identifier, segment.name)
     else:
-        store.size(layout.tail(cluster, system_identifier, segment.name, start=within.start, end=within.end))
-    for span in list_tails(repository, cluster, system_identifier, segment):
+        holder = layout.tail(cluster, system_identifier, segment.name, start=within.start, end=within.end)
+    repository.deciding.store.size(holder)
+    bring(repository, holder)
+    for span in list_tails(decided(repository), cluster, system_identifier, segment):
         if within is None or (within.holds(span) and span != within):
-            store.delete(layout.tail(cluster, system_identifier, segment.name, start=span.start, end=span.end))
+            delete(repository, layout.tail(cluster, system_identifier, segment.name, start=span.start, end=span.end))
 
 
 def _frames(info: TailInfo, content: Buffer) -> Iterator[Buffer]:

@@ -32,7 +32,7 @@ from pgvault.repository import layout
 from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_text
 from pgvault.repository.objects import Stored, address
 from pgvault.repository.repository import Repository
-from pgvault.repository.writing import put
+from pgvault.repository.writing import bring, put
 
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
@@ -134,7 +134,7 @@ class Fingerprint:
 def put_wal(
     repository: Repository, cluster: str, info: WalInfo, *, content: Buffer, blake3: bytes | None = None
 ) -> WalOutcome:
-    """Store a WAL file; durable in the deciding copy when it returns.
+    """Store a WAL file; durable in the deciding copy, and in those that are sync for WAL, when it returns.
 
     Raises WalMismatch when other content has that name. What is to be written is opened and compared first,
     since a compressor that writes bad data is found too late at the restore (pitfall 81). `blake3` is the content's,
@@ -170,6 +170,7 @@ def put_content(
         put(repository, path, sealed.body)
     except ObjectExists as error:
         if holds_content(repository, path, content.sha256):
+            bring(repository, path)  # exactly the bytes that won: a push that was killed in between left them out
             return WalOutcome.ALREADY
         raise WalMismatch(
             f"WAL file {name!r} is archived already, with other content",

@@ -34,7 +34,7 @@ from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.repository import Repository
 from pgvault.repository.tails import ALIGNMENT, Span, TailInfo, covered_to, list_tails, put_tail, remove_tails
-from pgvault.repository.writing import delete
+from pgvault.repository.writing import decided, delete
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class TailWriter:
         """Give what is stored of a segment. After a failure nobody knows, so the store is asked again."""
         stored = self._stored.pop(segment, None)
         if stored is None:
-            stored = set(list_tails(self._repository, self._cluster, self._system, segment))
+            stored = set(list_tails(decided(self._repository), self._cluster, self._system, segment))
         yield stored
         self._stored[segment] = stored
 
