@@ -1,7 +1,7 @@
 """Tombstones: a backup is marked before it is removed, and can be taken back until its removal begins.
 
     clusters/<c>/backups/<label>/tombstones/<n>       n = 00000000, 00000001, …; the highest counts
-      = sealed JSON {"tombstone": 1, "label", "state", "at", "by", "why"}
+      = sealed JSON {"tombstone": 1, "label", "state", "deliberate", "at", "by", "why"}
 
     marked ──> begun ──> (the objects go)       `at` of *marked* is when the grace begins
        └────────┴──> kept ──> marked again      kept: taken back, or withdrawn since something wants it
@@ -61,6 +61,7 @@ class Tombstone:
     number: int
     state: State
     order: Order  # to remove it; of *kept*: to let it stay
+    is_deliberate: bool = False  # somebody asked for it by its label: retention does not take that back
 
     @property
     def at(self) -> datetime:
@@ -112,7 +113,7 @@ def put_tombstone(repository: Repository, cluster: str, label: str, order: Order
         known = read_tombstone(repository, cluster, label)
         if known is not None and known.stands:
             return known, False
-        marked = Tombstone(label, 0 if known is None else known.number + 1, State.MARKED, order)
+        marked = Tombstone(label, 0 if known is None else known.number + 1, State.MARKED, order, is_deliberate)
         if _put(repository, cluster, marked):
             return marked, True
     raise ObjectExists(f"backup {label!r} is marked and taken back by others at the moment", hint="Try again.")
@@ -164,6 +165,7 @@ def _put(repository: Repository, cluster: str, tombstone: Tombstone) -> bool:
         "tombstone": 1,
         "label": tombstone.label,
         "state": tombstone.state.value,
+        "deliberate": tombstone.is_deliberate,
         "at": iso(tombstone.order.at),
         "by": tombstone.order.by,
         "why": tombstone.order.why,
@@ -191,6 +193,7 @@ def _decode(document: Mapping[str, Any], label: str, number: int, *, where: str)
             number=number,
             state=State(read_text(document["state"])),
             order=Order(read_instant(document["at"]), read_text(document["by"]), read_text(document["why"])),
+            is_deliberate=document["deliberate"] is True,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ObjectCorrupt(f"tombstone {where!r} is malformed") from error

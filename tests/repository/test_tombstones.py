@@ -50,6 +50,16 @@ def test_taken_back_it_stays_and_can_be_marked_again(repository: Repository) -> 
     assert (marked.number, marked.at, is_new) == (2, LATER.at, True)
 
 
+def test_who_asked_is_remembered(repository: Repository) -> None:
+    """Retention takes back what it marked itself, not what somebody wants gone; also once it has begun."""
+    marked, _ = put_tombstone(repository, "main", LABEL, ORDER, is_deliberate=True)
+    begun = begin_removal(repository, "main", marked)
+
+    assert begun is not None
+    assert begun.is_deliberate
+    assert read_tombstones(repository, "main", [LABEL]) == {LABEL: begun}
+
+
 def test_what_was_never_marked_is_not_taken_back(repository: Repository, store: MemoryStore) -> None:
     """And nothing is written."""
     puts = store.puts
@@ -106,7 +116,7 @@ def test_a_malformed_tombstone_is_an_error(
 ) -> None:
     """Unless whoever reads only lists: nobody may remove what was marked nobody knows when."""
     document = {"tombstone": 1, "label": LABEL, "state": "marked", "at": "2026-01-15T10:30:00+00:00"}
-    document |= {"by": "x", "why": ""} | changes
+    document |= {"deliberate": False, "by": "x", "why": ""} | changes
     put_json(repository, layout.tombstone("main", LABEL, 0), Kind.TOMBSTONE, document=document)
     told: list[str] = []
 
