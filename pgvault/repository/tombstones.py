@@ -107,7 +107,9 @@ def read_tombstones(
         return {label: tombstone for label, tombstone in found if tombstone is not None and tombstone.stands}
 
 
-def put_tombstone(repository: Repository, cluster: str, label: str, order: Order) -> tuple[Tombstone, bool]:
+def put_tombstone(
+    repository: Repository, cluster: str, label: str, order: Order, *, is_deliberate: bool = False
+) -> tuple[Tombstone, bool]:
     """Mark a backup; return the tombstone that stands, and whether it is new. One that is marked stays as it is."""
     for _ in range(ATTEMPTS):
         known = read_tombstone(repository, cluster, label)
