@@ -20,7 +20,10 @@ from pgvault.repository import layout
 from pgvault.repository.filelist import Extent, FileKind, FileRecord
 from pgvault.repository.gaps import GapRecord, put_gap
 from pgvault.repository.holds import Hold, put_hold, release_hold
-from pgvault.repository.keys import Credential, document_hmac, make_key_document
+from pgvault.repository.keydocument import make_key_document
+from pgvault.repository.keys import Credential, document_hmac
+from pgvault.repository.leaseentry import Claim
+from pgvault.repository.leases import acquire
 from pgvault.repository.logical import GLOBALS, LogicalType
 from pgvault.repository.objects import read_json
 from pgvault.repository.repository import Repository
@@ -83,6 +86,8 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
     release_hold(repository, "main", "y", order)
     tail = TailInfo(WalSegment(1, 7), 8, 24, 7, bytes(32), SAMPLE.started_at)
     logical = LOGICAL.to_json()
+    acquire(repository, "backup-main", Claim(), command="backup")
+    lease = json.loads(store.objects[layout.lease("backup-main", 0)])
     fields = {
         5: [*json.loads(store.objects["keys/00000001"]), *entry, *slot, *slot["scrypt"]],
         6: list(json.loads(store.objects["pgvault.json"])),
@@ -101,6 +106,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
             *read_json(repository, layout.hold("main", "y", 1), Kind.HOLD),
         ],
         11: [*json.loads(describe(b"x").encode()), *json.loads(tail.encode())],
+        19: [*lease, *lease["holder"]],
     }
 
     for number, names in fields.items():
@@ -122,6 +128,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         f"{layout.verified('<cluster>', '<label>', '<copy>')}/<n>",
         layout.tombstone("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.hold("<cluster>", "<label>", 0).replace("00000000", "<n>"),
+        layout.lease("<name>", 0).replace("00000000", "<n>"),
         layout.key_document(0).replace("00000000", "<n>"),
         f"{layout.drills('<cluster>')}/<label>",
         f"{layout.gaps('<cluster>')}/<label>",

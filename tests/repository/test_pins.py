@@ -1,0 +1,111 @@
+"""Pins: what a reader asked for is seen by whoever wants to remove it, for as long as that is true."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from pgvault.errors import StoreDenied
+from pgvault.postgres.lsn import Lsn
+from pgvault.repository import layout
+from pgvault.repository.leaseentry import Claim
+from pgvault.repository.leases import acquire
+from pgvault.repository.pins import READ_PREFIX, live_leases, pin, sweep_pins, watched_leases
+from pgvault.repository.repository import Repository
+from tests.fakes import MemoryStore
+from tests.repository.holders import Time, host_terms
+
+CLAIM = Claim("main", labels=("x",), wal_from={7: Lsn(0x3000000)})
+
+
+def test_pin_is_seen_while_it_is_held(repository: Repository) -> None:
+    """By every host, with what it pins; afterwards not."""
+    time = Time()
+    terms = host_terms(time, "a")
+
+    with pin(repository, CLAIM, terms=terms) as held:
+        (seen,) = live_leases(repository, READ_PREFIX, terms=host_terms(time, "b"))
+        assert held.is_held
+        assert seen.claim == CLAIM
+
+    assert live_leases(repository, READ_PREFIX, terms=host_terms(time, "b")) == []
+
+
+def test_nobody_known_to_be_dead_counts_as_live(repository: Repository) -> None:
+    """At once; whoever has the time to watch knows better."""
+    time = Time()
+    acquire(repository, "read-x", CLAIM, command="restore", terms=host_terms(time, "dead"))
+    living = acquire(repository, "read-y", CLAIM, command="restore", terms=host_terms(time, "a"))
+    time.meanwhile.append(lambda _: living.beat())
+    observer = host_terms(time, "b")
+
+    assert [entry.lease for entry in live_leases(repository, READ_PREFIX, terms=observer)] == ["read-x", "read-y"]
+    assert [entry.lease for entry in watched_leases(repository, READ_PREFIX, terms=observer)] == ["read-y"]
+    assert 120 <= time.seconds < 130
+
+
+def test_other_leases_are_no_pins(repository: Repository) -> None:
+    """They are found under their own names."""
+    terms = host_terms(Time(), "a")
+    acquire(repository, "backup-main", Claim("main", "z"), command="backup", terms=terms)
+
+    assert live_leases(repository, READ_PREFIX, terms=terms) == []
+    assert [entry.claim.label for entry in live_leases(repository, "backup-", terms=terms)] == ["z"]
+
+
+def test_pin_that_was_left_outlives_its_process(repository: Repository) -> None:
+    """Until the instant it names and a day more, since clocks differ."""
+    time = Time()
+    observer = host_terms(time, "b")
+
+    with pin(repository, CLAIM, terms=host_terms(time, "a")) as held:
+        held.leave(timedelta(days=3))
+
+    assert len(watched_leases(repository, READ_PREFIX, terms=observer)) == 1
+    time.wall = timedelta(days=4, seconds=-1)
+    assert len(watched_leases(repository, READ_PREFIX, terms=observer)) == 1
+    time.wall = timedelta(days=4)
+    assert watched_leases(repository, READ_PREFIX, terms=observer) == []
+
+
+def test_reader_that_may_not_write_is_warned(
+    repository: Repository, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It reads all the same."""
+
+    def deny(key: str, body: bytes) -> None:
+        raise StoreDenied(f"put of {key!r} is denied")
+
+    store.put_if_absent = deny  # type: ignore[method-assign]
+
+    with caplog.at_level(logging.WARNING), pin(repository, CLAIM, terms=host_terms(Time(), "a")) as held:
+        held.leave()
+
+    assert not held.is_held
+    assert "is not pinned" in caplog.text
+
+
+def test_error_of_the_reader_passes_and_releases(repository: Repository) -> None:
+    """A pin is about what is read, not about how that ends."""
+    terms = host_terms(Time(), "a")
+
+    with pytest.raises(KeyError), pin(repository, CLAIM, terms=terms):
+        raise KeyError
+
+    assert live_leases(repository, READ_PREFIX, terms=terms) == []
+
+
+def test_pins_that_are_over_are_swept(repository: Repository, store: MemoryStore) -> None:
+    """The released and the dead, whole; those that may live stay, and so do all other leases."""
+    time = Time()
+    terms = host_terms(time, "a", 7)
+    with pin(repository, CLAIM, terms=terms):
+        pass
+    acquire(repository, "read-dead", CLAIM, command="drill", terms=terms)
+    acquire(repository, "read-alive", CLAIM, command="drill", terms=host_terms(time, "b"))
+    acquire(repository, "backup-main", Claim(), command="backup", terms=terms).release()
+
+    assert sweep_pins(repository, terms=host_terms(time, "a", 8, gone=frozenset({7}))) == 2
+    assert store.children(layout.LEASES) == ["backup-main", "read-alive"]
