@@ -16,19 +16,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing
-from pgvault.pipeline.seal import REPOSITORY_ID_BYTES
+from pgvault.errors import ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing, WrongKey
+from pgvault.pipeline.seal import REPOSITORY_ID_BYTES, RepositoryKey
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
+from pgvault.repository.keydocument import make_key_document, open_key_document, read_key_document
 from pgvault.repository.keys import (
     Credential,
     Keyring,
+    RefreshedKeys,
     decode_document,
     document_hmac,
     encode_document,
     is_authentic,
-    make_key_document,
-    open_key_document,
 )
 from pgvault.repository.reader import Reader
 from pgvault.stores.commit import put_object
@@ -65,7 +65,11 @@ def open_repository(copies: Sequence[Copy], credential: Credential) -> Repositor
     Raises RepositoryMissing, RepositoryForeign, WrongKey, ObjectCorrupt.
     """
     repository_id, keys = _read_identity(copies[0], credential)
-    return Repository(repository_id, keys, tuple(copies))
+
+    def reread() -> Mapping[int, RepositoryKey]:
+        return _read_identity(copies[0], credential)[1].by_id
+
+    return Repository(repository_id, Keyring(keys.active, RefreshedKeys(keys.by_id, reread)), tuple(copies))
 
 
 def require_unchanged(repository: Repository) -> None:
@@ -99,7 +103,7 @@ def init_repository(
     for copy in copies:
         copy.store.create_root()
     states = {copy.name: _state(copy) for copy in copies}
-    documents, repository_id, keys = _key_documents(copies, states, credential)
+    documents, repository_id, keys = _key_documents(copies, states, credential, now=now)
     _refuse_foreign(copies, states, documents, repository_id=repository_id)
     complete = [copy for copy in copies if states[copy.name] is _State.COMPLETE]
     for copy in complete:
@@ -134,7 +138,7 @@ def _state(copy: Copy) -> _State:
 
 
 def _key_documents(
-    copies: Sequence[Copy], states: Mapping[str, _State], credential: Credential
+    copies: Sequence[Copy], states: Mapping[str, _State], credential: Credential, *, now: datetime
 ) -> tuple[dict[str, bytes], bytes, Keyring]:
     """Return every key document by name, the repository id and the ring: the existing ones, else new ones."""
     for copy in sorted(copies, key=lambda c: states[c.name] is not _State.COMPLETE):
@@ -143,7 +147,7 @@ def _key_documents(
             path, raw = max(documents.items())
             return documents, *open_key_document(raw, credential, where=path)
     repository_id = os.urandom(REPOSITORY_ID_BYTES)
-    raw, keys = make_key_document(repository_id, credential)
+    raw, keys = make_key_document(repository_id, credential, at=now)
     return {layout.key_document(1): raw}, repository_id, keys
 
 
@@ -192,11 +196,17 @@ def _read_identity(copy: Copy, credential: Credential) -> tuple[bytes, Keyring]:
             hint="Is its disk mounted, is it the right place? A new repository is made with: pgvault init",
         ) from error
     where = _key_document_paths(copy)[-1]
-    repository_id, keys = open_key_document(store.get(where), credential, where=where)
+    opened = read_key_document(store.get(where), credential, where=where)
+    repository_id, keys = opened.repository_id, opened.ring
     if identity.get("repository_id") != repository_id.hex():
         raise RepositoryForeign(f"copy {copy.name!r} mixes two repositories: {layout.IDENTITY} and {where}")
     key_id = identity.get("key_id")
     key = keys.by_id.get(key_id) if isinstance(key_id, int) else None
+    if key is None and key_id in opened.key_ids:
+        raise WrongKey(
+            f"the key opens no slot of repository key {key_id} in {where!r}, by which {layout.IDENTITY} is known",
+            hint="Use the key of another slot; with that one, pgvault key add gives this one a slot in every key.",
+        )
     if key is None or not is_authentic(identity, key, repository_id):
         raise ObjectCorrupt(f"{layout.IDENTITY} of copy {copy.name!r} was changed after it was written")
     return repository_id, keys

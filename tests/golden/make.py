@@ -32,6 +32,7 @@ from pgvault.repository.catalog import abort_label
 from pgvault.repository.keys import Credential
 from pgvault.repository.objects import put_json, put_plain
 from pgvault.repository.repository import Repository
+from pgvault.repository.slots import wrap_key
 from tests.golden.describe import (
     CLUSTER,
     EXPECTED,
@@ -207,7 +208,7 @@ def add_passphrase(repository: Repository) -> None:
     """Put keys/00000002: the same key with a raw slot and a passphrase slot."""
     key = repository.keys.active
     words = Credential("passphrase", PASSPHRASE.read_bytes().removesuffix(b"\n"))
-    slots = [keys._wrap(RepositoryKey(key.id, key.secret), each, repository.id) for each in (raw_credential(), words)]
+    slots = [wrap_key(RepositoryKey(key.id, key.secret), each, repository.id) for each in (raw_credential(), words)]
     document: dict[str, object] = {
         "pgvault_keys": 1,
         "repository_id": repository.id.hex(),

@@ -1,219 +1,71 @@
 from __future__ import annotations
 
-import base64
-import json
-from typing import Any
-
 import pytest
 
-from pgvault.errors import FormatUnsupported, ObjectCorrupt, PgvaultError, WrongKey
+from pgvault.errors import StoreUnreachable
 from pgvault.pipeline.seal import RepositoryKey
-from pgvault.repository import keys
-from pgvault.repository.keys import Credential, make_key_document, open_key_document
+from pgvault.repository.keys import REST_SECONDS, Credential, Keyring, RefreshedKeys
 
-ID = b"repository id 16"
-RAW = Credential("raw", bytes(range(32)))
-WORDS = Credential("passphrase", "grüne Wiese".encode())
+OLD, NEW = RepositoryKey(1, bytes(32)), RepositoryKey(2, bytes([1]) * 32)
 
 
-def opened(document: dict[str, Any], credential: Credential = RAW) -> keys.Keyring:
-    return open_key_document(json.dumps(document).encode(), credential, where="keys/00000001")[1]
+class Documents:
+    """The key documents, and how often they were read."""
+
+    def __init__(self) -> None:
+        self.keys = {1: OLD}
+        self.reads = 0
+        self.now = 0.0
+        self.is_down = False
+
+    def reread(self) -> dict[int, RepositoryKey]:
+        self.reads += 1
+        if self.is_down:
+            raise StoreUnreachable("the store does not answer")
+        return dict(self.keys)
+
+    def opened(self) -> RefreshedKeys:
+        return RefreshedKeys(self.keys, self.reread, monotonic=lambda: self.now)
 
 
-def resigned(document: dict[str, Any], key: RepositoryKey) -> dict[str, Any]:
-    return document | {"hmac": keys.document_hmac(document, key, ID)}
+def test_key_of_a_rotation_that_came_later_is_found() -> None:
+    """A process that opened the repository before a rotation reads what was sealed after it."""
+    documents = Documents()
+    keys = documents.opened()
+    documents.keys[2] = NEW
+
+    assert keys[1] == OLD
+    assert documents.reads == 0
+    assert keys[2] == NEW
+    assert (2 in keys, keys.get(2), len(keys), sorted(keys)) == (True, NEW, 2, [1, 2])
+    assert documents.reads == 1
 
 
-@pytest.fixture
-def raw() -> bytes:
-    return make_key_document(ID, RAW)[0]
+def test_key_that_nobody_knows_costs_one_look_a_minute() -> None:
+    """A header that names some key id can not make us ask the store for each object."""
+    documents = Documents()
+    keys = documents.opened()
+
+    assert 7 not in keys
+    assert keys.get(8) is None
+    assert documents.reads == 1
+    documents.now += REST_SECONDS
+    assert 7 not in keys
+    assert documents.reads == 2
 
 
-@pytest.fixture
-def document(raw: bytes) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(raw)
-    return loaded
+def test_store_that_does_not_answer_makes_the_key_one_that_is_not_at_hand() -> None:
+    """What can be read without it is read."""
+    documents = Documents()
+    documents.is_down = True
+    keys = documents.opened()
 
-
-def test_raw_key_opens_what_it_made() -> None:
-    """The same 32 bytes give back the repository's id and its key."""
-    raw, ring = make_key_document(ID, RAW)
-
-    assert open_key_document(raw, RAW, where="x") == (ID, ring)
-    assert len(ring.active.secret) == 32
-
-
-def test_repository_key_is_random_and_not_in_the_document(raw: bytes) -> None:
-    """Two repositories of one raw key have two repository keys, and neither key is stored plain."""
-    again, ring = make_key_document(ID, RAW)
-
-    assert ring.active.secret != open_key_document(raw, RAW, where="x")[1].active.secret
-    for secret in (ring.active.secret, RAW.secret):
-        assert secret.hex().encode() not in again
-        assert base64.b64encode(secret) not in again
-
-
-def test_passphrase_opens_what_it_made_and_no_other_does() -> None:
-    """A passphrase is taken byte for byte: a space more is another one."""
-    raw, ring = make_key_document(ID, WORDS)
-
-    assert open_key_document(raw, WORDS, where="x") == (ID, ring)
-    for wrong in (WORDS.secret + b" ", WORDS.secret.lower().replace("ü".encode(), "u\u0308".encode())):
-        with pytest.raises(WrongKey):
-            open_key_document(raw, Credential("passphrase", wrong), where="x")
-
-
-def test_scrypt_is_as_costly_as_format_1_says() -> None:
-    """128 MiB a guess; the document says so, since a later one may ask for more."""
-    document = json.loads(make_key_document(ID, WORDS)[0])
-
-    cost = document["keys"][0]["slots"][0]["scrypt"]
-    assert (cost["n"], cost["r"], cost["p"]) == (131072, 8, 1)
-    assert len(base64.b64decode(cost["salt"])) == 16
-
-
-@pytest.mark.parametrize(
-    "credential",
-    [Credential("raw", bytes(32)), Credential("passphrase", bytes(range(32))), Credential("raw", b"")],
-)
-def test_wrong_credential_is_a_wrong_key(raw: bytes, credential: Credential) -> None:
-    """Another key, or the right bytes as a passphrase, open nothing and say so."""
-    with pytest.raises(WrongKey):
-        open_key_document(raw, credential, where="x")
-
-
-def test_every_changed_bit_is_noticed(raw: bytes, document: dict[str, Any]) -> None:
-    """Whatever changes the document's meaning is refused; what changes only its spaces is not."""
-    for position in range(len(raw) * 8):
-        changed = bytearray(raw)
-        changed[position // 8] ^= 1 << position % 8
-        if is_same_json(bytes(changed), document):
-            continue
-        with pytest.raises((ObjectCorrupt, WrongKey, FormatUnsupported)):
-            open_key_document(bytes(changed), RAW, where="x")
-
-
-def is_same_json(raw: bytes, document: dict[str, Any]) -> bool:
-    try:
-        return bool(json.loads(raw) == document)
-    except ValueError:
-        return False
-
-
-@pytest.mark.parametrize("credential", [RAW, WORDS])
-def test_slot_of_another_repository_does_not_open(credential: Credential) -> None:
-    """A slot that was copied into another repository's document is no slot there, of whatever kind it is."""
-    document = json.loads(make_key_document(ID, credential)[0])
-    opened(document, credential)
-
-    with pytest.raises(WrongKey):
-        opened(document | {"repository_id": (b"x" * 16).hex()}, credential)
-
-
-def test_slot_of_another_key_id_does_not_open(document: dict[str, Any]) -> None:
-    """Nor does one that was given another key id."""
-    document["keys"][0]["id"] = document["active"] = 2
-
-    with pytest.raises(WrongKey):
-        opened(document)
-
-
-def test_all_keys_open_and_the_active_one_seals() -> None:
-    """After a rotation objects of both keys can be read."""
-    old, new = RepositoryKey(1, bytes(32)), RepositoryKey(2, bytes([1]) * 32)
-    slots = [{"id": key.id, "slots": [keys._wrap(key, RAW, ID)]} for key in (old, new)]
-    document = {"pgvault_keys": 1, "repository_id": ID.hex(), "active": 2, "keys": slots}
-
-    ring = opened(resigned(document, new))
-
-    assert ring.active == new
-    assert ring.by_id == {1: old, 2: new}
-    with pytest.raises(ObjectCorrupt):
-        opened(resigned(document, old))
-
-
-def test_one_of_several_slots_is_enough() -> None:
-    """A key has as many slots as people hold keys to it; those of kinds not known are passed over."""
-    key = RepositoryKey(1, bytes(32))
-    slots = [{"kind": "kms", "wrapped": 7}, keys._wrap(key, Credential("raw", bytes(32)), ID), keys._wrap(key, RAW, ID)]
-    document = {"pgvault_keys": 1, "repository_id": ID.hex(), "active": 1, "keys": [{"id": 1, "slots": slots}]}
-
-    assert opened(resigned(document, key)).active == key
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("repository_id", "00"),
-        ("repository_id", 7),
-        ("repository_id", "no hex"),
-        ("active", None),
-        ("active", "x"),
-        ("keys", None),
-        ("keys", 7),
-        ("keys", ["x"]),
-        ("keys", [{"id": 1}]),
-        ("keys", [{"id": -1, "slots": [{"kind": "raw", "wrapped": ""}]}]),
-        ("keys", [{"id": 2**32, "slots": [{"kind": "raw", "wrapped": ""}]}]),
-        ("keys", [{"id": 1, "slots": [{"kind": "raw", "wrapped": ""}]}]),
-        ("keys", [{"id": 1, "slots": [{"kind": "raw", "wrapped": "no base64"}]}]),
-        ("keys", [{"id": 1, "slots": "raw"}]),
-        ("hmac", None),
-        ("hmac", 7),
-        ("hmac", "ü"),
-        ("hmac", "\ud800"),
-    ],
-)
-def test_malformed_document_is_corrupt(document: dict[str, Any], field: str, value: object) -> None:
-    """A document that is JSON and nonsense is never anything but corrupt."""
-    with pytest.raises(ObjectCorrupt):
-        opened(document | {field: value})
-
-
-@pytest.mark.parametrize("field", ["repository_id", "active", "keys", "hmac"])
-def test_missing_field_is_corrupt(document: dict[str, Any], field: str) -> None:
-    """No field may be left out."""
-    del document[field]
-
-    with pytest.raises(ObjectCorrupt):
-        opened(document)
-
-
-@pytest.mark.parametrize("cost", [{"n": 3, "r": 8, "p": 1}, {"n": 2**40, "r": 8, "p": 1}, {"n": 2**70, "r": 8, "p": 1}])
-def test_absurd_scrypt_costs_are_corrupt(cost: dict[str, int]) -> None:
-    """A document can not make a reader take all memory."""
-    slot = {"kind": "passphrase", "scrypt": {"salt": "", **cost}, "wrapped": base64.b64encode(bytes(60)).decode()}
-    document = {
-        "pgvault_keys": 1,
-        "repository_id": ID.hex(),
-        "active": 1,
-        "keys": [{"id": 1, "slots": [slot]}],
-        "hmac": "",
-    }
-
-    with pytest.raises(ObjectCorrupt):
-        opened(document, WORDS)
-
-
-@pytest.mark.parametrize(
-    ("raw", "error"),
-    [
-        (b"", ObjectCorrupt),
-        (b"[]", ObjectCorrupt),
-        (b"{}", ObjectCorrupt),
-        (b"\xff\xfe", ObjectCorrupt),
-        (b"[" * 100_000, ObjectCorrupt),
-        (b'{"pgvault_keys": 2}', FormatUnsupported),
-        (b'{"pgvault_keys": "1"}', FormatUnsupported),
-    ],
-)
-def test_what_is_no_key_document_is_refused(raw: bytes, error: type[PgvaultError]) -> None:
-    """Anything else under keys/ is corrupt, a later version says that it is one."""
-    with pytest.raises(error):
-        open_key_document(raw, RAW, where="x")
+    assert 2 not in keys
+    with pytest.raises(KeyError):
+        keys[2]
 
 
 def test_secrets_do_not_print_themselves() -> None:
     """A credential in a log or a traceback shows its kind only."""
-    assert repr(RAW) == "Credential(kind='raw')"
-    assert "secret" not in repr(make_key_document(ID, RAW)[1])
+    assert repr(Credential("raw", bytes(range(32)))) == "Credential(kind='raw')"
+    assert "secret" not in repr(Keyring(OLD, {1: OLD}))

@@ -15,6 +15,7 @@ from pgvault.errors import (
 )
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
+from pgvault.repository.keydocument import sign_key_document
 from pgvault.repository.keys import Credential, encode_document
 from pgvault.repository.repository import InitOutcome, Repository, init_repository, open_repository
 from pgvault.stores.file import FileStore
@@ -131,8 +132,8 @@ def test_second_copy_is_added_later(
     repository: Repository, store: MemoryStore, credential: Credential, now: datetime
 ) -> None:
     """A new copy receives the identity and every key document, byte for byte; the old one stays as it is."""
-    newer = encode_document(json.loads(store.objects["keys/00000001"]))
-    store.objects["keys/00000002"] = newer
+    first = json.loads(store.objects["keys/00000001"])
+    store.objects["keys/00000002"] = sign_key_document(first, repository.keys.active, repository.id, number=2)
     before = dict(store.objects)
     second = MemoryStore()
 
@@ -249,7 +250,8 @@ def test_identity_without_keys_is_corrupt(repository: Repository, store: MemoryS
 
 def test_last_key_document_counts(repository: Repository, store: MemoryStore, credential: Credential) -> None:
     """The highest number is the present state; names that are no number are not asked."""
-    store.objects["keys/00000010"] = store.objects["keys/00000001"]
+    first = json.loads(store.objects["keys/00000001"])
+    store.objects["keys/00000010"] = sign_key_document(first, repository.keys.active, repository.id, number=10)
     store.objects["keys/00000002"] = b"overtaken"
     store.objects["keys/zzz"] = b"none of ours"
 
