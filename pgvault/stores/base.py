@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
+from pgvault.stores.cold import ObjectState, ThawTier
+
 Names = list[str]  # `list` is a verb within the protocol
 Addressing = Literal["auto", "path", "virtual"]
 LockMode = Literal["governance", "compliance"]
@@ -29,6 +31,11 @@ class ObjectLock:
 
     mode: LockMode
     days: int
+    free: tuple[str, ...] = ("leases", "probes")  # what lies below these is of use for minutes, and is not locked
+
+    def covers(self, key: str) -> bool:
+        """Whether the object `key` is to be locked."""
+        return key.partition("/")[0] not in self.free
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class ObjectEntry:
 
     key: str
     size: int  # bytes
+    storage_class: str | None = field(default=None, compare=False)  # as the store calls it; None: it has but one
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +140,65 @@ class VersionedStore(Protocol):
 
     def locked_until(self, key: str, version: str) -> datetime | None:
         """Until when the store refuses to remove a version; None: it is not locked. Raises ObjectMissing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What a bucket's owner has set against loss."""
+
+    is_versioned: bool
+    can_lock: bool  # object lock was enabled
+    needs_mfa: bool  # to remove a version
+
+
+@runtime_checkable
+class LockingStore(Protocol):
+    """A store that can refuse to remove a version until a moment; every S3 store has the verbs."""
+
+    @property
+    def lock(self) -> ObjectLock | None:
+        """What each put asks for; None: nothing is locked."""
+
+    def guards(self) -> Guards:
+        """Look at the bucket. Raises StoreDenied: looking at these settings is a right of its own."""
+
+    def extend_lock(self, key: str, until: datetime, *, version: str | None = None) -> datetime:
+        """Lock a version (None: the current one) until then or later, and return until when it is locked.
+
+        Idempotent: a lock is never shortened. Raises ObjectMissing, StoreDenied, and StoreUnfit where the bucket
+        knows no locks.
+        """
+
+
+@runtime_checkable
+class CopyingStore(Protocol):
+    """A store that can copy within itself, without the bytes passing through here."""
+
+    def server_copy(self, source: ObjectStore, key: str, *, length: int, sha256: bytes) -> bool:
+        """Bring `key` from `source` to here; whether it is here now, with these very bytes.
+
+        False: nothing was changed here, and the caller has to stream. `source` is of another provider, it does
+        not hold bytes with that SHA-256 (by the store's own checksum; an ETag is none), or the rights do not suffice.
+        Raises ObjectExists if the key holds anything here. Not atomic: two at once may both succeed. So it is
+        for a further copy, where everybody brings the bytes that won, and never for the deciding one.
+        """
+
+
+@runtime_checkable
+class ColdStore(Protocol):
+    """A store with classes of storage, some of which must be thawed before they can be read (`cold`)."""
+
+    def state(self, key: str) -> ObjectState:
+        """Return in which class an object lies, and whether it can be read now. Raises ObjectMissing."""
+
+    def transition(self, key: str, storage_class: str) -> bool:
+        """Move an object to another class, its bytes unchanged; whether it had to be moved.
+
+        Raises ObjectMissing; StoreUnfit where objects are locked, or where the store does not do it.
+        """
+
+    def thaw(self, key: str, *, days: int, tier: ThawTier = "Standard") -> ObjectState:
+        """Have an object made readable for so many days, and return its state now; it may take hours.
+
+        Idempotent: one that is readable, or thawing already, is left as it is. Raises ObjectMissing.
+        """

@@ -3,139 +3,88 @@
     s3://<bucket>/<prefix>/clusters/main/...               key = what follows "<prefix>/"
 
 One PutObject with `If-None-Match: *` and the body's SHA-256 per object (objects stay below 5 GiB, so no
-multipart upload can be left behind or half done). The SHA-256 is a plain header: the SDK's own checksums
-come as chunked trailers, which many compatible stores refuse.
+multipart upload can be left behind or half done). A GET is believed only with an ETag and a length that the bytes
+agree with; a 403 or a nameless 404 is absence only if a LIST of that very key says so. An ETag is never taken for a
+checksum.
 
-A GET is believed only with an ETag and a length that the bytes agree with; a 403 or a nameless 404 is absence
-only if a LIST of that very key says so. An ETag is never taken for a checksum.
+    s3client   how a client is made                  s3bucket    requests, retried and within their time
+    s3options  what a put carries                    s3versions  older versions and locks
+    s3cold     classes of storage                    s3copy      copies that the store makes itself
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import re
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from collections.abc import Iterator
+from datetime import datetime
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
-
-from pgvault.errors import ConfigInvalid, ObjectMissing, StoreDenied, StoreUnfit, StoreUnreachable
-from pgvault.stores.base import Names, ObjectEntry, StoreLocation
+from pgvault.errors import ObjectMissing, StoreUnfit, StoreUnreachable
+from pgvault.instants import Clock, SystemClock
+from pgvault.stores import s3cold, s3copy, s3versions
+from pgvault.stores.base import Guards, Names, ObjectEntry, ObjectLock, ObjectStore, ObjectVersion, StoreLocation
+from pgvault.stores.cold import ObjectState, ThawTier
 from pgvault.stores.keys import check_key, is_component, is_key
-from pgvault.stores.retry import Overdue, Patience, Transient, within
-from pgvault.stores.s3errors import FOREIGN, classify, status_of
+from pgvault.stores.retry import Patience, Transient
+from pgvault.stores.s3bucket import PAGE_SIZE, Bucket
+from pgvault.stores.s3client import Client, is_same_provider, open_client, parse_s3_url
+from pgvault.stores.s3errors import FOREIGN, status_of
+from pgvault.stores.s3options import body_arguments, object_arguments
 
-if TYPE_CHECKING:
-    from botocore.response import StreamingBody
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Response = Mapping[str, Any]  # as botocore parsed it
-PAGE_SIZE = 1000  # keys; the most that S3 gives
-CONNECTIONS = 32
-S3_URL = re.compile(r"s3://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(?P<prefix>[^\x00-\x1f\x7f]*))?")
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-
-
-class Client(Protocol):
-    """What we use of boto3's client."""
-
-    def put_object(self, **arguments: object) -> Response: ...
-    def get_object(self, **arguments: object) -> Response: ...
-    def head_object(self, **arguments: object) -> Response: ...
-    def delete_object(self, **arguments: object) -> Response: ...
-    def list_objects_v2(self, **arguments: object) -> Response: ...
 
 
 def open_s3(location: StoreLocation, *, patience: Patience) -> S3Store:
     """Return the store that an s3:// location names. Raises ConfigInvalid."""
-    bucket, prefix = parse_s3_url(location.url)
-    access_key, secret_key = location.credentials or (None, None)
-    try:
-        session = boto3.session.Session(
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name=location.region,
-            profile_name=location.profile,
-        )
-        client = session.client(
-            "s3",
-            endpoint_url=location.endpoint_url,
-            config=Config(
-                connect_timeout=patience.connect_seconds,
-                read_timeout=patience.read_seconds,
-                retries={"total_max_attempts": 1},  # `retry` does it
-                max_pool_connections=CONNECTIONS,
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                s3={"addressing_style": location.addressing},
-            ),
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigInvalid(f"store {location.url} can't be opened: {error}") from error
-    # The stubs know each argument by name; we pass them on as dictionaries.
-    return S3Store(cast("Client", client), bucket, prefix, patience=patience)
-
-
-def parse_s3_url(url: str) -> tuple[str, str]:
-    """Return bucket and prefix (without slashes around it, maybe empty). Raises ConfigInvalid."""
-    match = S3_URL.fullmatch(url)
-    prefix = ((match["prefix"] if match else None) or "").removesuffix("/")
-    if match is None or (prefix and any(part in ("", ".", "..") for part in prefix.split("/"))):
-        raise ConfigInvalid(f"not the url of a bucket: {url!r}", hint="Write s3://bucket/prefix.")
-    return match["bucket"], prefix
+    parse_s3_url(location.url)
+    return S3Store(open_client(location, patience=patience), location, patience=patience)
 
 
 class S3Store:
-    """The objects of `bucket` below `prefix`."""
+    """The objects of the bucket and below the prefix that a location names; `clock` dates locks."""
 
     def __init__(
-        self, client: Client, bucket: str, prefix: str, *, patience: Patience, page_size: int = PAGE_SIZE
+        self,
+        client: Client,
+        location: StoreLocation,
+        *,
+        patience: Patience,
+        page_size: int = PAGE_SIZE,
+        clock: Clock | None = None,
     ) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._patience = patience
-        self._page_size = page_size
+        self.bucket = Bucket(client, location, patience=patience, page_size=page_size)
+        self.location = location
+        self._clock = clock or SystemClock()
 
     @property
     def url(self) -> str:
-        return f"s3://{self._bucket}/{self._prefix}".removesuffix("/")
+        return self.bucket.url
+
+    @property
+    def lock(self) -> ObjectLock | None:
+        return self.location.lock
 
     def create_root(self) -> None:
         """Look whether the bucket answers; it is for its owner to make one."""
-        self._page("look at", Prefix=self._prefix, MaxKeys=1)
+        self.bucket.page("look at", Prefix=self.bucket.prefix, MaxKeys=1)
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         """Store `body` under `key`, durable when this returns. Raises ObjectExists."""
-        where = self._where(key)
-        checksum = b64encode(hashlib.sha256(body).digest()).decode()
+        arguments = {
+            **self.bucket.where(key),
+            **body_arguments(self.location, key, body),
+            **object_arguments(self.location, key, now=self._clock.now()),
+        }
 
         def put() -> None:
-            answer = self._client.put_object(
-                **where,
-                Body=body,
-                ContentLength=len(body),
-                ChecksumSHA256=checksum,
-                IfNoneMatch="*",
-            )
+            answer = self.bucket.client.put_object(Body=body, ContentLength=len(body), IfNoneMatch="*", **arguments)
             if not answer.get("ETag"):
                 raise Transient(StoreUnreachable(f"store {self.url} did not acknowledge {key!r}"))
 
-        self._request(f"put {key!r}", put, moved_bytes=len(body))
+        self.bucket.request(f"put {key!r}", put, moved_bytes=len(body))
 
     def get(self, key: str) -> bytes:
         """Return a whole object. Raises ObjectMissing."""
-
-        def get() -> bytes:
-            return self._receive(key, self._ask(key))
-
-        return self._read(key, get)
+        return self.bucket.read(key, lambda: self.bucket.receive(key, self.bucket.ask(key)))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start`, fewer only at the object's end. Raises ObjectMissing."""
@@ -145,12 +94,12 @@ class S3Store:
 
         def get() -> bytes:
             try:
-                answer = self._ask(key, Range=f"bytes={start}-{start + length - 1}")
+                answer = self.bucket.ask(key, Range=f"bytes={start}-{start + length - 1}")
             except FOREIGN as error:
                 if status_of(error) == 416:  # begins at or behind the end
                     return b""
                 raise
-            body = self._receive(key, answer)
+            body = self.bucket.receive(key, answer)
             if "ContentRange" not in answer:  # the whole, as is a server's right
                 return body[start : start + length]
             match = CONTENT_RANGE.fullmatch(answer["ContentRange"])
@@ -158,24 +107,17 @@ class S3Store:
                 raise Transient(StoreUnreachable(f"store {self.url} sent another range of {key!r} than asked"))
             return body
 
-        return self._read(key, get)
+        return self.bucket.read(key, get)
 
     def size(self, key: str) -> int:
         """Return an object's length in bytes. Raises ObjectMissing."""
-
-        def head() -> int:
-            answer = within(self._patience.limit_seconds(0), lambda: self._client.head_object(**self._where(key)))
-            if not answer.get("ETag"):
-                raise Transient(StoreUnreachable(f"store {self.url} gave no proper answer about {key!r}"))
-            return int(answer["ContentLength"])
-
-        return self._read(key, head)
+        return int(self.bucket.head(key)["ContentLength"])
 
     def children(self, prefix: str) -> Names:
         """Return, sorted, the names one level under `prefix` that are, or lead to, an object."""
-        full = f"{self._prefix}{check_key(prefix)}/" if prefix else self._prefix
+        full = f"{self.bucket.prefix}{check_key(prefix)}/" if prefix else self.bucket.prefix
         names: set[str] = set()
-        for page in self._pages(Prefix=full, Delimiter="/"):
+        for page in self.bucket.pages(Prefix=full, Delimiter="/"):
             names.update(
                 entry["Prefix"].removeprefix(full).removesuffix("/") for entry in page.get("CommonPrefixes", ())
             )
@@ -184,114 +126,77 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[ObjectEntry]:
         """Yield every object under `prefix`, sorted by key."""
-        return self._list(f"{self._prefix}{check_key(prefix)}/")
+        return self._list(f"{self.bucket.prefix}{check_key(prefix)}/")
 
     def delete(self, key: str) -> None:
-        """Remove an object; an absent one is fine."""
-        where = self._where(key)
+        """Remove an object; an absent one is fine. On a versioned bucket its versions stay, under a delete marker."""
+        where = self.bucket.where(key)
         try:
-            self._request(f"delete {key!r}", lambda: self._client.delete_object(**where))
+            self.bucket.request(f"delete {key!r}", lambda: self.bucket.client.delete_object(**where))
         except ObjectMissing:
             return
 
-    def _where(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": f"{self._prefix}{check_key(key)}"}
+    def versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        """Yield every version of the key `prefix`, and of every key under it: by key, oldest first."""
+        return s3versions.versions(self.bucket, check_key(prefix))
+
+    def get_version(self, key: str, version: str) -> bytes:
+        """Return a whole object as it was in that version. Raises ObjectMissing."""
+        return s3versions.get_version(self.bucket, key, version)
+
+    def delete_version(self, key: str, version: str) -> None:
+        """Remove one version for ever; an absent one is fine. Raises StoreDenied where a lock or a right forbids it."""
+        s3versions.delete_version(self.bucket, key, version)
+
+    def guards(self) -> Guards:
+        """Look at what the bucket's owner has set against loss. Raises StoreDenied."""
+        return s3versions.guards(self.bucket)
+
+    def locked_until(self, key: str, version: str) -> datetime | None:
+        """Until when the store refuses to remove a version; None: it is not locked. Raises ObjectMissing."""
+        retention = s3versions.retention(self.bucket, key, version)
+        return None if retention is None else retention.until
+
+    def extend_lock(self, key: str, until: datetime, *, version: str | None = None) -> datetime:
+        """Lock a version (None: the current one) until then or later, and return until when. Raises ObjectMissing."""
+        mode = "COMPLIANCE" if self.location.lock is None else self.location.lock.mode.upper()
+        return s3versions.extend(self.bucket, key, version, s3versions.Retention(mode, until))
+
+    def server_copy(self, source: ObjectStore, key: str, *, length: int, sha256: bytes) -> bool:
+        """Bring `key` from `source` to here within the store; whether it is here now, with these very bytes.
+
+        Raises ObjectExists if the key holds anything here.
+        """
+        if not isinstance(source, S3Store) or not is_same_provider(source.location, self.location):
+            return False
+        keeping = object_arguments(self.location, key, now=self._clock.now())
+        return s3copy.server_copy(source.bucket, self.bucket, key, s3copy.Expected(length, sha256, keeping))
+
+    def state(self, key: str) -> ObjectState:
+        """Return in which class an object lies, and whether it can be read now. Raises ObjectMissing."""
+        return s3cold.state(self.bucket, key)
+
+    def transition(self, key: str, storage_class: str) -> bool:
+        """Move an object to another class of storage; whether it had to be moved. Raises ObjectMissing, StoreUnfit."""
+        if self.lock is not None and self.lock.covers(key):
+            raise StoreUnfit(
+                f"object {key!r} in {self.url} is locked and can not be moved to {storage_class}",
+                hint="A copy would leave the locked version where it is; let a lifecycle rule of the bucket move it.",
+            )
+        return s3cold.transition(self.bucket, self.location, key, storage_class)
+
+    def thaw(self, key: str, *, days: int, tier: ThawTier = "Standard") -> ObjectState:
+        """Have an object made readable for so many days, and return its state now. Raises ObjectMissing."""
+        return s3cold.thaw(self.bucket, key, days=days, tier=tier)
 
     def _list(self, full: str) -> Iterator[ObjectEntry]:
         last = ""
-        for page in self._pages(Prefix=full):
+        for page in self.bucket.pages(Prefix=full):
             for entry in page.get("Contents", ()):
                 # Also what stops a server that gives the first page again and again.
                 if not last < entry["Key"] or not entry["Key"].startswith(full):
                     raise StoreUnfit(f"store {self.url} lists its keys out of order")
                 last = entry["Key"]
-                key = last.removeprefix(self._prefix)
+                key = last.removeprefix(self.bucket.prefix)
                 if is_key(key):
-                    yield ObjectEntry(key, int(entry["Size"]))
-
-    def _pages(self, **arguments: object) -> Iterator[Response]:
-        """Yield the pages of a listing to the last, or raise."""
-        seen: set[str] = set()
-        page = self._page("list", MaxKeys=self._page_size, **arguments)
-        yield page
-        while page["IsTruncated"]:
-            token = page.get("NextContinuationToken")
-            if not token or token in seen:
-                raise StoreUnfit(f"store {self.url} cuts its listing and does not say how to go on")
-            seen.add(token)
-            page = self._page("list", MaxKeys=self._page_size, ContinuationToken=token, **arguments)
-            yield page
-
-    def _page(self, doing: str, **arguments: object) -> Response:
-        def list_once() -> Response:
-            page = self._client.list_objects_v2(Bucket=self._bucket, **arguments)
-            if "IsTruncated" not in page:  # some page of a proxy parses as an empty listing
-                raise Transient(StoreUnreachable(f"store {self.url} answered a listing with something else"))
-            return page
-
-        return self._request(doing, list_once)
-
-    def _ask(self, key: str, **arguments: object) -> Response:
-        """Begin a GET; the body is still to be received."""
-        return within(
-            self._patience.limit_seconds(0),
-            lambda: self._client.get_object(**self._where(key), **arguments),
-            discard=lambda answer: answer["Body"].close(),
-        )
-
-    def _receive(self, key: str, answer: Response) -> bytes:
-        """Return the body of a GET, of exactly the length it was announced with."""
-        stream, length = answer["Body"], answer.get("ContentLength")
-        if not answer.get("ETag") or length is None:
-            stream.close()
-            raise Transient(StoreUnreachable(f"store {self.url} gave no proper answer for {key!r}"))
-        body = within(self._patience.limit_seconds(length), lambda: drain(stream))
-        if len(body) != length:
-            raise Transient(StoreUnreachable(f"store {self.url} sent {len(body)} of {length} bytes of {key!r}"))
-        return body
-
-    def _read(self, key: str, operation: Callable[[], T]) -> T:
-        """Perform a read whose absence must be certain. Raises ObjectMissing."""
-        try:
-            return self._persist(f"read {key!r}", operation)
-        except (StoreDenied, StoreUnreachable) as error:
-            # Without the right to list, S3 answers 403 for a key that is absent; and 404 is also what any
-            # web server says, or a bucket that is gone. Only a listing tells.
-            if status_of(error.__cause__) not in (403, 404):
-                raise
-            if not self._is_listed(key):
-                raise ObjectMissing(f"object {key!r} is absent in {self.url}") from error
-        # Listed, so it was put since we asked (somebody waits for it); or it may really not be read.
-        return self._persist(f"read {key!r}", operation)
-
-    def _is_listed(self, key: str) -> bool:
-        full = self._where(key)["Key"]
-        page = self._page(f"look for {key!r}", Prefix=full, MaxKeys=1)
-        return any(entry["Key"] == full for entry in page.get("Contents", ()))
-
-    def _request(self, doing: str, operation: Callable[[], T], *, moved_bytes: int = 0) -> T:
-        """Perform one request, under the time limit for what it moves."""
-        limit = self._patience.limit_seconds(moved_bytes)
-        return self._persist(doing, lambda: within(limit, operation))
-
-    def _persist(self, doing: str, operation: Callable[[], T]) -> T:
-        """Perform an operation, again while that may help; foreign errors become ours."""
-
-        def attempt() -> T:
-            try:
-                return operation()
-            except FOREIGN as error:
-                raise classify(error, f"could not {doing} in {self.url}") from error
-            except Overdue as error:
-                raise Transient(StoreUnreachable(f"could not {doing} in {self.url}: {error}")) from error
-
-        return self._patience.persist(attempt)
-
-
-def drain(stream: StreamingBody) -> bytes:
-    """Read a body to its end; a connection that failed is closed, not used again."""
-    try:
-        return stream.read()
-    except BaseException:
-        stream.close()
-        raise
+                    yield ObjectEntry(key, int(entry["Size"]), entry.get("StorageClass"))

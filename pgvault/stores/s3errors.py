@@ -12,10 +12,15 @@ answer                                        becomes                           
 body damaged on the way                       StoreUnreachable                        yes
 no connection, silence, cut answers           StoreUnreachable                        yes
 no credentials to be found                    StoreDenied
+403 InvalidObjectState (cold storage)         StoreDenied
+400 that the bucket has no object lock        StoreUnfit
+400 unknown storage class, KMS.…              StoreUnfit, StoreDenied
 any other answer                              StoreUnreachable
 """
 
 from __future__ import annotations
+
+import re
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -44,6 +49,7 @@ from pgvault.errors import (
     StoreUnfit,
     StoreUnreachable,
 )
+from pgvault.stores.cold import thaw_hint
 from pgvault.stores.retry import Transient
 
 FOREIGN = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
@@ -87,11 +93,15 @@ TRANSIENT_CODES = {
     "XAmzContentSHA256Mismatch",
 }
 DENIED_CODES = {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"}
+UNFIT_HINTS = {
+    "InvalidStorageClass": "Correct the copy's storage_class, or leave it out.",
+}
+NO_OBJECT_LOCK = re.compile(r"(missing|without|no) object ?lock", re.IGNORECASE)
+OBJECT_LOCK_HINT = "Enable versioning and object lock on the bucket, or take object_lock out of the copy."
 HINTS = {
     CLOCK: "Compare this host's clock with the store's.",
     "AccessDenied": "pgvault needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket there.",
     "AuthorizationHeaderMalformed": "The bucket lies in another region: set `region`.",
-    "InvalidObjectState": "The object was moved to cold storage; have the store restore it first.",
     "NoSuchBucket": "Make the bucket, or correct the url.",
     "PermanentRedirect": "The bucket lies in another region: set `region`.",
 }
@@ -103,6 +113,22 @@ def status_of(error: BaseException | None) -> int | None:
         return None
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return int(status) if status is not None else None
+
+
+def code_of(error: BaseException | None) -> str | None:
+    """What the store called its error, else None."""
+    return error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
+
+
+def message_of(error: BaseException | None) -> str:
+    """What the store said about its error; empty where it said nothing."""
+    return error.response.get("Error", {}).get("Message", "") if isinstance(error, ClientError) else ""
+
+
+def class_of(error: ClientError) -> str | None:
+    """The class of storage that the answer names, which stands beside the error or in it."""
+    name = error.response.get("StorageClass") or error.response.get("Error", {}).get("StorageClass")
+    return str(name) if name else None
 
 
 def classify(error: Exception, message: str) -> PgvaultError | Transient:
@@ -125,14 +151,20 @@ def classify_answer(error: ClientError, message: str) -> PgvaultError | Transien
     details = error.response.get("Error", {})
     code = details.get("Code", "")
     hint = HINTS.get(code)
+    if code == "InvalidObjectState":
+        hint = thaw_hint(class_of(error))
     message = f"{message}: {code or status} {details.get('Message', '')}".rstrip(" .")
     result: PgvaultError
     if status == 412:
         result = ObjectExists(message)
     elif code == "NoSuchKey":
         result = ObjectMissing(message)
-    elif status in (401, 403) or code in DENIED_CODES:
+    elif status in (401, 403) or code in DENIED_CODES or code.startswith("KMS."):
         result = StoreDenied(message, hint=hint)
+    elif status == 400 and NO_OBJECT_LOCK.search(message):
+        result = StoreUnfit(message, hint=OBJECT_LOCK_HINT)
+    elif code in UNFIT_HINTS:
+        result = StoreUnfit(message, hint=UNFIT_HINTS[code])
     elif status == 501:
         result = StoreUnfit(message, hint="The store must know conditional writes (If-None-Match).")
     elif status == 507:

@@ -13,7 +13,8 @@ from moto.server import ThreadedMotoServer
 from pgvault.stores.base import ObjectStore, StoreLocation
 from pgvault.stores.file import FileStore
 from pgvault.stores.retry import Patience
-from pgvault.stores.s3 import Client, S3Store, open_s3
+from pgvault.stores.s3 import S3Store, open_s3
+from pgvault.stores.s3client import Client
 from tests.fakes import MemoryStore
 from tests.stores.faults import FaultyServer
 
@@ -66,13 +67,14 @@ def s3_location(endpoint_url: str, bucket: str, prefix: str) -> StoreLocation:
 def s3_client(moto_address: tuple[str, int], bucket: str) -> Client:
     """A client as `open_s3` makes it, once: reading the SDK's description of S3 takes a while."""
     host, port = moto_address
-    return open_s3(s3_location(f"http://{host}:{port}", bucket, "any"), patience=Patience())._client
+    return open_s3(s3_location(f"http://{host}:{port}", bucket, "any"), patience=Patience()).bucket.client
 
 
 @pytest.fixture
-def s3_store(s3_client: Client, bucket: str) -> S3Store:
+def s3_store(s3_client: Client, moto_address: tuple[str, int], bucket: str) -> S3Store:
     """A fresh prefix in the bucket."""
-    return S3Store(s3_client, bucket, f"copies/{secrets.token_hex(4)}", patience=Patience())
+    location = s3_location(f"http://{moto_address[0]}:{moto_address[1]}", bucket, f"copies/{secrets.token_hex(4)}")
+    return S3Store(s3_client, location, patience=Patience())
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def proxy(moto_address: tuple[str, int]) -> Iterator[FaultyServer]:
 @pytest.fixture(scope="session")
 def faulty_client(proxy: FaultyServer, bucket: str) -> Client:
     """A client that asks the proxy."""
-    return open_s3(s3_location(proxy.url, bucket, "any"), patience=STEADY)._client
+    return open_s3(s3_location(proxy.url, bucket, "any"), patience=STEADY).bucket.client
 
 
 @pytest.fixture
@@ -120,12 +122,12 @@ def faulty_prefix() -> str:
 
 
 @pytest.fixture
-def faulty_store(faulty_client: Client, bucket: str, faulty_prefix: str) -> S3Store:
+def faulty_store(faulty_client: Client, proxy: FaultyServer, bucket: str, faulty_prefix: str) -> S3Store:
     """A store behind the proxy that gets over passing faults."""
-    return S3Store(faulty_client, bucket, faulty_prefix, patience=STEADY)
+    return S3Store(faulty_client, s3_location(proxy.url, bucket, faulty_prefix), patience=STEADY)
 
 
 @pytest.fixture
-def hurried_store(faulty_client: Client, bucket: str, faulty_prefix: str) -> S3Store:
+def hurried_store(faulty_client: Client, proxy: FaultyServer, bucket: str, faulty_prefix: str) -> S3Store:
     """The same store, soon giving up."""
-    return S3Store(faulty_client, bucket, faulty_prefix, patience=HURRIED)
+    return S3Store(faulty_client, s3_location(proxy.url, bucket, faulty_prefix), patience=HURRIED)

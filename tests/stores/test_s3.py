@@ -14,7 +14,7 @@ from pgvault.errors import (
 from pgvault.stores.base import ObjectStore, StoreLocation
 from pgvault.stores.open import open_store
 from pgvault.stores.probe import probe_put_if_absent
-from pgvault.stores.s3 import parse_s3_url
+from pgvault.stores.s3client import parse_s3_url
 from tests.stores.conftest import HURRIED, s3_location
 from tests.stores.faults import (
     BODY,
