@@ -30,14 +30,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, UsageError
+from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, StoreUnreachable, UsageError
 from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
-from pgvault.pipeline.seal import Buffer, split
+from pgvault.pipeline.seal import Buffer, open_frames, split
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
 from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_text
-from pgvault.repository.objects import read_frames
+from pgvault.repository.objects import address
 from pgvault.repository.repository import Repository
 from pgvault.repository.walobjects import Fingerprint, WalOutcome, put_content, read_wal_bytes
 from pgvault.repository.writing import bring, decided, delete
@@ -192,14 +192,19 @@ def read_tail(
 ) -> tuple[TailInfo, bytes]:
     """Return one tail, checked. Raises ObjectMissing, ObjectCorrupt."""
     path = layout.tail(cluster, system_identifier, segment.name, start=span.start, end=span.end)
-    frames = read_frames(repository, path, Kind.TAIL)
-    info = TailInfo.decode(next(frames), segment, where=path)
-    if info.span != span or info.system_identifier != system_identifier:
-        raise ObjectCorrupt(f"tail {path!r} says it is {info.span} of system {info.system_identifier}")
-    content = b"".join(frames)
-    if len(content) != span.end - span.start or hashlib.sha256(content).digest() != info.sha256:
-        raise ObjectCorrupt(f"tail {path!r} does not hold what its info frame says")
-    return info, content
+    place = address(repository, path, Kind.TAIL)
+
+    def opened(body: bytes) -> tuple[TailInfo, bytes]:
+        frames = open_frames(body, place, keys=repository.keys.by_id)
+        info = TailInfo.decode(next(frames), segment, where=path)
+        if info.span != span or info.system_identifier != system_identifier:
+            raise ObjectCorrupt(f"tail {path!r} says it is {info.span} of system {info.system_identifier}")
+        content = b"".join(frames)
+        if len(content) != span.end - span.start or hashlib.sha256(content).digest() != info.sha256:
+            raise ObjectCorrupt(f"tail {path!r} does not hold what its info frame says")
+        return info, content
+
+    return repository.reader.read(path, opened)
 
 
 def read_tails(
@@ -234,17 +239,19 @@ def read_promised(
     The result ends where the promise did, whatever has come since. Raises ObjectMissing, ObjectCorrupt.
     """
     end = covered_to(spans)
-    missing: ObjectMissing | None = None
+    # While one of several copies is silent, nobody says "absent" for it; but the same bytes may lie in another object.
+    absent = (ObjectMissing,) if len(repository.copies) == 1 else (ObjectMissing, StoreUnreachable)
+    missing: PgvaultError | None = None
     for _ in range(3):  # merged between listing and reading, and then completed
         try:
             content = read_tails(repository, cluster, system_identifier, segment, spans)
             break
-        except ObjectMissing as error:
+        except absent as error:
             missing = missing or error
         try:
             _, content = read_wal_bytes(repository, cluster, system_identifier, segment.name)
             break
-        except ObjectMissing:
+        except absent:
             spans = chain(list_tails(repository, cluster, system_identifier, segment))
             if covered_to(spans) < end:
                 raise missing from None

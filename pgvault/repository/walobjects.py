@@ -109,6 +109,7 @@ class StoredWal:
     info: WalInfo
     path: str
     body: bytes = field(repr=False)
+    blake3: bytes | None = None  # of the file, where it was asked for
 
     @property
     def stored(self) -> Stored:
@@ -190,12 +191,12 @@ def holds_content(repository: Repository, path: str, plain_sha256: bytes) -> boo
 
 
 def read_wal(
-    repository: Repository, cluster: str, system_identifier: int, name: str, *, also: blake3 | None = None
-) -> tuple[StoredWal, Iterator[bytes]]:
-    """Return a WAL object's info and its plaintext frames; the iterator raises at its end unless whole.
+    repository: Repository, cluster: str, system_identifier: int, name: str, *, is_hashed: bool = False
+) -> tuple[StoredWal, list[bytes]]:
+    """Return a WAL object's info and its plaintext frames, from the first copy that has it whole.
 
-    `also` hashes what is compared with the info. Raises ObjectMissing (confirmed), ObjectCorrupt. Nothing may use the
-    bytes before the iterator ended.
+    With `is_hashed`, the BLAKE3 of what was compared with the info is taken as well. Raises ObjectMissing (confirmed),
+    ObjectCorrupt.
     """
     path = layout.wal_file(cluster, system_identifier, name)
     place = address(repository, path, Kind.WAL)
@@ -205,17 +206,18 @@ def read_wal(
         info = WalInfo.decode(frames[0], where=path)
         if info.name != name or info.system_identifier != system_identifier:
             raise ObjectCorrupt(f"WAL object {path!r} says it is {info.name!r} of system {info.system_identifier}")
-        return StoredWal(info, path, body), frames[1:]
+        also = blake3() if is_hashed else None
+        _require_whole(frames[1:], info, path, also=also)
+        return StoredWal(info, path, body, None if also is None else also.digest()), frames[1:]
 
-    wal, frames = repository.reader.read(path, opened)
-    return wal, _whole(frames, wal.info, path, also=also)
+    return repository.reader.read(path, opened)
 
 
 def read_wal_bytes(
-    repository: Repository, cluster: str, system_identifier: int, name: str, *, also: blake3 | None = None
+    repository: Repository, cluster: str, system_identifier: int, name: str, *, is_hashed: bool = False
 ) -> tuple[StoredWal, bytes]:
     """Return a WAL object's info and its whole, checked plaintext. As `read_wal`."""
-    wal, frames = read_wal(repository, cluster, system_identifier, name, also=also)
+    wal, frames = read_wal(repository, cluster, system_identifier, name, is_hashed=is_hashed)
     return wal, b"".join(frames)
 
 
@@ -230,7 +232,7 @@ def _frames(info: WalInfo, content: Buffer) -> Iterator[Buffer]:
     yield from split(content)
 
 
-def _whole(frames: Iterable[bytes], info: WalInfo, path: str, *, also: blake3 | None) -> Iterator[bytes]:
+def _require_whole(frames: Iterable[bytes], info: WalInfo, path: str, *, also: blake3 | None) -> None:
     digest = hashlib.sha256()
     length = 0
     for frame in frames:
@@ -238,6 +240,5 @@ def _whole(frames: Iterable[bytes], info: WalInfo, path: str, *, also: blake3 | 
             also.update(frame)  # first: what changes in between is found out by the other
         digest.update(frame)
         length += len(frame)
-        yield frame
     if length != info.length or digest.digest() != info.sha256:
         raise ObjectCorrupt(f"WAL object {path!r} does not hold what its info frame says")

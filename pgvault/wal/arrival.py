@@ -137,11 +137,10 @@ def read_segment(
     Raises ObjectMissing, ObjectCorrupt, OtherCluster.
     """
     wal, frames = read_wal(repository, cluster, system.system_identifier, segment.name)
-    first = next(frames, b"")
-    length = len(first) + sum(map(len, frames))
+    length = sum(map(len, frames))
     if length != segment.size:
         raise ObjectCorrupt(f"archived segment {segment.name} has {length} bytes, not {segment.size}")
-    header = read_long_header(first)
+    header = read_long_header(frames[0])
     check_segment(header, segment, system_identifier=system.system_identifier, major=system.major, history=history)
     return wal
 

@@ -143,32 +143,42 @@ def fetch_live(
 
 
 def read_planned(repository: Repository, plan: FetchPlan, name: str) -> bytes:
-    """Return a WAL file that the plan lists. Raises ObjectMissing, ObjectCorrupt, OtherCluster."""
-    return _read_planned(repository, plan, name, also=None)
+    """Return a WAL file that the plan lists. Raises ObjectMissing, ObjectCorrupt, OtherCluster, StoreUnreachable."""
+    return _read_planned(repository, plan, name, is_hashed=False)[0]
 
 
 def read_hashed(repository: Repository, plan: FetchPlan, name: str) -> tuple[bytes, bytes]:
     """Return a WAL file that the plan lists, and the BLAKE3 of what was found right. Raises as `read_planned`."""
-    digest = blake3()
-    content = _read_planned(repository, plan, name, also=digest)
-    return content, digest.digest()
+    content, digest = _read_planned(repository, plan, name, is_hashed=True)
+    return content, digest or blake3(content).digest()
 
 
-def _read_planned(repository: Repository, plan: FetchPlan, name: str, *, also: blake3 | None) -> bytes:
+def _read_planned(repository: Repository, plan: FetchPlan, name: str, *, is_hashed: bool) -> tuple[bytes, bytes | None]:
+    try:
+        return _read_listed(repository, plan, name, is_hashed=is_hashed)
+    except (ObjectCorrupt, ObjectMissing) as error:
+        silent = repository.reader.silent
+        if not silent:
+            raise
+        # What the plan lists is somewhere: while a copy does not answer, nobody can say that it is lost.
+        names = ", ".join(sorted(silent))
+        raise StoreUnreachable(f"{error}, and no answer from {names}, where it may be") from error
+
+
+def _read_listed(repository: Repository, plan: FetchPlan, name: str, *, is_hashed: bool) -> tuple[bytes, bytes | None]:
     cluster, system, size = plan.cluster, plan.system_identifier, plan.segment_size
     if name not in plan.tails:
-        _, content = read_wal_bytes(repository, cluster, system, name, also=also)
+        wal, content = read_wal_bytes(repository, cluster, system, name, is_hashed=is_hashed)
         check_file(content, name, system_identifier=system, segment_size=size)
-        return content
+        return content, wal.blake3
     promise = plan.tails[name]
     content = read_streamed(repository, cluster, system, segment=WalSegment.parse(name, size), spans=promise.spans)
-    if also is not None:
-        also.update(content)
+    digest = blake3(content).digest() if is_hashed else None
     if hashlib.sha256(content).digest() != promise.sha256:
         raise ObjectCorrupt(
             f"what was streamed of WAL segment {name!r} is not what it was when the restore was planned"
         )
-    return content
+    return content, digest
 
 
 def read_streamed(
