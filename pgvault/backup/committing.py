@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError
+from pgvault.errors import ObjectCorrupt, PgvaultError
 from pgvault.repository import layout
 from pgvault.repository.catalog import Root, abort_label, commit_manifest, read_root
 from pgvault.repository.copies import Copy
+from pgvault.repository.leases import Lease
+from pgvault.repository.lengths import lengths_of
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
@@ -20,11 +20,12 @@ from pgvault.repository.writing import bring_to, sync_copies
 logger = logging.getLogger(__name__)
 
 
-def commit_checked(repository: Repository, manifest: Root) -> None:
+def commit_checked(repository: Repository, manifest: Root, *, lease: Lease | None = None) -> None:
     """See everything that the backup needs in each copy that it waits for, then put the root (pitfall 17).
 
     A copy that is sync for backups and not for WAL is brought the WAL of this one first. Raises ObjectCorrupt,
-    ObjectExists when the label was aborted.
+    AlreadyRunning when the lease was lost, ObjectExists when the label was aborted: whoever took the lease over has
+    put an aborted record in the root's place, or will lose to our root.
     """
     wal = manifest.wal if isinstance(manifest, Manifest) else ()
     needed = (*manifest.packs, *manifest.parts, *manifest.maps, *wal, manifest.refs)
@@ -33,6 +34,8 @@ def commit_checked(repository: Repository, manifest: Root) -> None:
         raise ObjectCorrupt(f"{len(missing)} objects of the backup are not as they were stored, first {missing[0]}")
     for copy in sync_copies(repository, layout.manifest(manifest.cluster, manifest.label)):
         _complete(repository, copy, needed)
+    if lease is not None:
+        lease.require_held()
     commit_manifest(repository, manifest)
 
 
@@ -61,16 +64,8 @@ class _Lack:
 
 
 def _lacking(copy: Copy, needed: Sequence[Stored]) -> list[_Lack]:
-    """Return what a copy does not hold with the right length, by a listing of each place that holds several."""
-    places = Counter(stored.path.rpartition("/")[0] for stored in needed)
-    lengths: dict[str, int] = {}
-    for place, count in places.items():
-        if count > 1:
-            lengths |= {entry.key: entry.size for entry in copy.store.list(place)}
-    lone = [stored.path for stored in needed if places[stored.path.rpartition("/")[0]] == 1]
-    for path in lone:
-        with suppress(ObjectMissing):
-            lengths[path] = copy.store.size(path)
+    """Return what a copy does not hold with the right length."""
+    lengths = lengths_of(copy.store, [stored.path for stored in needed])
     found = [_Lack(stored, lengths.get(stored.path)) for stored in needed]
     return [lack for lack in found if lack.length != lack.stored.length]
 
