@@ -23,7 +23,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"pipeline", "postgres"}),
     frozenset({"stores"}),
     frozenset({"repository"}),
-    frozenset({"backup", "demo", "drill", "expire", "logical", "mirror", "monitor", "recovery", "restore", "verify", "wal"}),
+    frozenset(
+        {"backup", "demo", "drill", "expire", "logical", "mirror", "monitor", "recovery", "restore", "verify", "wal"}
+    ),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
