@@ -32,6 +32,7 @@ class RetentionConfig(Section):
 
     full: int = Field(default=2, ge=1)  # at least so many verified fulls in each copy, however old
     days: int | None = Field(default=None, ge=1)  # backups that stopped within so many days
+    incremental_days: int | None = Field(default=None, ge=1)  # likewise of incrementals; None: as `days`
     window: Duration | None = None  # any moment within it can be restored; None: as far back as the oldest backup
     gfs: GfsConfig = GfsConfig()
     logical: LogicalRetention | None = None  # None: as for physical ones, by days and gfs

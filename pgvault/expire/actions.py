@@ -15,6 +15,8 @@ from pgvault.postgres.walname import WalSegment
 from pgvault.postgres.walrange import SegmentRange
 from pgvault.recovery.window import RecoveryWindow
 
+EXPIRED = "no rule of retention wants it any more"  # a mark's reason; any other one is the operator's
+
 
 @dataclass(frozen=True, slots=True)
 class ExpireRequest:
@@ -120,7 +122,8 @@ class ExpirePlan:
     @property
     def bytes_won(self) -> int:
         """Stored bytes that go in this run, in all copies together; an upper bound where backups share objects."""
-        return sum(each.stored_bytes for each in (*self.removals, *self.sweeps, *self.wal))
+        labels: tuple[Removal | Sweep, ...] = (*self.removals, *self.sweeps)
+        return sum(each.stored_bytes for each in labels) + sum(each.stored_bytes for each in self.wal)
 
     @property
     def is_empty(self) -> bool:

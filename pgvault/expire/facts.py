@@ -91,6 +91,7 @@ class TombstoneFacts:
 
     at: datetime  # grace counts from here
     is_deliberate: bool  # `pgvault delete` put it: policy does not take it back. False: `pgvault expire` did
+    is_begun: bool = False  # its removal has begun: it can not be restored any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,7 @@ class PinFacts:
 
     name: str
     labels: frozenset[str] = frozenset()
-    system_identifier: int | None = None  # None with a first segment: of any system
-    first_segment: WalSegment | None = None  # nothing from its number on may go, on any timeline; None: see `labels`
+    wal_from: Mapping[int, Lsn] = field(default_factory=dict)  # system → WAL from here on stays, on all timelines
 
 
 @dataclass(frozen=True, slots=True)
