@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import typer  # noqa: TC002  typer itself reads the annotation
+import secrets
+from typing import Annotated, Any
+
+import typer
 
 from pgvault.cli import render
 from pgvault.cli.opening import open_cluster
@@ -16,7 +19,21 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
-from pgvault.verify.verify import Verifier
+from pgvault.instants import SystemClock, iso, parse_instant
+from pgvault.verify.copies import CopyReport, Reports, Request, verify_copies
+from pgvault.verify.report import VerifyReport
+from pgvault.verify.selection import Selection, parse_share
+
+SEED_BITS = 32
+
+CopyOption = Annotated[str | None, typer.Option("--copy", help="Only this copy; else each, by itself.")]
+SampleOption = Annotated[
+    str | None, typer.Option("--sample", metavar="SHARE", help="So much of packs and WAL, drawn by chance: 5%.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="With --sample: draw the same again.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Backups and WAL since then, and what never was verified.")
+]
 
 
 def verify(
@@ -27,35 +44,99 @@ def verify(
     key: KeyOption = None,
     region: RegionOption = None,
     endpoint_url: EndpointOption = None,
+    copy: CopyOption = None,
+    sample: SampleOption = None,
+    seed: SeedOption = None,
+    since: SinceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read back every object of every backup and the WAL between, and check all of it.
+    """Read back every object of every backup and the WAL between, in each copy by itself, and check all of it.
 
     Example: pgvault verify --cluster main
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster(source, cluster)
+    selection = make_selection(sample, seed, since, zone=opened.time_zone)
+    request = Request(opened.name, selection, opened.config.jobs, copy, keeps_marks=source.url is None)
     with render.showing_progress() as progress:
-        report = Verifier(opened.repository, opened.name, jobs=opened.config.jobs, progress=progress).run()
+        reports = verify_copies(opened.repository, request, progress=progress, clock=SystemClock())
     if as_json:
-        render.write_json(
-            {
-                "cluster": opened.name,
-                "passed": not report.problems,
-                "backups": report.backups,
-                "objects": report.object_count,
-                "stored_bytes": report.stored_bytes,
-                "wal_segments": report.segment_count,
-                "wal_tails": report.tail_count,
-                "notes": report.notes,
-                "problems": [{"what": problem.what, "error": str(problem.error)} for problem in report.problems],
-            }
-        )
+        render.write_json(_document(opened.name, reports, selection))
     else:
-        read = f"{report.object_count} objects, {render.size(report.stored_bytes)}"
-        tails = f", {report.tail_count} streamed tails" if report.tail_count else ""
-        counted = f"{len(report.backups)} backups, {report.segment_count} WAL segments{tails}"
-        render.write_lines([f"note: {note}" for note in report.notes])
-        render.write_lines([f"problem: {p.what}: {p.error}" for p in report.problems])
-        render.write_lines([f"read back {read}: {counted}, {len(report.problems)} problems"])
-    report.require_whole()
+        render.write_lines([line for each in reports.copies for line in _lines(each, selection)])
+    reports.require_whole()
+
+
+def make_selection(sample: str | None, seed: int | None, since: str | None, *, zone: str) -> Selection:
+    """Return what the options choose. Raises UsageError, TargetInvalid."""
+    return Selection(
+        share=None if sample is None else parse_share(sample),
+        seed=secrets.randbits(SEED_BITS) if seed is None else seed,
+        since=None if since is None else parse_instant(since, zone=zone, now=SystemClock().now()),
+    )
+
+
+def _document(cluster: str, reports: Reports, selection: Selection) -> dict[str, Any]:
+    """The JSON of a run: what it said of the only copy before there were several, and the same of each."""
+    documents = [_copy_document(each) for each in reports.copies]
+    first = documents[0]
+    return {
+        "cluster": cluster,
+        "passed": all(document["passed"] for document in documents),
+        "sample": selection.share,
+        "seed": None if selection.share is None else selection.seed,
+        "since": None if selection.since is None else iso(selection.since),
+        **{name: first[name] for name in ("backups", "objects", "stored_bytes", "wal_segments", "wal_tails")},
+        "notes": [note for document in documents for note in document["notes"]],
+        "problems": [problem for document in documents for problem in document["problems"]],
+        "copies": documents,
+    }
+
+
+def _copy_document(found: CopyReport) -> dict[str, Any]:
+    report = found.report
+    return {
+        "copy": found.copy,
+        "passed": not report.problems,
+        "answered": found.silence is None,
+        "backups": report.backups,
+        "verified": [label for label in report.read_whole if not report.problems_of(label)],
+        "objects": report.object_count,
+        "stored_bytes": report.stored_bytes,
+        "wal_segments": report.segment_count,
+        "wal_tails": report.tail_count,
+        "records": report.record_count,
+        "left_out": report.left_out_count,
+        "backups_left_out": report.backups_left_out,
+        "notes": report.notes,
+        "problems": [
+            {"copy": found.copy, "what": problem.what, "error": str(problem.error)} for problem in report.problems
+        ],
+    }
+
+
+def _lines(found: CopyReport, selection: Selection) -> list[str]:
+    report = found.report
+    lines = [f"{found.copy}: note: {note}" for note in report.notes]
+    lines += [f"{found.copy}: problem: {problem.what}: {problem.error}" for problem in report.problems]
+    return [*lines, f"{found.copy}: {_summary(report)}{_left_out(report, selection)}"]
+
+
+def _summary(report: VerifyReport) -> str:
+    read = f"{report.object_count} objects, {render.size(report.stored_bytes)}"
+    tails = f", {report.tail_count} streamed tails" if report.tail_count else ""
+    counted = f"{len(report.backups)} backups, {report.segment_count} WAL segments{tails}"
+    return f"read back {read}: {counted}, {len(report.problems)} problems"
+
+
+def _left_out(report: VerifyReport, selection: Selection) -> str:
+    """What was not read, where that was not all: a share that passed is not the whole."""
+    said = []
+    if selection.share is not None:
+        said.append(f"a sample of {selection.share:.3%}".replace(".000%", "%") + f", seed {selection.seed}")
+    if selection.since is not None:
+        said.append(f"since {render.instant(selection.since)}")
+    if not said:
+        return ""
+    left = f"{report.backups_left_out} backups, {report.left_out_count} packs, maps and WAL segments"
+    return f" ({'; '.join(said)}: {left} were not read)"

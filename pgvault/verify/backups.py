@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pgvault.errors import ObjectCorrupt, PgvaultError, StoreUnreachable
@@ -20,7 +20,8 @@ from pgvault.repository.objects import Stored, read_frames
 from pgvault.repository.packs import OpenedPack, PackRun, pack_runs
 from pgvault.repository.refs import decode_refs, read_refs
 from pgvault.repository.repository import Repository
-from pgvault.verify.report import Findings
+from pgvault.verify.report import Findings, Suspect, backup_name
+from pgvault.verify.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +31,28 @@ class BackupReader:
     repository: Repository
     findings: Findings
     jobs: int
+    selection: Selection = field(default_factory=Selection)
 
-    def read_back(self, root: Root, *, wal: tuple[Stored, ...] = ()) -> None:
-        """Look at every object of a backup; of the WAL that goes with it, only that `refs` names it."""
-        what = f"backup {root.label}"
+    def read_back(self, root: Root, *, wal: tuple[Stored, ...] = ()) -> tuple[Stored, ...]:
+        """Look at every object of a backup that is chosen; return what of its WAL is, which is only looked for here."""
+        what, report = backup_name(root.label), self.findings.report
         self.findings.progress.phase(what, root.stored_bytes)
-        self.findings.report.backups.append(root.label)
-        self.findings.tried(what, partial(self._verify_refs, root, (*root.packs, *root.parts, *root.maps, *wal)))
-        seen: set[int] = set()
-        self.findings.tried(what, partial(self._verify_files, root, seen))
+        report.backups.append(root.label)
+        every = (*root.packs, *root.maps, *wal)
+        chosen = frozenset(stored.path for stored in self.selection.draw(what, every))
+        report.left_out_count += len(every) - len(chosen)
+        refs = Suspect(root.refs.path, None, root.refs)
+        self.findings.tried(what, partial(self._verify_refs, root, (*root.packs, *root.parts, *root.maps, *wal)), refs)
+        seen = {number for number, stored in enumerate(root.packs) if stored.path not in chosen}
+        parts = [Suspect(stored.path, Kind.PART, stored) for stored in root.parts]
+        self.findings.tried(what, partial(self._verify_files, root, seen), *parts)
         for number, stored in enumerate(root.packs):  # that no list names, or behind the place where one broke
             if number not in seen:
-                self.findings.tried(what, partial(self._open, stored, Kind.PACK))
+                self._open(what, stored, Kind.PACK)
         for stored in root.maps:
-            self.findings.tried(what, partial(self._open, stored, Kind.MAP))
+            if stored.path in chosen:
+                self._open(what, stored, Kind.MAP)
+        return tuple(stored for stored in wal if stored.path in chosen)
 
     def _verify_refs(self, root: Root, needed: tuple[Stored, ...]) -> None:
         """The clear list must be the one the root was made with, and name just what the root names."""
@@ -54,12 +63,14 @@ class BackupReader:
         self.findings.count(len(raw))
 
     def _verify_files(self, root: Root, seen: set[int]) -> None:
-        """Every pack that a list names is opened and every extent compared; notes in `seen` which were."""
-        runs = pack_runs(_checked(self._records(root)))
+        """Every pack that a list names is opened and every extent compared, but those `seen`; adds to these."""
+        left_out = frozenset(seen)
+        runs = (run for run in pack_runs(_checked(self._records(root))) if run.pack not in left_out)
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="verify") as pool:
             for run, error in map_bounded(pool, lambda run: (run, self._look_into_pack(root, run)), runs):
                 if error is not None:
-                    self.findings.note(f"backup {root.label}", error)
+                    suspects = [Suspect(stored.path, Kind.PACK, stored) for stored in root.packs[run.pack :][:1]]
+                    self.findings.note(backup_name(root.label), error, suspects)
                 elif run.pack not in seen:
                     self.findings.count(root.packs[run.pack].length)
                 seen.add(run.pack)
@@ -83,10 +94,13 @@ class BackupReader:
             return error
         return None
 
-    def _open(self, stored: Stored, kind: Kind) -> None:
-        for _ in read_frames(self.repository, stored.path, kind, expected=stored):
-            pass
-        self.findings.count(stored.length)
+    def _open(self, what: str, stored: Stored, kind: Kind) -> None:
+        def look() -> None:
+            for _ in read_frames(self.repository, stored.path, kind, expected=stored):
+                pass
+            self.findings.count(stored.length)
+
+        self.findings.tried(what, look, Suspect(stored.path, kind, stored))
 
 
 def _checked(records: Iterator[FileRecord]) -> Iterator[FileRecord]:

@@ -1,0 +1,68 @@
+"""Open the small objects beside backups' data and WAL: systems, watermarks, gaps, holds, tombstones, marks, drills.
+
+    names ─► kind ─► each frame opens under exactly that name
+
+Nothing of a restore depends on most of them. Yet a hold that does not open holds nothing, and a system's record decides
+who may archive; so a damaged one is a problem like any other. Names that are none of ours are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+from pgvault.errors import ObjectMissing
+from pgvault.pipeline.header import Kind
+from pgvault.repository import layout
+from pgvault.repository.objects import read_frames
+from pgvault.repository.repository import Repository
+from pgvault.verify.report import Findings, Suspect
+
+SERIES = r"/\d{8}"
+IN_CLUSTER: tuple[tuple[Kind, str], ...] = (
+    (Kind.SYSTEM, r"systems/(first|\d+)"),
+    (Kind.WATERMARK, r"watermarks/[^/]+"),
+    (Kind.GAP, r"gaps/[^/]+"),
+    (Kind.DRILL, r"drills/[^/]+"),
+    (Kind.HOLD, rf"holds/[^/]+{SERIES}"),
+)
+IN_BACKUP: tuple[tuple[Kind, str], ...] = (
+    (Kind.TOMBSTONE, rf"tombstones{SERIES}"),
+    (Kind.VERIFIED, rf"verified/[^/]+{SERIES}"),
+)
+PREFIXES = ("systems", "watermarks", "gaps", "drills", "holds")
+
+
+def verify_records(repository: Repository, cluster: str, findings: Findings) -> None:
+    """Open every record of a cluster. Raises StoreUnreachable."""
+    for suspect in list_records(repository, cluster):
+        findings.tried(f"record {suspect.path}", partial(_open, repository, suspect, findings), suspect)
+
+
+def list_records(repository: Repository, cluster: str) -> Iterator[Suspect]:
+    """Yield the records of a cluster by name and kind."""
+    prefix = layout.cluster(cluster)
+    for directory in PREFIXES:
+        yield from _listed(repository, f"{prefix}/{directory}", prefix, IN_CLUSTER)
+    for label in repository.reader.names(layout.backups(cluster)):
+        backup = layout.backup(cluster, label)
+        for listed in (layout.tombstones(cluster, label), layout.all_verified(cluster, label)):
+            yield from _listed(repository, listed, backup, IN_BACKUP)
+
+
+def _listed(repository: Repository, prefix: str, above: str, kinds: tuple[tuple[Kind, str], ...]) -> Iterator[Suspect]:
+    for entry in repository.reader.entries(prefix):
+        name = entry.key.removeprefix(f"{above}/")
+        for kind, pattern in kinds:
+            if re.fullmatch(pattern, name, re.ASCII):
+                yield Suspect(entry.key, kind)
+
+
+def _open(repository: Repository, suspect: Suspect, findings: Findings) -> None:
+    assert suspect.kind is not None
+    with suppress(ObjectMissing):  # removed since it was listed
+        for _ in read_frames(repository, suspect.path, suspect.kind):
+            pass
+        findings.report.record_count += 1
