@@ -1,7 +1,7 @@
 """Take a full physical backup of a cluster on this host.
 
-    prove archiving ─► pg_backup_start ─► list and copy ─► pg_control ─► pg_backup_stop
-                    ─► wait for WAL start..stop in the repository ─► refs ─► root = commit ─► watermark
+    lease ─► prove archiving ─► pg_backup_start ─► list and copy ─► pg_control ─► pg_backup_stop
+          ─► wait for WAL start..stop in the repository ─► refs ─► lease still ours? ─► root = commit ─► watermark
 
 One session starts and stops the backup and is never replaced; when it is lost, there is no backup (pitfall 15). Until
 the root is put nothing is listed; when anything fails before, an *aborted* record takes the root's place, so that
@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pgvault import __version__
+from pgvault.backup.alone import PHYSICAL, being_alone
 from pgvault.backup.batches import make_batches
 from pgvault.backup.committing import abort_after, commit_checked, require_root
 from pgvault.backup.copying import Copier, CopyResult
@@ -30,7 +31,7 @@ from pgvault.backup.source import (
     list_pieces,
     postgres_facts,
 )
-from pgvault.errors import AlreadyRunning, ArchiveNotWorking, ObjectMissing, PgvaultError, ServerUnfit
+from pgvault.errors import ArchiveNotWorking, ObjectMissing, PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.control import ControlData
@@ -40,6 +41,8 @@ from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
 from pgvault.repository import layout
 from pgvault.repository.blockmap import block_key
+from pgvault.repository.leaseentry import Claim
+from pgvault.repository.leases import USUAL_TERMS, Lease, Terms
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import Stored
 from pgvault.repository.refs import put_refs
@@ -65,6 +68,7 @@ class BackupRequest:
     archive_wait: timedelta  # how long WAL may take to arrive
     is_untested_major_allowed: bool = False
     stream_slot: str | None = None  # of `pgvault wal stream`, which brings the WAL; None: the server archives
+    terms: Terms = USUAL_TERMS  # of the lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class _Run:
     """One backup under way."""
 
     label: str
+    lease: Lease
     server: ArchivingServer
     data: Path
     request: BackupRequest
@@ -95,8 +100,8 @@ def take_backup(
 ) -> Manifest:
     """Take a backup and return its committed root.
 
-    Raises ServerUnfit, MajorUnsupported, OtherCluster, ArchiveNotWorking, SourceUnreadable, or what the store
-    raises; then nothing is listed.
+    Raises ServerUnfit, MajorUnsupported, OtherCluster, ArchiveNotWorking, SourceUnreadable, AlreadyRunning, or what the
+    store raises; then nothing is listed.
     """
     facts = session.facts()
     check_server(
@@ -104,27 +109,29 @@ def take_backup(
     )
     data = request.data_directory or facts.data_directory
     check_directory(facts, data)
-    holder = session.try_backup_lock()
-    if holder is not None:
-        raise AlreadyRunning(
-            f"another backup of cluster {request.cluster!r} runs: server process {holder}",
-            hint="Wait for it. A backup that takes longer than its schedule needs another schedule.",
-        )
-    require_system(repository, request.cluster, System(facts.system_identifier, facts.major), now=clock.now())
     server = ArchivingServer(
         repository, request.cluster, session, facts, request.archive_wait, clock, request.stream_slot
     )
-    progress.phase("archiving")
-    prove_archiving(server)
-    run = _Run(layout.make_label(clock.now(), os.urandom(2)), server, data, request, progress)
+    label = layout.make_label(clock.now(), os.urandom(2))
+    claim = Claim(request.cluster, label)
+    with being_alone(repository, session, PHYSICAL, claim=claim, terms=request.terms) as lease:
+        return _take(_Run(label, lease, server, data, request, progress))
+
+
+def _take(run: _Run) -> Manifest:
+    repository, cluster, facts = run.repository, run.request.cluster, run.facts
+    system = System(facts.system_identifier, facts.major)
+    require_system(repository, cluster, system, now=run.server.clock.now())
+    run.progress.phase("archiving")
+    prove_archiving(run.server)
     try:
         manifest = _copy_and_stop(run)
-        commit_checked(repository, manifest)
+        commit_checked(repository, manifest, lease=run.lease)
     except BaseException as error:
-        abort_after(error, repository, request.cluster, run.label)
+        abort_after(error, repository, cluster, run.label)
         raise
     require_root(repository, manifest)
-    _leave_last_watermark(server)
+    _leave_last_watermark(run.server)
     logger.info("committed backup %s, %d bytes in %d files", run.label, manifest.total_bytes, manifest.file_count)
     return manifest
 
@@ -203,6 +210,7 @@ def _copy(run: _Run, facts: ServerFacts, control: ControlData, start_lsn: Lsn) -
     for _ in copier.copy(make_batches(pieces), jobs=run.request.jobs):
         if clock.monotonic() - pinged > PING_SECONDS:
             run.session.ping()
+            run.lease.require_not_lost()
             pinged = clock.monotonic()
     last = make_batches([control_piece(run.data, start_lsn)], first=copier.batch_count)
     for _ in copier.copy(last, jobs=1):

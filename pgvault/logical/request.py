@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pgvault.logical.select import RankedClass
+from pgvault.repository.leases import USUAL_TERMS, Terms
 from pgvault.repository.logical import LogicalType
 
 SPOOL_BYTES = 256 << 20
@@ -29,3 +30,4 @@ class LogicalRequest:
     spool_limit: int = SPOOL_BYTES  # bytes
     lock_wait: timedelta = timedelta(minutes=1)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # what libpq may need of ours
+    terms: Terms = USUAL_TERMS  # of the lease

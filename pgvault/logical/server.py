@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from pgvault.errors import AlreadyRunning, MajorUnsupported, OtherCluster, ServerUnfit
+from pgvault.errors import MajorUnsupported, OtherCluster, ServerUnfit
 from pgvault.logical.request import LogicalRequest
 from pgvault.postgres.connection import read_number
 from pgvault.postgres.dumping import DumpTarget, dump_dsn, find_dump_programs
 from pgvault.postgres.programs import SUPPORTED_MAJORS, Programs
 from pgvault.postgres.replication import ServerAddress
-from pgvault.postgres.server import LOGICAL_LOCK, Session
+from pgvault.postgres.server import Session
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import ADOPT_HINT, known_systems
 
@@ -57,16 +57,6 @@ def find_server(session: Session, request: LogicalRequest) -> LogicalServer:
         _system_identifier(session),
         _sees_passwords(session),
     )
-
-
-def require_alone(server: LogicalServer) -> None:
-    """Take the lock of logical backups for as long as the session lives. Raises AlreadyRunning."""
-    holder = server.session.try_backup_lock(LOGICAL_LOCK)
-    if holder is not None:
-        raise AlreadyRunning(
-            f"another logical backup of cluster {server.request.cluster!r} runs: server process {holder}",
-            hint="Wait for it. A backup that takes longer than its schedule needs another schedule.",
-        )
 
 
 def require_same_system(repository: Repository, server: LogicalServer) -> None:

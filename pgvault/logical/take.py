@@ -1,6 +1,6 @@
 """Take a logical backup: every database in a snapshot of its own, and what belongs to all of them.
 
-    lock ─► globals ─► each database: dump.py ─► refs ─► root = commit
+    lease ─► globals ─► each database: dump.py ─► refs ─► lease still ours? ─► root = commit
 
 Until the root is put nothing is listed; when anything fails before, an *aborted* record takes the root's place. The
 spool and pg_dump end with us, however we end.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pgvault import __version__
+from pgvault.backup.alone import LOGICAL, being_alone
 from pgvault.backup.committing import abort_after, commit_checked, require_root
 from pgvault.backup.copying import Copier
 from pgvault.backup.reading import ReadingRules
@@ -25,12 +26,14 @@ from pgvault.logical.databases import FoundDatabase, choose_databases, find_data
 from pgvault.logical.dump import Dumping, dump_database, dump_globals
 from pgvault.logical.packing import Packer
 from pgvault.logical.request import LogicalRequest
-from pgvault.logical.server import LogicalServer, find_server, require_alone, require_same_system
+from pgvault.logical.server import LogicalServer, find_server, require_same_system
 from pgvault.logical.spool import open_spool
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import Session
 from pgvault.progress import Progress
 from pgvault.repository import layout
+from pgvault.repository.leaseentry import Claim
+from pgvault.repository.leases import Lease
 from pgvault.repository.logical import GLOBALS, LogicalDatabase, LogicalManifest
 from pgvault.repository.refs import put_refs
 from pgvault.repository.repository import Repository
@@ -47,6 +50,7 @@ class LogicalRun:
 
     repository: Repository
     label: str
+    lease: Lease
     dumping: Dumping
     databases: tuple[FoundDatabase, ...]  # to be dumped, by oid
     started_at: datetime  # server clock
@@ -88,14 +92,17 @@ def logical_run(
         server = find_server(session, request)
         databases = choose_databases(find_databases(session), request)
         require_same_system(repository, server)
-        require_alone(server)
         label = layout.make_label(clock.now(), os.urandom(2))
         copier = Copier(repository, request.cluster, label, rules=RULES, progress=progress)
-        with open_spool(request.spool) as spool:
+        claim = Claim(request.cluster, label)
+        with (
+            being_alone(repository, session, LOGICAL, claim=claim, terms=request.terms) as lease,
+            open_spool(request.spool) as spool,
+        ):
             try:
                 with Packer(copier, jobs=request.jobs, limit=request.spool_limit) as packer:
                     dumping = Dumping(server, spool, packer)
-                    yield LogicalRun(repository, label, dumping, tuple(databases), session.clock())
+                    yield LogicalRun(repository, label, lease, dumping, tuple(databases), session.clock())
             except BaseException as error:
                 abort_after(error, repository, request.cluster, label)
                 raise
@@ -130,7 +137,7 @@ def commit_run(run: LogicalRun, dumped: Iterable[LogicalDatabase], *, is_loaded:
         written_by=f"pgvault {__version__}",
         is_loaded=is_loaded,
     )
-    commit_checked(run.repository, manifest)
+    commit_checked(run.repository, manifest, lease=run.lease)
     require_root(run.repository, manifest)
     logger.info(
         "committed %s backup %s, %d bytes in %d files; the spool held %d bytes at most, pg_dump waited %.1f s for it",

@@ -218,6 +218,14 @@ class Session(Connection):
         )
         return read_number(holders[0][0]) if holders else 0
 
+    def end_other(self, process: int) -> bool:
+        """End another session of ours, of the same role; tell whether the server let us."""
+        try:
+            (is_sent,) = self.row("SELECT pg_terminate_backend(%s)", process)
+        except ServerUnfit:
+            return False
+        return bool(is_sent)
+
     def start_backup(self, label: str) -> Lsn:
         """Start a backup with a fast checkpoint and return the LSN from which WAL is needed."""
         self._identity_at_start = self._identity()

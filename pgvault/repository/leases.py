@@ -74,9 +74,12 @@ USUAL_TERMS = Terms()
 class Lease:
     """A lease that this process holds; at the end of a `with` it is released. May be used from several threads."""
 
-    def __init__(self, repository: Repository, entry: LeaseEntry, terms: Terms) -> None:
+    def __init__(
+        self, repository: Repository, entry: LeaseEntry, terms: Terms, *, predecessor: LeaseEntry | None = None
+    ) -> None:
         self._repository = repository
         self._entry = entry
+        self.predecessor = predecessor  # who held it and is dead; None: nobody did
         self._terms = terms
         self._lock = RLock()
         self._is_over = Event()
@@ -97,6 +100,12 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def require_not_lost(self) -> None:
+        """Raise AlreadyRunning when a heartbeat has found the lease taken over; nothing is asked."""
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
 
     def require_held(self) -> None:
         """See that the lease is still ours, as of now. Raises AlreadyRunning when somebody has taken it over."""
@@ -208,7 +217,8 @@ def acquire(repository: Repository, name: str, claim: Claim, *, command: str, te
         numbers = _numbers(repository, name)
         if max(numbers, default=number) == number:
             _prune_old(repository, name, numbers)
-            return Lease(repository, entry, terms)
+            dead = None if newest is None or newest.state is not State.HELD else newest
+            return Lease(repository, entry, terms, predecessor=dead)
         _is_removed(repository, name, number)  # we slept: this number was taken, and removed, long ago
 
 

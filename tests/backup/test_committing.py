@@ -5,16 +5,20 @@ from datetime import UTC, datetime
 import pytest
 
 from pgvault.backup.committing import commit_checked
-from pgvault.errors import ObjectCorrupt
+from pgvault.errors import AlreadyRunning, ObjectCorrupt, ObjectExists
 from pgvault.pipeline.header import Kind
 from pgvault.repository import layout
+from pgvault.repository.catalog import read_catalog
 from pgvault.repository.copies import Copy
 from pgvault.repository.keys import Credential
+from pgvault.repository.leaseentry import Claim
+from pgvault.repository.leases import acquire
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import put_plain
 from pgvault.repository.refs import put_refs
 from pgvault.repository.repository import Repository, init_repository
 from tests.fakes import MemoryStore
+from tests.repository.holders import Time, host_terms
 from tests.repository.samples import LABEL, make_manifest
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
@@ -47,6 +51,25 @@ def test_a_root_enters_a_sync_copy_with_everything_it_needs(is_wal_sync: bool) -
     commit_checked(repository, manifest)
 
     assert dr.objects == primary.objects
+
+
+def test_a_backup_whose_lease_was_lost_is_not_committed() -> None:
+    """It stood still for too long; whoever has the lease now has aborted its label, and no copy gets the root."""
+    repository, primary, dr = make(is_wal_sync=True)
+    time = Time()
+    claim = Claim("main", LABEL)
+    lease = acquire(repository, "backup-main", claim, command="backup", terms=host_terms(time, "a"))
+    manifest = store_backup(repository)
+    acquire(repository, "backup-main", Claim("main"), command="backup", terms=host_terms(time, "b"))
+
+    with pytest.raises(AlreadyRunning, match="taken over meanwhile, by backup on host 'b'"):
+        commit_checked(repository, manifest, lease=lease)
+
+    assert read_catalog(repository, "main").aborted == (LABEL,)
+    assert not any(key.startswith("leases/") for key in dr.objects)
+    with pytest.raises(ObjectExists):
+        commit_checked(repository, manifest)  # it slept right before the root
+    assert read_catalog(repository, "main").backups == ()
 
 
 @pytest.mark.parametrize("number", range(4))

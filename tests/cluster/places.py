@@ -15,6 +15,7 @@ from pgvault.postgres.server import Session
 from pgvault.progress import NoProgress, Progress
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import FileRecord, read_records
+from pgvault.repository.leases import USUAL_TERMS, Terms
 from pgvault.repository.manifest import Manifest
 from pgvault.verify.report import VerifyReport
 from pgvault.verify.verify import Verifier
@@ -50,17 +51,20 @@ class Place:
         progress: Progress | None = None,
         wait_seconds: float = 30,
         jobs: int = 2,
+        terms: Terms = USUAL_TERMS,
     ) -> Manifest:
         """Take a backup, in this process."""
-        request = BackupRequest("main", data, jobs, timedelta(seconds=wait_seconds))
+        request = BackupRequest("main", data, jobs, timedelta(seconds=wait_seconds), terms=terms)
         with Session(dsn or self.server.dsn) as session:
             return take_backup(
                 self.archive.repository, session, request, clock=SystemClock(), progress=progress or NoProgress()
             )
 
-    def back_up_when(self, phase: str, action: Callable[[], object], *, wait_seconds: float = 30) -> Manifest:
+    def back_up_when(
+        self, phase: str, action: Callable[[], object], *, wait_seconds: float = 30, terms: Terms = USUAL_TERMS
+    ) -> Manifest:
         """Take a backup and do something when it comes to `phase`."""
-        return self.back_up(progress=OnPhase({phase: action}), wait_seconds=wait_seconds)
+        return self.back_up(progress=OnPhase({phase: action}), wait_seconds=wait_seconds, terms=terms)
 
     def catalog(self) -> Catalog:
         return read_catalog(self.archive.repository, "main")

@@ -165,7 +165,7 @@ def test_an_object_that_got_lost_before_the_commit_is_missed(newest: Place) -> N
         packs = newest.archive.root / layout.backup("main", label_of(newest, before)) / "packs"
         next(packs.iterdir()).unlink()
 
-    with pytest.raises(PgvaultError, match=r"packs/\d+' should have \d+ bytes and has None"):
+    with pytest.raises(PgvaultError, match=r"packs/\d+': it should have \d+ bytes and has None"):
         newest.back_up_when("waiting for WAL", lose)
 
     assert newest.labels() == listed
@@ -229,11 +229,15 @@ from pgvault.stores.file import FileStore
 root, dsn, moment, when = sys.argv[1:]
 
 class Deadly(FileStore):
+    began = False  # a put before it is the aborted record of one that was killed here earlier
+
     def put_if_absent(self, key, body):
-        if "/backups/" in key and moment in key and when == "before":
+        self.began = self.began or "/packs/" in key
+        is_moment = self.began and "/backups/" in key and moment in key
+        if is_moment and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         super().put_if_absent(key, body)
-        if "/backups/" in key and moment in key:
+        if is_moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
 repository = open_repository([Copy("primary", Deadly(Path(root)))], Credential("raw", bytes(range(32))))
@@ -268,6 +272,7 @@ def test_a_killed_backup_is_listed_only_if_it_was_committed(newest: Place, momen
     assert newest.backup_sessions() == 0
     if moment == "/refs":
         assert newest.back_up().label in newest.labels()
+        assert label in newest.catalog().aborted  # its lease was taken over, at once: the process is gone
     assert set(listed) <= set(newest.labels())
 
 

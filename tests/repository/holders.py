@@ -32,6 +32,11 @@ class Time:
             happen(self.seconds)
 
 
+def elsewhere(host: str, *, ttl_seconds: float) -> Terms:
+    """The terms of this process as if it ran on another host, by the real clock."""
+    return Terms(ttl_seconds, who=lambda command: Holder(host, f"boot of {host}", 7, 7, 7, command))
+
+
 def host_terms(time: Time, host: str, pid: int = 7, *, gone: frozenset[int] = frozenset()) -> Terms:
     """The terms of a process on a host of that name, which knows which of its processes are gone."""
 
