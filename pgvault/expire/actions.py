@@ -118,6 +118,7 @@ class ExpirePlan:
     waiting: tuple[Waiting, ...] = ()
     windows: tuple[WindowChange, ...] = ()
     notes: tuple[str, ...] = ()
+    needs_window: bool = False  # a deletion that takes --shrink-window-to; the last note says which value
 
     @property
     def bytes_won(self) -> int:
