@@ -138,11 +138,9 @@ class Verifier:
 
     def _verify_needed_wal(self, manifest: Manifest, stored: Stored) -> None:
         name = stored.path.rpartition("/")[2]
-        wal, frames = read_wal(self._repository, self._cluster, manifest.system_identifier, name)
+        wal, _ = read_wal(self._repository, self._cluster, manifest.system_identifier, name)
         if wal.stored.sha256 != stored.sha256:
             raise ObjectCorrupt(f"WAL file {name} is not the one the backup was committed with")
-        for _ in frames:
-            pass
 
 
 def _require_good_pages(manifest: Manifest) -> None:
