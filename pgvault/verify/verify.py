@@ -84,7 +84,14 @@ class Verifier:
         for label in catalog.unfinished:  # last, so that a backup that runs beside us had its time to commit
             root = Suspect(layout.manifest(self._cluster, label), None)
             self._findings.tried(backup_name(label), partial(self._verify_unfinished, label), root)
+        self._note_emptiness(roots)
         return self.report
+
+    def _note_emptiness(self, roots: tuple[Root, ...]) -> None:
+        """Whoever chose what is not there shall not take that for a proof."""
+        report = self.report
+        if self._selection.labels is None and roots and not (report.backups or report.segment_count):
+            report.notes.append(f"nothing was chosen: of {len(roots)} backups the roots were opened, and nothing else")
 
     def _verify_beside(self, catalog: Catalog) -> None:
         """Look at what belongs to no backup."""
