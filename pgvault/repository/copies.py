@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pgvault.errors import PgvaultError
 from pgvault.stores.base import ObjectStore
 
 
@@ -20,3 +21,12 @@ class Copy:
     store: ObjectStore
     is_sync_for_backups: bool = False  # of a further copy: a backup is committed only when it is here, too
     is_sync_for_wal: bool = False  # of a further copy: WAL is acknowledged only when it is here, too
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A copy that a command reads without."""
+
+    name: str
+    error: PgvaultError  # why
+    is_deciding: bool = False  # then nothing can be written

@@ -16,10 +16,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from pgvault.errors import ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing, WrongKey
+from pgvault.errors import (
+    ObjectCorrupt,
+    ObjectMissing,
+    PgvaultError,
+    RepositoryForeign,
+    RepositoryMissing,
+    WrongKey,
+)
 from pgvault.pipeline.seal import REPOSITORY_ID_BYTES, RepositoryKey
 from pgvault.repository import layout
-from pgvault.repository.copies import Copy
+from pgvault.repository.copies import Copy, LeftOut
 from pgvault.repository.keydocument import make_key_document, open_key_document, read_key_document
 from pgvault.repository.keys import (
     Credential,
@@ -41,6 +48,7 @@ class Repository:
     id: bytes  # 16
     keys: Keyring
     copies: tuple[Copy, ...]  # the first decides
+    left_out: tuple[LeftOut, ...] = field(default=(), compare=False)  # copies that it was opened without, to read
     reader: Reader = field(init=False, compare=False)  # of all of them as one
 
     def __post_init__(self) -> None:
@@ -48,8 +56,19 @@ class Repository:
 
     @property
     def deciding(self) -> Copy:
-        """The copy whose put-if-absent decides what exists."""
+        """The copy whose put-if-absent decides what exists. Raises why it is not there, where we read without it."""
+        for each in self.left_out:
+            if each.is_deciding:
+                raise type(each.error)(
+                    f"nothing can be written without copy {each.name!r}, which decides what exists: {each.error}",
+                    hint=each.error.hint,
+                )
         return self.copies[0]
+
+    @property
+    def unread(self) -> dict[str, PgvaultError]:
+        """The copies that do not take part in reading, and why."""
+        return {each.name: each.error for each in self.left_out} | self.reader.silent
 
 
 class InitOutcome(StrEnum):
