@@ -1,8 +1,9 @@
 """From configuration to an opened repository: the seam between what the operator wrote and the library.
 
 A repository is named either by a configuration file, or, on a machine that has lost everything, by a URL and a
-key (`--repository URL --key file:escrow.txt`). A `RepositorySource` holds that reference, never a secret, so that a
-restore can write it beside the restored directory for `wal fetch`.
+key (`--repository URL --key file:escrow.txt`). A key beside a configuration stands for the one that it names: so a
+drill proves an escrow sheet. A `RepositorySource` holds that reference, never a secret, so that a restore can write it
+beside the restored directory for `wal fetch`.
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ from pgvault.config import (
     ClusterConfig,
     Config,
     CopyConfig,
+    KeyReference,
+    KmsKey,
     PassphraseKey,
     Secret,
+    absolute_key_reference,
     decode_key,
     find_config,
     load_config,
     parse_config,
+    parse_key_reference,
 )
 from pgvault.errors import ConfigInvalid, UsageError
 from pgvault.repository.catalog import clusters
 from pgvault.repository.copies import Copy
-from pgvault.repository.keys import Credential
+from pgvault.repository.keys import AWS_KMS, PASSPHRASE, RAW, Credential
+from pgvault.repository.kms import AwsKms
 from pgvault.repository.repository import Repository, open_repository
 from pgvault.stores.base import ObjectLock, StoreLocation
 from pgvault.stores.open import open_store
@@ -36,11 +42,11 @@ from pgvault.stores.retry import Patience
 
 @dataclass(frozen=True, slots=True)
 class RepositorySource:
-    """A reference to a repository that holds no secret: a configuration file, or a URL and where the key is."""
+    """A reference to a repository that holds no secret: a configuration file, or a URL, and where the key is."""
 
     config: Path | None = None  # absolute
     url: str | None = None
-    key: str | None = None  # file:PATH or env:NAME
+    key: str | None = None  # file:PATH, env:NAME, passphrase:… or kms:ARN; None: as in the configuration
     region: str | None = None
     endpoint_url: str | None = None
 
@@ -70,12 +76,20 @@ class RepositorySource:
     def load(self) -> Config:
         """Return the configuration: the file's, or a minimal one made from URL and key."""
         if self.url is None:
-            return load_config(find_config(self.config))
+            return _with_key(load_config(find_config(self.config)), self.key)
         if self.key is None:
             raise UsageError("--repository needs --key", hint="Say --key file:PATH or --key env:NAME.")
         copy = {"url": self.url, "region": self.region, "endpoint_url": self.endpoint_url}
-        document = {"repository": {"key": self.key, "copies": {"given": copy}}, "clusters": {}}
-        return parse_config(json.loads(json.dumps(document)), where="--repository")
+        document = {"repository": {"key": "env:GIVEN", "copies": {"given": copy}}, "clusters": {}}
+        return _with_key(parse_config(json.loads(json.dumps(document)), where="--repository"), self.key)
+
+
+def _with_key(config: Config, key: str | None) -> Config:
+    """Return the configuration with the key that was given in place of its own."""
+    if key is None:
+        return config
+    repository = config.repository.model_copy(update={"key": parse_key_reference(key)})
+    return config.model_copy(update={"repository": repository})
 
 
 def make_source(
@@ -87,13 +101,11 @@ def make_source(
     endpoint_url: str | None = None,
 ) -> RepositorySource:
     """Return the source that the options name. Relative key files are made absolute, so that it can be kept."""
-    if url is not None:
-        if key is not None and key.startswith("file:"):
-            key = f"file:{Path(key.removeprefix('file:')).resolve()}"
-        return RepositorySource(None, url, key, region, endpoint_url)
     if key is not None:
-        raise UsageError("--key goes with --repository", hint="The configuration names its own key.")
-    return RepositorySource(find_config(config).resolve())
+        key = absolute_key_reference(key)
+    if url is not None:
+        return RepositorySource(None, url, key, region, endpoint_url)
+    return RepositorySource(find_config(config).resolve(), key=key)
 
 
 def open_from(config: Config, *, patience: Patience | None = None) -> Repository:
@@ -127,12 +139,18 @@ def locate(copy: CopyConfig) -> StoreLocation:
 
 
 def read_credential(config: Config) -> Credential:
-    """Return the configured key or passphrase. Raises KeyUnusable."""
-    key = config.repository.key
+    """Return the configured key, passphrase or key in KMS. Raises KeyUnusable."""
+    return credential_of(config.repository.key)
+
+
+def credential_of(key: KeyReference) -> Credential:
+    """Read the secret that a reference names. Raises KeyUnusable."""
+    if isinstance(key, KmsKey):
+        return Credential(AWS_KMS, b"", AwsKms(key.kms, key.region, key.endpoint_url, key.profile))
     if isinstance(key, PassphraseKey):
-        return Credential("passphrase", key.passphrase.read())
+        return Credential(PASSPHRASE, key.passphrase.read())
     assert isinstance(key, Secret)
-    return Credential("raw", decode_key(key.read(), where=str(key)))
+    return Credential(RAW, decode_key(key.read(), where=str(key)))
 
 
 @dataclass(frozen=True, slots=True)

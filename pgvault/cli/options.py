@@ -20,7 +20,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON documen
 RepositoryOption = Annotated[
     str | None, typer.Option("--repository", help="URL of a copy, for a machine without configuration.")
 ]
-KeyOption = Annotated[str | None, typer.Option("--key", help="With --repository: file:PATH or env:NAME.")]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", help="In place of the configured key: file:PATH (an escrow sheet, too), env:NAME, …"),
+]
 RegionOption = Annotated[str | None, typer.Option("--region", help="With --repository: the bucket's region.")]
 EndpointOption = Annotated[
     str | None, typer.Option("--endpoint-url", help="With --repository: an S3-compatible store's endpoint.")

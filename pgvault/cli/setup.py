@@ -62,9 +62,8 @@ def require_configured_key(config: Config, path: Path) -> None:
     """Refuse to make a key that nothing will be sealed with: it would be the wrong one in the safe."""
     key = config.repository.key
     if not isinstance(key, Secret) or key.source != "file" or Path(key.name).resolve() != path.resolve():
-        configured = key if isinstance(key, Secret) else key.passphrase
         raise UsageError(
-            f"--generate-key names {str(path)!r}, and the configuration takes its key from {str(configured)!r}",
+            f"--generate-key names {str(path)!r}, and the configuration takes its key from {str(key)!r}",
             hint=f"Write key: file:{path.absolute()} into the configuration, or name the file that it names.",
         )
 

@@ -17,9 +17,18 @@ from pgvault.config.config import (
     load_config,
     parse_config,
 )
+from pgvault.config.escrow import decode_key_lines, encode_key_lines, is_sheet
+from pgvault.config.keys import (
+    KeyReference,
+    KmsKey,
+    PassphraseKey,
+    absolute_key_reference,
+    decode_key,
+    parse_key_reference,
+)
 from pgvault.config.repository import CopyConfig, ObjectLockConfig, RepositoryConfig
 from pgvault.config.retention import GfsConfig, LogicalRetention, RetentionConfig
-from pgvault.config.sections import PassphraseKey, Secret, Section, decode_key
+from pgvault.config.sections import Secret, Section
 
 __all__ = [
     "CLUSTER_NAME",
@@ -32,6 +41,8 @@ __all__ = [
     "CopyConfig",
     "DrillConfig",
     "GfsConfig",
+    "KeyReference",
+    "KmsKey",
     "LogicalConfig",
     "LogicalRetention",
     "ObjectLockConfig",
@@ -43,8 +54,13 @@ __all__ = [
     "Secret",
     "Section",
     "StreamConfig",
+    "absolute_key_reference",
     "decode_key",
+    "decode_key_lines",
+    "encode_key_lines",
     "find_config",
+    "is_sheet",
     "load_config",
     "parse_config",
+    "parse_key_reference",
 ]

@@ -1,7 +1,7 @@
 """The file as a whole: which repository, which clusters, what was promised.
 
     repository:
-      key: file:/etc/pgvault/key                 # or env:NAME, or {passphrase: file:...}
+      key: file:/etc/pgvault/key                 # or env:NAME, {passphrase: file:...}, {kms: ARN}
       copies:
         primary: {url: "file:///srv/pgvault"}    # the first decides what exists; or s3://bucket/prefix
     clusters:
@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from pgvault.config.repository import RepositoryConfig
 from pgvault.config.retention import RetentionConfig
-from pgvault.config.sections import Duration, PassphraseKey, Secret, Section, secret
+from pgvault.config.sections import Duration, Secret, Section, secret
 from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, PlainSecret
 
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
@@ -249,9 +249,9 @@ def _explain(error: ValidationError, where: str) -> PgvaultError:
     problems = error.errors(include_url=False, include_input=False)
     unknown = [p for p in problems if p["type"] == "extra_forbidden"]
     first = (unknown or problems)[0]
-    # Alternatives (key: Secret or PassphraseKey) show in pydantic's path by names that no operator wrote.
+    # Alternatives (of key:) show in pydantic's path by names that no operator wrote.
     parts = [str(part) for part in first["loc"]]
-    place = ".".join(part for part in parts if "[" not in part and part != PassphraseKey.__name__)
+    place = ".".join(part for part in parts if "[" not in part)
     if unknown:
         return ConfigUnknownKey(f"unknown key {place!r} in {where!r}", hint="Is it a typo? Nothing was done.")
     message = first["msg"].removeprefix("Value error, ")

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from pgvault.config.sections import Duration, PassphraseKey, Secret, Section, secret
+from pgvault.config.keys import KeyField
+from pgvault.config.sections import Duration, Secret, Section, secret
 from pgvault.errors import PlainSecret
 
 # A copy's name is part of the names of objects.
@@ -71,5 +72,5 @@ class CopyConfig(Section):
 class RepositoryConfig(Section):
     """Where backups and WAL live, and which key opens them."""
 
-    key: Annotated[Secret, secret("repository.key")] | PassphraseKey
+    key: KeyField
     copies: dict[CopyName, CopyConfig] = Field(min_length=1)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,8 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from pgvault.errors import KeyUnusable, PlainSecret, UsageError
 from pgvault.instants import parse_duration
-
-KEY_BYTES = 32
 
 
 def _duration(value: object) -> timedelta:
@@ -89,26 +84,3 @@ def secret(what: str) -> BeforeValidator:
         return Secret.parse(value, what=what)
 
     return BeforeValidator(read)
-
-
-class PassphraseKey(Section):
-    """A key slot that a passphrase opens (scrypt)."""
-
-    passphrase: Annotated[Secret, secret("the passphrase")]
-
-
-def decode_key(content: bytes, *, where: str) -> bytes:
-    """Return 32 bytes from hex or base64 text. Raises KeyUnusable, never guesses or pads."""
-    text = content.decode("ascii", "replace").strip("\r\n")
-    if re.fullmatch(r"[0-9A-Fa-f]{64}", text):
-        return bytes.fromhex(text)
-    try:
-        decoded = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        decoded = b""
-    if len(decoded) != KEY_BYTES:
-        raise KeyUnusable(
-            f"key in {where!r} is not {KEY_BYTES} bytes as hex or base64",
-            hint="Make one with: pgvault init --generate-key FILE",
-        )
-    return decoded

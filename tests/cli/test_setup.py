@@ -266,7 +266,6 @@ class TestEveryCommandSaysWhatIsWrong:
         "words",
         [
             ("backup", "--all", "--cluster", "main"),
-            ("list", "--key", "file:k"),
             ("list", "--repository", "file:///tmp"),
             ("verify", "--nonsense"),
             ("show",),
