@@ -30,6 +30,7 @@ COMMANDS = {
     "restore": "pgvault.cli.restore:restore",
     "adopt": "pgvault.cli.restore:adopt",
     "verify": "pgvault.cli.verify:verify",
+    "copy": "pgvault.cli.copy:copy",
     "hold": "pgvault.cli.holds:hold",
     "release": "pgvault.cli.holds:release",
     "holds": "pgvault.cli.holds:holds",

@@ -10,6 +10,7 @@ import typer
 
 from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.cli import render
+from pgvault.cli.copy import bring_up_to_date
 from pgvault.cli.documents import backup_document, logical_document
 from pgvault.cli.logicalbackup import LogicalChoice, back_up_logically
 from pgvault.cli.opening import OpenedCluster, RepositorySource, open_cluster
@@ -66,12 +67,16 @@ def backup(
         return _back_up(opened, backup_type, choice, untested_major)
 
     if not every:
-        _render([take(open_cluster(source, cluster))], as_json=as_json)
+        opened = open_cluster(source, cluster)
+        _render([take(opened)], as_json=as_json)
+        bring_up_to_date(source, {opened.name})
         return
     if cluster is not None:
         raise UsageError("--all and --cluster exclude each other")
     taken, failures = _back_up_all(source, take)
     _render(taken, as_json=as_json)
+    if taken:
+        bring_up_to_date(source, None)
     if failures:
         raise failures[0]
 

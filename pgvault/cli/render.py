@@ -103,3 +103,10 @@ def write_error(message: str, hint: str | None) -> None:
     sys.stderr.write(f"error: {message}\n")
     if hint is not None:
         sys.stderr.write(f"hint: {hint}\n")
+
+
+def write_warning(message: str, hint: str | None) -> None:
+    """Write to stderr what went wrong beside something that did not."""
+    sys.stderr.write(f"warning: {message}\n")
+    if hint is not None:
+        sys.stderr.write(f"hint: {hint}\n")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 
 from pydantic import ValidationError
 
 from pgvault.cli.opening import OpenedCluster, RepositorySource, open_cluster
 from pgvault.cli.sessions import connect, libpq_environment
-from pgvault.cli.signals import SIGNALS
+from pgvault.cli.signals import setting_on_signals
 from pgvault.config import StreamConfig
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
@@ -29,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 SPOOLS = Path("/var/lib/pgvault")
 OFF = "off"
-GRACE_SECONDS = 9.0  # to end in order, after the first signal
+LEFT_BEHIND = "stopped without an answer of the server or the repository; what was received is in the spool"
 # The supervisor tries again by itself, and says so; it must not wait long for one answer.
 PATIENCE = Patience(deadline_seconds=10.0)
 
@@ -44,7 +41,7 @@ def run(source: RepositorySource, cluster: str | None, options: Mapping[str, str
         )
     settings = apply_options(opened.config.stream or StreamConfig(), options)
     beacon = None if settings.beacon is None else _beacon(opened, settings.beacon)
-    with setting_on_signals() as stop:
+    with setting_on_signals(otherwise=LEFT_BEHIND) as stop:
         _make_stream(opened, settings).run(stop, beside=beacon)
 
 
@@ -60,34 +57,6 @@ def apply_options(configured: StreamConfig, options: Mapping[str, str | None]) -
         name = str(problem["loc"][0]).replace("_", "-")
         said = problem["msg"].removeprefix("Value error, ")
         raise UsageError(f"--{name}: {said[:1].lower()}{said[1:]}") from error
-
-
-@contextmanager
-def setting_on_signals(*, grace_seconds: float = GRACE_SECONDS) -> Iterator[Event]:
-    """Give an event that is set by the signals that ask us to end.
-
-    Whatever still waits for a store or a server `grace_seconds` later is left behind, with 0: what was received lies
-    in the spool, and pg_receivewal ends with us.
-    """
-    stop = Event()
-
-    def ask(_number: int, _frame: object) -> None:
-        if not stop.is_set():
-            signal.setitimer(signal.ITIMER_REAL, grace_seconds)
-        stop.set()
-
-    def leave(_number: int, _frame: object) -> None:
-        logger.warning("stopped without an answer of the server or the repository; what was received is in the spool")
-        os._exit(0)
-
-    handlers = dict.fromkeys(SIGNALS, ask) | {signal.SIGALRM: leave}
-    before = {each: signal.signal(each, handler) for each, handler in handlers.items()}
-    try:
-        yield stop
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for each, earlier in before.items():
-            signal.signal(each, earlier)
 
 
 def _make_stream(opened: OpenedCluster, settings: StreamConfig) -> Stream:

@@ -23,6 +23,7 @@ from pgvault.repository import layout
 from pgvault.repository.copies import Copy
 from pgvault.repository.lengths import lengths_of
 from pgvault.repository.whole import check_whole
+from pgvault.stores.base import CopyingStore
 from pgvault.stores.commit import put_object
 
 logger = logging.getLogger(__name__)
@@ -112,12 +113,24 @@ class Carrier:
     def _bring(self, transfer: Transfer) -> None:
         if transfer.needs:
             self._require(transfer)
+        if self._was_copied_within(transfer):
+            return
         body = self.source.store.get(transfer.path)
         check_whole(transfer.path, body, sha256=transfer.sha256)
         if transfer.replaces:
             self._put_aside(transfer.path)
         put_object(self.target.store, transfer.path, body)
         logger.debug("brought %s to copy %r, %d bytes", transfer.path, self.target.name, len(body))
+
+    def _was_copied_within(self, transfer: Transfer) -> bool:
+        """Let the store copy it, where both lie in one and what it must be is known; whether it did."""
+        target = self.target.store
+        if transfer.sha256 is None or not isinstance(target, CopyingStore):
+            return False
+        try:
+            return target.server_copy(self.source.store, transfer.path, length=transfer.size, sha256=transfer.sha256)
+        except ObjectExists:
+            return False  # another's, or brought by somebody else meanwhile: streaming tells
 
     def _require(self, transfer: Transfer) -> None:
         """Look in both stores once more: what a listing showed, and what was put, is what is there now."""

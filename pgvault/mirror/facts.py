@@ -6,8 +6,8 @@ believed; whatever is brought is read whole and checked, and a root is put only 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing
 from pgvault.mirror.plan import Lane, MirrorFacts, RootFact
@@ -16,43 +16,115 @@ from pgvault.repository import layout
 from pgvault.repository.copies import Copy
 from pgvault.repository.keys import decode_document
 from pgvault.repository.lengths import lengths_of
-from pgvault.repository.names import ROOT, is_local, is_wal, parse_backup
+from pgvault.repository.names import ROOT, is_local, parse_backup
 from pgvault.repository.refs import decode_refs
 from pgvault.repository.whole import check_whole
 from pgvault.stores.base import ObjectStore
 from pgvault.stores.commit import put_object
 
+TIMELINE_DIGITS = 8
+GROWING = 3  # the last directories of a timeline, and the last labels, that are looked at each time
+LOOK_AGAIN_SECONDS = 3600.0
 DAMAGE = (FormatUnsupported, ObjectCorrupt, ObjectMissing)
 
 
-def read_facts(source: Copy, target: Copy, lane: Lane, *, clusters: Collection[str] | None = None) -> MirrorFacts:
+class Settled:
+    """Remembers places that were the same in both copies and change no more, so that a watch need not list them anew.
+
+    From time to time all is looked at again: nothing keeps anybody from writing there, or from removing something.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float], seconds: float = LOOK_AGAIN_SECONDS) -> None:
+        self._monotonic = monotonic
+        self._seconds = seconds
+        self._since = monotonic()
+        self._places: set[str] = set()
+
+    def __contains__(self, place: str) -> bool:
+        if self._monotonic() - self._since > self._seconds:
+            self._places.clear()
+            self._since = self._monotonic()
+        return place in self._places
+
+    def add(self, place: str) -> None:
+        """Remember a place."""
+        self._places.add(place)
+
+
+def read_facts(
+    source: Copy,
+    target: Copy,
+    lane: Lane,
+    *,
+    clusters: Collection[str] | None = None,
+    settled: Settled | None = None,
+) -> MirrorFacts:
     """List both copies; `clusters` limits that to some. Raises StoreUnreachable, StoreDenied."""
-    ours = dict(_listed(source.store, lane, clusters))
-    facts = MirrorFacts(ours, dict(_listed(target.store, lane, clusters)))
+    ours: dict[str, int] = {}
+    theirs: dict[str, int] = {}
+    for cluster in source.store.children(layout.CLUSTERS):
+        if clusters is not None and cluster not in clusters:
+            continue
+        for place in _places(source.store, cluster, lane):
+            if settled is not None and place.path in settled:
+                continue
+            here, there = _lengths(source.store, target.store, place.path)
+            ours |= here
+            theirs |= there
+            if settled is not None and not place.grows and here == there:
+                settled.add(place.path)
+    facts = MirrorFacts(ours, theirs)
     return facts if lane is Lane.WAL else _with_roots(source, target, facts)
 
 
-def _listed(store: ObjectStore, lane: Lane, clusters: Collection[str] | None) -> Iterator[tuple[str, int]]:
-    for cluster in store.children(layout.CLUSTERS):
-        if clusters is not None and cluster not in clusters:
-            continue
-        for below in store.children(layout.cluster(cluster)):
-            prefix = f"{layout.cluster(cluster)}/{below}"
-            if is_wal(f"{prefix}/") == (lane is Lane.WAL):
-                yield from ((entry.key, entry.size) for entry in store.list(prefix))
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A part of a copy that is listed at a time: a directory, or one object."""
+
+    path: str
+    grows: bool  # whether it is likely to change at any moment
+
+
+def _lengths(source: ObjectStore, target: ObjectStore, path: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what both hold at a place of the source."""
+    here = {entry.key: entry.size for entry in source.list(path)}
+    if not here:  # it is an object, or went meanwhile
+        return lengths_of(source, [path]), lengths_of(target, [path])
+    return here, {entry.key: entry.size for entry in target.list(path)}
+
+
+def _places(store: ObjectStore, cluster: str, lane: Lane) -> Iterator[_Place]:
+    if lane is Lane.WAL:
+        for system in store.children(layout.wals(cluster)):
+            prefix = f"{layout.wals(cluster)}/{system}"
+            names = store.children(prefix)
+            newest: dict[str, list[str]] = {}
+            for name in names:
+                newest.setdefault(name[:TIMELINE_DIGITS], []).append(name)
+            growing = {name for of_timeline in newest.values() for name in of_timeline[-GROWING:]}
+            yield from (_Place(f"{prefix}/{name}", name in growing) for name in names)
+        return
+    for below in store.children(layout.cluster(cluster)):
+        prefix = f"{layout.cluster(cluster)}/{below}"
+        if prefix == layout.backups(cluster):
+            labels = store.children(prefix)
+            yield from (_Place(f"{prefix}/{label}", label in labels[-GROWING:]) for label in labels)
+        elif prefix != layout.wals(cluster):
+            yield _Place(prefix, grows=True)
 
 
 def _with_roots(source: Copy, target: Copy, facts: MirrorFacts) -> MirrorFacts:
-    """Read the roots that the target lacks or has otherwise, and add the lengths of the WAL that they need."""
+    """Read the roots that the target lacks or has otherwise, and add the lengths of what else they need."""
     wanted = [
         path
         for path in facts.source
         if (name := parse_backup(path)) and name.rest == ROOT and facts.target.get(path) != facts.source[path]
     ]
     roots = {path: _read_root(source.store, path) for path in wanted}
-    wal = {path for fact in roots.values() for path in fact.needs if is_wal(path)}
-    ours = {**facts.source, **lengths_of(source.store, wal)}
-    return replace(facts, source=ours, target={**facts.target, **lengths_of(target.store, wal)}, roots=roots)
+    # WAL, and what lies in places that were passed over as settled.
+    needed = {path for fact in roots.values() for path in fact.needs if path not in facts.source}
+    ours = {**facts.source, **lengths_of(source.store, needed)}
+    return replace(facts, source=ours, target={**facts.target, **lengths_of(target.store, needed)}, roots=roots)
 
 
 def _read_root(store: ObjectStore, path: str) -> RootFact:

@@ -15,7 +15,7 @@ from pgvault.errors import ObjectCorrupt, PgvaultError, UsageError
 from pgvault.instants import Clock
 from pgvault.mirror.apply import Carrier, CopyReport
 from pgvault.mirror.budget import ByteBudget
-from pgvault.mirror.facts import read_facts, require_same
+from pgvault.mirror.facts import Settled, read_facts, require_same
 from pgvault.mirror.plan import CopyPlan, Lane, plan_copy
 from pgvault.progress import NoProgress, Progress
 from pgvault.repository.copies import Copy
@@ -60,14 +60,14 @@ def copy_round(order: CopyOrder) -> tuple[CopyReport, ...]:
         return tuple(pool.map(lambda target: copy_into(order, target), order.targets))
 
 
-def copy_into(order: CopyOrder, target: Copy) -> CopyReport:
-    """Bring one target what it lacks, once."""
+def copy_into(order: CopyOrder, target: Copy, *, settled: Settled | None = None) -> CopyReport:
+    """Bring one target what it lacks, once; but for places that are `settled`."""
     report = CopyReport(target.name)
     try:
         brought = require_same(order.source, target, may_begin=order.may_begin)
         report += CopyReport(target.name, objects=brought)
         for lane in order.lanes:
-            plan = look(order, target, lane)
+            plan = look(order, target, lane, settled=settled)
             order.progress.phase(f"{target.name}: {lane}", plan.size)
             carrier = Carrier(order.source, target, order.clock, order.budget, order.stop, order.progress)
             report += carrier.apply(plan)
@@ -78,9 +78,9 @@ def copy_into(order: CopyOrder, target: Copy) -> CopyReport:
     return report
 
 
-def look(order: CopyOrder, target: Copy, lane: Lane) -> CopyPlan:
+def look(order: CopyOrder, target: Copy, lane: Lane, *, settled: Settled | None = None) -> CopyPlan:
     """Return what is to be brought of one lane. Raises what the stores raise."""
-    return plan_copy(lane, read_facts(order.source, target, lane, clusters=order.clusters))
+    return plan_copy(lane, read_facts(order.source, target, lane, clusters=order.clusters, settled=settled))
 
 
 def require_done(reports: Sequence[CopyReport]) -> None:

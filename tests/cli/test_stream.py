@@ -39,8 +39,9 @@ def test_nonsense(name: str, value: str) -> None:
 
 HANGING = """
 import os, signal, time
-from pgvault.cli.streaming import setting_on_signals
-with setting_on_signals(grace_seconds=0.2) as stop:
+from pgvault.cli.signals import setting_on_signals
+from pgvault.cli.streaming import LEFT_BEHIND
+with setting_on_signals(otherwise=LEFT_BEHIND, grace_seconds=0.2) as stop:
     os.kill(os.getpid(), signal.SIGTERM)
     assert stop.is_set()
     time.sleep(60)
