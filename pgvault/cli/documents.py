@@ -89,6 +89,7 @@ def window_document(found: WindowRange, system_identifier: int) -> dict[str, Any
         "standing": str(found.standing),
         "is_tail": found.is_tail,
         "has_gap_behind": found.has_gap_behind,
+        "has_expired_behind": found.has_expired_behind,
     }
 
 
@@ -112,7 +113,9 @@ def gap_document(gap: WindowGap, system_identifier: int) -> dict[str, Any]:
 
 def window_lines(window: RecoveryWindow) -> list[str]:
     """A recovery window for people, a line each: ranges, gaps, backups that can not be restored."""
+    has_expired = window.begins_at is not None and any(found.has_expired_behind for found in window.ranges)
     return [
+        *([f"the window begins at {render.instant(window.begins_at)}"] if has_expired and window.begins_at else []),
         *map(_range_line, window.ranges),
         *map(gap_line, window.gaps),
         *(f"not restorable: backup {lost.label}: {lost.reason}" for lost in window.lost),
@@ -141,6 +144,7 @@ def _range_line(found: WindowRange) -> str:
     written = "" if found.last_write_at is None else f", last written {render.instant(found.last_write_at)}"
     tail = " with a streamed tail" if found.is_tail else ""
     gap = "; then WAL is missing" if found.has_gap_behind else ""
+    gap += "; what followed has expired" if found.has_expired_behind else ""
     return f"restorable: timeline {found.timeline}{branch}{way}, {times} (WAL to {found.end_lsn}{tail}{written}{gap})"
 
 

@@ -11,7 +11,7 @@ restored with them is the recovery window's to tell: a run that no backup leads 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -118,7 +118,7 @@ def _read_system(
     passed_over: Callable[[str, PgvaultError], None],
 ) -> ArchivedSystem:
     files = _list_files(repository, cluster, system)
-    size = backups[0].wal_segment_size if backups else _segment_size(repository, cluster, system, files)
+    size = backups[0].wal_segment_size if backups else segment_size_of(repository, cluster, system, files.segments)
     if backups:
         read = read_window(repository, cluster, backups, passed_over=passed_over)
         inventory, window = read.inventory, read.window
@@ -161,10 +161,10 @@ def _list_files(repository: Repository, cluster: str, system: int) -> _Files:
     return found
 
 
-def _segment_size(repository: Repository, cluster: str, system: int, files: _Files) -> int:
+def segment_size_of(repository: Repository, cluster: str, system: int, names: Iterable[str]) -> int:
     """Return the size of segments where no backup tells: each is as long as all. Raises why the last does not open."""
     failed: PgvaultError | None = None
-    for name in islice(sorted(files.segments), MOST_READS):
+    for name in islice(sorted(names), MOST_READS):
         try:
             return read_info(repository, cluster, system, name).length
         except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:

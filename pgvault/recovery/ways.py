@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
+from pgvault.recovery.expired import Expired
 from pgvault.recovery.facts import Backup, Inventory, Watermark
 from pgvault.recovery.idleness import Proofs
 from pgvault.recovery.path import RecoveryPath, find_path
@@ -29,6 +30,7 @@ from pgvault.recovery.windowparts import (
     WindowGap,
     WindowRange,
 )
+from pgvault.repository.gaps import EXPIRED
 
 MISSING = "segment missing (never arrived, or removed)"
 
@@ -69,7 +71,7 @@ def walk(known: RestoredFrom, inventory: Inventory, *, leading: Sequence[int]) -
         path = find_path(timeline, inventory)
         stretches = find_stretches(path, runs, tails=tails)
         held = sorted((each for each in known.backups if path.holds(each)), key=lambda backup: backup.stop_lsn)
-        ranges = tuple(_ranges(path, stretches, held, proofs=Proofs(path, known.watermarks), leaders=leaders))
+        ranges = tuple(_ranges(path, stretches, held, known=known, leaders=leaders))
         gaps = tuple(_with_next_stops(_gaps(path, stretches, held, records=known.records), ranges))
         told = {each.start_lsn: each.end_lsn for each in ranges}
         yield Way(path, stretches, ranges, gaps, told, frozenset((each.start_lsn, each.end_lsn) for each in gaps))
@@ -119,9 +121,10 @@ def _ranges(
     stretches: Sequence[Stretch],
     held: Sequence[Backup],
     *,
-    proofs: Proofs,
+    known: RestoredFrom,
     leaders: Sequence[RecoveryPath],
 ) -> Iterator[WindowRange]:
+    proofs, expired = Proofs(path, known.watermarks), Expired.of(path, known.records)
     members: dict[Stretch, list[Backup]] = {}
     for backup in held:
         stretch = stretch_with(stretches, backup.start_lsn.value // path.segment_size)
@@ -132,6 +135,7 @@ def _ranges(
         first = backups[0]
         proven = proofs.until(stretch.end_lsn)
         has_branch = bool(entries) and first.stop_lsn < entries[-1].switch_lsn
+        has_expired = expired.covers(stretch.last + 1, stretch.last + 1)
         yield WindowRange(
             timeline=path.timeline,
             start_lsn=first.stop_lsn,
@@ -139,7 +143,8 @@ def _ranges(
             starts_at=first.stopped_at,
             proven_until=max([*(backup.stopped_at for backup in backups), *([proven] if proven else [])]),
             backups=tuple(BackupPoint(each.label, each.stop_lsn, each.stopped_at) for each in backups),
-            has_gap_behind=stretch is not stretches[-1],
+            has_gap_behind=stretch is not stretches[-1] and not has_expired,
+            has_expired_behind=has_expired,
             branch=Branch(entries[-1].timeline, entries[-1].switch_lsn) if has_branch else None,
             standing=_standing(path, stretch.end_lsn, leaders),
             last_segment=path.segment(stretch.last_number),
@@ -165,6 +170,7 @@ def _gaps(
     if not held:
         return
     size = path.segment_size
+    expired = Expired.of(path, records)
     known = sorted(
         (record for record in records if path.timeline_of(record.start_lsn) == record.timeline),
         key=lambda record: (record.start_lsn, record.end_lsn),
@@ -174,6 +180,8 @@ def _gaps(
     if not behind or behind[0].first > origin:
         behind = [Stretch(origin, origin - 1, Lsn(origin * size), has_tail=False), *behind]
     for earlier, later in pairwise(behind):
+        if earlier.last_number >= earlier.first and expired.covers(earlier.last + 1, later.first - 1):
+            continue
         start, end = earlier.end_lsn, Lsn(later.first * size)
         overlapping = [
             record for record in known if record.start_lsn < max(end, start + 1) and _end_of(path, record) > start
@@ -189,7 +197,7 @@ def _gaps(
             behind=path.segment(later.first),
             reachable_again_lsn=None,
         )
-    yield from _recorded(path, behind[-1], known)
+    yield from _recorded(path, behind[-1], (record for record in known if record.cause != EXPIRED))
 
 
 def _recorded(path: RecoveryPath, last: Stretch, records: Iterable[GapRecord]) -> Iterator[WindowGap]:

@@ -11,7 +11,8 @@ gaps that lie wholly on an ancestor's part of the way are listed there, and only
 Times come from facts alone: `starts_at` is a backup's stop by the server's clock, `proven_until` the latest instant
 that an idle watermark or another backup's stop proves. `last_write_at` is what the archiving host's clock said when
 the last segment was written: it proves nothing, and commits up to about then may well be restorable. Names in a
-listing are not proof that a segment can be read (verify is), and a gap's cause is told, not proven.
+listing are not proof that a segment can be read (verify is), and a gap's cause is told, not proven. Only where records
+say that retention removed WAL is there no gap: then a range was meant to end.
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ class RecoveryWindow:
     lost: tuple[LostBackup, ...]
     leading: tuple[int, ...]  # timelines that a restore without --timeline follows; several: contested
     ways: Mapping[int, tuple[WindowRange, ...]] = field(default_factory=dict, repr=False)  # all on the way to each
+
+    @property
+    def begins_at(self) -> datetime | None:
+        """Since when every moment can be restored up to the latest one; None where nothing can be restored."""
+        latest = [found for timeline in self.leading for found in self.ways.get(timeline, ())[-1:]]
+        return min((found.starts_at for found in latest), default=None)
 
     def parent_of(self, found: WindowRange) -> WindowRange | None:
         """Return the parent's range that a range shares its first bytes with."""

@@ -69,6 +69,7 @@ class WindowRange:
     standing: Standing
     last_segment: WalSegment  # the last of which bytes are archived
     is_tail: bool  # … by a streamed tail only
+    has_expired_behind: bool = False  # retention removed what followed: it was meant to end here
     last_write_at: datetime | None = None  # of `last_segment`, by the archiving host's clock; None: not asked
 
     @property

@@ -70,6 +70,7 @@ WINDOW_FIELDS = {
     "standing",
     "is_tail",
     "has_gap_behind",
+    "has_expired_behind",
 }
 
 
