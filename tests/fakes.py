@@ -58,6 +58,10 @@ class MemoryStore:
             if self.puts in self.die_after_puts:
                 raise StoreUnreachable(f"put {self.puts} of {key!r} was told to get no answer")
 
+    def replace(self, key: str, body: bytes) -> None:
+        self._note("replace", check_key(key))
+        self.objects[key] = bytes(body)
+
     def get(self, key: str) -> bytes:
         return self._held("get", key)
 

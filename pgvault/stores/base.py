@@ -123,6 +123,17 @@ class ObjectStore(Protocol):
 
 
 @runtime_checkable
+class ReplacingStore(Protocol):
+    """A store that can be told to change an object. For `verify --repair` alone: nothing else is ever overwritten."""
+
+    def replace(self, key: str, body: bytes) -> None:
+        """Store `body` under `key`, whatever that holds, durable when this returns; readers see the one or the other.
+
+        Whoever calls has put what is there elsewhere before. Raises DiskFull.
+        """
+
+
+@runtime_checkable
 class VersionedStore(Protocol):
     """What a store offers beyond that where it keeps older versions; every S3 store has the verbs."""
 

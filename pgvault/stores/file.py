@@ -118,6 +118,21 @@ class FileStore:
         if not is_new:
             raise ObjectExists(f"object {key!r} exists in {self.url}")
 
+    def replace(self, key: str, body: bytes) -> None:
+        """Store `body` under `key`, whatever that holds, durable when this returns."""
+        path = self._path(key)
+        self._require_root()
+        with self._translated(f"replace {key!r}"):
+            self._secure_directories(path.parent)
+            temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+            try:
+                write_synced(temporary, body)
+                temporary.replace(path)
+            finally:
+                with suppress(OSError):  # gone after the rename; one that stays is never listed
+                    temporary.unlink()
+            sync_directory(path.parent)
+
     def get(self, key: str) -> bytes:
         """Return a whole object. Raises ObjectMissing."""
         with self._reading(key) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as file:

@@ -69,14 +69,22 @@ class S3Store:
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         """Store `body` under `key`, durable when this returns. Raises ObjectExists."""
+        self._put(key, body, IfNoneMatch="*")
+
+    def replace(self, key: str, body: bytes) -> None:
+        """Store `body` under `key`, whatever it holds; a versioned bucket keeps what that was."""
+        self._put(key, body)
+
+    def _put(self, key: str, body: bytes, **condition: str) -> None:
         arguments = {
             **self.bucket.where(key),
             **body_arguments(self.location, key, body),
             **object_arguments(self.location, key, now=self._clock.now()),
+            **condition,
         }
 
         def put() -> None:
-            answer = self.bucket.client.put_object(Body=body, ContentLength=len(body), IfNoneMatch="*", **arguments)
+            answer = self.bucket.client.put_object(Body=body, ContentLength=len(body), **arguments)
             if not answer.get("ETag"):
                 raise Transient(StoreUnreachable(f"store {self.url} did not acknowledge {key!r}"))
 

@@ -8,7 +8,7 @@ from threading import Barrier
 import pytest
 
 from pgvault.errors import ObjectExists, ObjectMissing, UsageError
-from pgvault.stores.base import ObjectEntry, ObjectStore
+from pgvault.stores.base import ObjectEntry, ObjectStore, ReplacingStore
 from pgvault.stores.commit import Outcome, put_object
 from pgvault.stores.probe import probe_put_if_absent
 
@@ -46,6 +46,19 @@ def test_a_taken_key_stays_as_it_is(store: ObjectStore) -> None:
             store.put_if_absent("manifest", body)
 
     assert store.get("manifest") == b"first"
+
+
+def test_an_object_is_replaced_on_request(store: ObjectStore) -> None:
+    """As a repair needs it: of another length, or where nothing is; what lies beside stays."""
+    store.put_if_absent("packs/1", b"bad bytes")
+    store.put_if_absent("packs/2", b"good")
+    assert isinstance(store, ReplacingStore)
+
+    store.replace("packs/1", b"the bytes that were written")
+    store.replace("packs/3", b"")
+
+    assert [store.get(f"packs/{number}") for number in (1, 2, 3)] == [b"the bytes that were written", b"good", b""]
+    assert store.children("packs") == ["1", "2", "3"]
 
 
 def test_an_empty_object_holds_its_key(store: ObjectStore) -> None:
