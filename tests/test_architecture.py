@@ -24,7 +24,20 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"stores"}),
     frozenset({"repository"}),
     frozenset(
-        {"backup", "demo", "drill", "expire", "logical", "mirror", "monitor", "recovery", "restore", "verify", "wal"}
+        {
+            "backup",
+            "demo",
+            "drill",
+            "expire",
+            "keyring",
+            "logical",
+            "mirror",
+            "monitor",
+            "recovery",
+            "restore",
+            "verify",
+            "wal",
+        }
     ),
     frozenset({"cli"}),
     frozenset({"__main__"}),
