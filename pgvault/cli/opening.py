@@ -116,7 +116,14 @@ def open_from(config: Config, *, patience: Patience | None = None) -> Repository
 def make_copies(config: Config, *, patience: Patience | None = None) -> list[Copy]:
     """Return the configured copies, in order; nothing is asked of them yet."""
     return [
-        Copy(name, open_store(locate(copy), patience=patience), copy.is_sync_for_backups, copy.is_sync_for_wal)
+        Copy(
+            name,
+            open_store(locate(copy), patience=patience),
+            copy.is_sync_for_backups,
+            copy.is_sync_for_wal,
+            copy.wal_lag,
+            copy.backup_lag,
+        )
         for name, copy in config.repository.copies.items()
     ]
 
@@ -170,7 +177,11 @@ def open_cluster(source: RepositorySource, name: str | None, *, patience: Patien
     A source by URL knows no configuration: there the repository says which clusters exist.
     """
     config = source.load()
-    repository = open_from(config, patience=patience)
+    return name_cluster(source, config, open_from(config, patience=patience), name)
+
+
+def name_cluster(source: RepositorySource, config: Config, repository: Repository, name: str | None) -> OpenedCluster:
+    """Return the named cluster of an opened repository, or the only one. Raises ConfigInvalid."""
     if source.url is None:
         name, cluster = config.cluster(name)
         return OpenedCluster(name, cluster, repository, source, config.timezone)

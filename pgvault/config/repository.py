@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
@@ -35,6 +36,8 @@ class CopyConfig(Section):
     backups: Literal["sync", "async"] | None = None  # whether a backup waits for it; None: as `mode`
     wal: Literal["sync", "async"] | None = None  # whether the archiver waits for it
     mode: Literal["sync", "async"] = "async"  # of both; the first copy is sync whatever stands here
+    wal_lag: Duration = timedelta(minutes=15)  # for which WAL may be missing here before `status` is red
+    backup_lag: Duration = timedelta(hours=24)  # and a backup
     checksums: Literal["sha256", "none"] = "sha256"  # that a put carries; none: for stores that refuse them
     encryption: Literal["AES256", "aws:kms"] | None = None  # the store's own, beside pgvault's
     encryption_key: str | None = None  # of KMS

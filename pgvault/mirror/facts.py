@@ -141,48 +141,57 @@ def _read_root(store: ObjectStore, path: str) -> RootFact:
         return RootFact(error=error)
 
 
-def require_same(source: Copy, target: Copy, *, may_begin: bool) -> int:
-    """See that both copies are of one repository; bring an empty target its keys and identity, if it `may_begin`.
+def is_begun(source: Copy, target: Copy) -> bool:
+    """Tell whether the target holds the source's repository; False: it is empty. Nothing is written.
 
-    Keys that came later are brought, too. Returns how many documents were. Raises RepositoryMissing,
-    RepositoryForeign.
+    Raises RepositoryMissing for a source without one, RepositoryForeign for a target with anything else.
     """
-    try:
-        identity = source.store.get(layout.IDENTITY)
-    except ObjectMissing as error:
-        raise RepositoryMissing(
-            f"copy {source.name!r} holds no repository ({source.store.url})",
-            hint="Is its disk mounted, is it the right place?",
-        ) from error
+    identity = _identity(source)
     names = {name for name in target.store.children("") if not is_local(name)}
-    is_new = layout.IDENTITY not in names
-    if is_new:
-        _require_empty(target, names, may_begin=may_begin)
-    elif _id_of(target.store.get(layout.IDENTITY)) != _id_of(identity):
-        raise RepositoryForeign(f"copy {target.name!r} holds another repository ({target.store.url})")
-    held = set(target.store.children(layout.KEYS))
-    missing = [f"{layout.KEYS}/{name}" for name in source.store.children(layout.KEYS) if name not in held]
-    for path in missing:
-        body = source.store.get(path)
-        check_whole(path, body)
-        put_object(target.store, path, body)
-    if is_new:
-        put_object(target.store, layout.IDENTITY, identity)  # last: from here on it can be opened
-    return len(missing) + is_new
-
-
-def _require_empty(target: Copy, names: set[str], *, may_begin: bool) -> None:
+    if layout.IDENTITY in names:
+        if _id_of(target.store.get(layout.IDENTITY)) != _id_of(identity):
+            raise RepositoryForeign(f"copy {target.name!r} holds another repository ({target.store.url})")
+        return True
     foreign = names - {layout.KEYS}
     if foreign:
         raise RepositoryForeign(
             f"copy {target.name!r} is not empty and holds no pgvault repository: {min(foreign)!r} is there",
             hint="Give pgvault a prefix or directory of its own.",
         )
-    if not may_begin:
+    return False
+
+
+def require_begun(source: Copy, target: Copy) -> None:
+    """As `is_begun`; raises RepositoryMissing for an empty target."""
+    if not is_begun(source, target):
         raise RepositoryMissing(
             f"copy {target.name!r} holds no repository ({target.store.url})",
             hint="Is its disk mounted? A new copy is begun with: pgvault copy, or pgvault init",
         )
+
+
+def bring_identity(source: Copy, target: Copy) -> int:
+    """Bring the target the keys and the identity that it lacks; return how many documents that were."""
+    held = set(target.store.children(layout.KEYS))
+    missing = [f"{layout.KEYS}/{name}" for name in source.store.children(layout.KEYS) if name not in held]
+    for path in missing:
+        body = source.store.get(path)
+        check_whole(path, body)
+        put_object(target.store, path, body)
+    if layout.IDENTITY in target.store.children(""):
+        return len(missing)
+    put_object(target.store, layout.IDENTITY, _identity(source))  # last: from here on it can be opened
+    return len(missing) + 1
+
+
+def _identity(source: Copy) -> bytes:
+    try:
+        return source.store.get(layout.IDENTITY)
+    except ObjectMissing as error:
+        raise RepositoryMissing(
+            f"copy {source.name!r} holds no repository ({source.store.url})",
+            hint="Is its disk mounted, is it the right place?",
+        ) from error
 
 
 def _id_of(raw: bytes) -> object:

@@ -6,6 +6,7 @@ come after what they need whoever brought that. So nobody takes a lease for it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from pgvault.errors import ObjectCorrupt, PgvaultError, UsageError
 from pgvault.instants import Clock
 from pgvault.mirror.apply import Carrier, CopyReport
 from pgvault.mirror.budget import ByteBudget
-from pgvault.mirror.facts import Settled, read_facts, require_same
+from pgvault.mirror.facts import Settled, bring_identity, is_begun, read_facts, require_begun
 from pgvault.mirror.plan import CopyPlan, Lane, plan_copy
 from pgvault.progress import NoProgress, Progress
 from pgvault.repository.copies import Copy
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,11 @@ def copy_into(order: CopyOrder, target: Copy, *, settled: Settled | None = None)
     """Bring one target what it lacks, once; but for places that are `settled`."""
     report = CopyReport(target.name)
     try:
-        brought = require_same(order.source, target, may_begin=order.may_begin)
-        report += CopyReport(target.name, objects=brought)
+        if not order.may_begin:
+            require_begun(order.source, target)
+        elif not is_begun(order.source, target):
+            logger.info("copy %r is empty, and begun", target.name)
+        report += CopyReport(target.name, objects=bring_identity(order.source, target))
         for lane in order.lanes:
             plan = look(order, target, lane, settled=settled)
             order.progress.phase(f"{target.name}: {lane}", plan.size)

@@ -13,8 +13,9 @@ from datetime import timedelta
 from pgvault.backup.source import check_directory, check_server
 from pgvault.backup.take import leave_watermark
 from pgvault.config import ClusterConfig, StreamConfig
-from pgvault.errors import PgvaultError, ServerUnfit, StoreUnfit
+from pgvault.errors import PgvaultError, ServerUnfit
 from pgvault.instants import Clock
+from pgvault.monitor.copycheck import check_copies
 from pgvault.monitor.streamcheck import check_kept, check_replication, check_role, check_slot
 from pgvault.monitor.tried import Finding, probe, tried
 from pgvault.postgres.server import ServerFacts, Session
@@ -81,10 +82,7 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
     if fit.error is None and known.error is None:
         yield tried("archiving", lambda: _archiving(server))
     yield tried("adoption", lambda: _adoption(server))
-    if len(repository.copies) > 1:
-        names = ", ".join(copy.name for copy in repository.copies[1:])
-        error = StoreUnfit(f"copies {names} receive nothing yet: this version writes the first copy only")
-        yield Finding("copies", "", error)
+    yield from check_copies(repository, server.cluster, clock=server.clock)
 
 
 def _stream_findings(server: ArchivingServer, config: ClusterConfig, stream: StreamConfig) -> Iterator[Finding]:

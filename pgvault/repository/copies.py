@@ -8,9 +8,13 @@ copy receives exactly those bytes, either before a command may say that it is do
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pgvault.errors import PgvaultError
 from pgvault.stores.base import ObjectStore
+
+USUAL_WAL_LAG = timedelta(minutes=15)
+USUAL_BACKUP_LAG = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class Copy:
     store: ObjectStore
     is_sync_for_backups: bool = False  # of a further copy: a backup is committed only when it is here, too
     is_sync_for_wal: bool = False  # of a further copy: WAL is acknowledged only when it is here, too
+    wal_lag: timedelta = USUAL_WAL_LAG  # for which a further copy may lack what was pushed
+    backup_lag: timedelta = USUAL_BACKUP_LAG  # and a backup that was committed
 
 
 @dataclass(frozen=True, slots=True)
