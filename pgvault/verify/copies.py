@@ -9,7 +9,7 @@ best effort: verify also works with credentials that may only read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -74,9 +74,10 @@ def verify_copies(repository: Repository, request: Request, *, progress: Progres
     reports = tuple(survey.look(copy) for copy in copies)
     survey.compare()
     reports[0].report.notes.extend(mark_notes)
-    for each in reports if request.keeps_marks else ():
-        _put_marks(repository, request.cluster, each, marks, clock)
-    return Reports(reports)
+    found = Reports(reports)
+    if request.keeps_marks:
+        put_marks(repository, request.cluster, found, clock=clock)
+    return found
 
 
 def chosen_copies(repository: Repository, only: str | None) -> tuple[Copy, ...]:
@@ -181,14 +182,19 @@ def _read_marks(repository: Repository, cluster: str) -> tuple[Mapping[tuple[str
         return {}, [f"what was verified before is not known: {error}"]
 
 
-def _put_marks(
-    repository: Repository,
-    cluster: str,
-    found: CopyReport,
-    marks: Mapping[tuple[str, str], Verified],
-    clock: Clock,
-) -> None:
-    """Record which backups are whole in a copy, and which are not any more."""
+def put_marks(repository: Repository, cluster: str, reports: Reports, *, clock: Clock) -> None:
+    """Record which backups are whole in which copy, and which are not any more. What hinders that is a note."""
+    marks, _ = _read_marks(repository, cluster)
+    for each in reports.copies:
+        for mark in _new_marks(each, marks, clock):
+            try:
+                put_verified(repository, cluster, mark)
+            except PgvaultError as error:
+                each.report.notes.append(f"what was found could not be recorded: {error}")
+                break
+
+
+def _new_marks(found: CopyReport, marks: Mapping[tuple[str, str], Verified], clock: Clock) -> Iterator[Verified]:
     report = found.report
     damaged = {label for label, copy in marks if copy == found.copy and report.problems_of(label)}
     is_usable = not any(problem.what == IDENTITY for problem in report.problems)
@@ -196,9 +202,4 @@ def _put_marks(
     for label in (*whole, *sorted(damaged)):
         count, size = report.read_whole.get(label, (0, 0))
         by = f"pgvault {__version__}"
-        mark = Verified(label, found.copy, clock.now(), count, size, by, is_whole=label not in damaged)
-        try:
-            put_verified(repository, cluster, mark)
-        except PgvaultError as error:
-            report.notes.append(f"what was found could not be recorded: {error}")
-            return
+        yield Verified(label, found.copy, clock.now(), count, size, by, is_whole=label not in damaged)
