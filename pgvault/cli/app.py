@@ -22,6 +22,7 @@ from pgvault.cli.options import ConfigOption
 # In the order of a life: what is set up first comes first in --help.
 COMMANDS = {
     "init": "pgvault.cli.setup:init",
+    "key": "pgvault.cli.key:key",
     "check": "pgvault.cli.setup:check",
     "backup": "pgvault.cli.backup:backup",
     "list": "pgvault.cli.catalog:list_backups",
