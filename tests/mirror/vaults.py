@@ -89,15 +89,18 @@ class Vault:
         put_tail(self.repository, "main", info, content=content)
         return tail_path(number, start, end)
 
-    def store_backup(self, label: str, *, wal: Sequence[int], is_committed: bool = True) -> None:
-        """Store a backup that needs some segments, which are archived."""
+    def store_backup(
+        self, label: str, *, wal: Sequence[int], is_committed: bool = True, also: Sequence[str] = ()
+    ) -> None:
+        """Store a backup that needs some segments, which are archived, and `also` objects of others."""
         packs = tuple(
             put_plain(self.repository, layout.pack("main", label, n), Kind.PACK, plain=b"%d pages" % n * 9)
             for n in range(3)
         )
         part = put_plain(self.repository, layout.part("main", label, 0), Kind.PART, plain=b"files")
         needed = tuple(self._stored(wal_path(number)) for number in wal)
-        refs = put_refs(self.repository, layout.refs("main", label), (*packs, part, *needed))
+        others = tuple(self._stored(path) for path in also)
+        refs = put_refs(self.repository, layout.refs("main", label), (*packs, part, *needed, *others))
         manifest = make_manifest(
             label=label,
             packs=packs,
