@@ -55,8 +55,8 @@ class Healer:
     copy: Copy
     clock: Clock
 
-    def heal(self, suspect: Suspect) -> Healed | None:
-        """Put an object right; None where nothing is wrong with it.
+    def heal(self, suspect: Suspect) -> list[Healed]:
+        """Put an object right, and what it names before it; return what was done, nothing where nothing was wrong.
 
         Raises ObjectMissing or ObjectCorrupt when nobody holds it whole, and what the copy says that does not take it.
         """
@@ -64,18 +64,19 @@ class Healer:
         right = self._decided(suspect, check)
         current, wrong = self._look(suspect.path, check, right)
         if wrong is None:
-            return None
+            return []
+        named: list[Healed] = []
         good = self._find(suspect.path, check) if right is None else right
         if current is None:
             if _is_root(suspect.path):
-                self._heal_named(suspect.path, good)
+                named = self._heal_named(suspect.path, good)
             put_object(self.copy.store, suspect.path, good)
             quarantine = None
         else:
             quarantine = self._replace(suspect.path, current, good)
         if self.copy.store.get(suspect.path) != good:
             raise ObjectCorrupt(f"copy {self.copy.name!r} does not give back what was put under {suspect.path!r}")
-        return Healed(suspect.path, wrong, quarantine)
+        return [*named, Healed(suspect.path, wrong, quarantine)]
 
     def _make_check(self, suspect: Suspect) -> Callable[[bytes], bytes]:
         def check(body: bytes) -> bytes:
@@ -116,21 +117,20 @@ class Healer:
         except (ObjectMissing, *DAMAGE) as error:
             raise type(error)(f"no copy holds {path!r} whole: {error}") from error
 
-    def _heal_named(self, path: str, body: bytes) -> None:
+    def _heal_named(self, path: str, body: bytes) -> list[Healed]:
         """See that all that a root names is whole in this copy, before the root says so."""
         name = parse_backup(path)
         assert name is not None
         if ObjectHeader.decode(body[: HEADER.size], where=path).kind is Kind.ABORTED:
-            return
+            return []
         root = read_root(self.repository, name.cluster, name.label)
         if root is None:
-            return
+            return []
         named = [(Kind.PART, root.parts), (Kind.MAP, root.maps), (Kind.PACK, root.packs), (None, (root.refs,))]
         if isinstance(root, Manifest):
             named.append((Kind.WAL, root.wal))
-        for kind, every in named:
-            for stored in every:
-                self.heal(Suspect(stored.path, kind, stored))
+        suspects = [Suspect(stored.path, kind, stored) for kind, every in named for stored in every]
+        return [healed for suspect in suspects for healed in self.heal(suspect)]
 
     def _replace(self, path: str, bad: bytes, good: bytes) -> str:
         """Keep the bad bytes, then change the object; return where they lie."""

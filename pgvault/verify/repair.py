@@ -105,9 +105,9 @@ class _Repairer:
             done.failed[suspect.path] = error
             return
         done.failed.pop(suspect.path, None)
-        if found is not None:
-            logger.info("copy %s: repaired %s: %s", copy, found.path, found.was)
-            done.healed.append(found)
+        for healed in found:
+            logger.info("copy %s: repaired %s: %s", copy, healed.path, healed.was)
+        done.healed.extend(found)
 
     def _count(self) -> int:
         return sum(len(each.healed) for each in self._done.values())
