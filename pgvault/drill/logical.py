@@ -37,7 +37,9 @@ from pgvault.progress import Progress
 from pgvault.repository import layout
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import FileRecord
+from pgvault.repository.leaseentry import Claim
 from pgvault.repository.logical import GLOBALS, LogicalManifest, LogicalType
+from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
 from pgvault.repository.tables import decode_tables
 from pgvault.restore.place import require_room
@@ -141,7 +143,8 @@ class _LogicalDrill:
             require_room({place: restored_bytes(manifest)}, reserve=RESERVE)
             self._records = records_of(self._repository, manifest)
             roles = self._read(manifest, GLOBALS) if manifest.has_globals else b""
-        with self._stage.scratch(place) as scratch:
+        claim = Claim(manifest.cluster, labels=(manifest.label,))
+        with pin(self._repository, claim, command="drill"), self._stage.scratch(place) as scratch:
             self._drill_in(scratch, manifest, programs, roles)
 
     def _choose(self) -> LogicalManifest:

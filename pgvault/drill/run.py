@@ -49,6 +49,7 @@ from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.recovery.target import LatestTarget
 from pgvault.repository import layout
 from pgvault.repository.manifest import Manifest
+from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
 from pgvault.restore.apply import Fetching, Site, apply_plan, check_site
 from pgvault.restore.archiving import replace_auto_conf
@@ -56,6 +57,7 @@ from pgvault.restore.configfiles import standby_minima
 from pgvault.restore.files import Effort
 from pgvault.restore.guard import restore_command
 from pgvault.restore.reached import Reached, read_reached, require_reached
+from pgvault.restore.run import claim_of
 from pgvault.restore.settings import render_auto_conf
 from pgvault.wal.fetchplan import FetchPlan
 
@@ -127,7 +129,10 @@ class _Drill:
         self._report.backup, self._report.timeline = plan.backup_label, plan.timeline
         self._report.notes += [*gathered.notes, *plan.notes]
         programs = find_programs(manifest.postgres_major)
-        with self._stage.scratch(place) as scratch:
+        with (
+            pin(self._repository, claim_of(manifest), command="drill"),
+            self._stage.scratch(place) as scratch,
+        ):
             instance = make_instance(scratch, programs)
             with ending(instance, self._report):
                 self._restore_and_check(scratch, instance, programs, Planned(gathered, manifest, plan))

@@ -21,7 +21,9 @@ from pgvault.logical.feeding import plan_archive, read_large_objects
 from pgvault.logical.select import Chosen, RankedClass, Selection, TablePattern, choose, list_file, require_matches
 from pgvault.postgres.toc import read_toc
 from pgvault.repository.filelist import FileRecord
+from pgvault.repository.leaseentry import Claim
 from pgvault.repository.logical import GLOBALS, LogicalDatabase, LogicalManifest, LogicalType
+from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
 from pgvault.restore.files import Effort
 
@@ -124,4 +126,5 @@ class _Planner:
 
 def write_archive(repository: Repository, manifest: LogicalManifest, plan: FilesPlan, *, effort: Effort) -> Written:
     """Write what was planned, all of it or nothing. Raises DirectoryNotEmpty, DiskFull, ObjectCorrupt."""
-    return write_files(repository, manifest, plan.directory, plan.files, effort=effort)
+    with pin(repository, Claim(manifest.cluster, labels=(manifest.label,)), command="restore"):
+        return write_files(repository, manifest, plan.directory, plan.files, effort=effort)

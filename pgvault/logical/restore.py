@@ -36,7 +36,9 @@ from pgvault.postgres.fingerprint import (
     list_tables,
 )
 from pgvault.progress import Progress
+from pgvault.repository.leaseentry import Claim
 from pgvault.repository.logical import LogicalManifest
+from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
 from pgvault.repository.tables import TableKind, TableRecord
 from pgvault.restore.files import Effort
@@ -87,11 +89,12 @@ def restore_into(
     restoring = _Restoring(repository, plan, order, target, progress)
     restored = []
     notes = [*plan.notes, *roles.notes]
-    for database in plan.databases:
-        notes += database.notes
-        done, said_after = restoring.restore(database)
-        restored.append(done)
-        notes += said_after
+    with pin(repository, Claim(manifest.cluster, labels=(manifest.label,)), command="restore"):
+        for database in plan.databases:
+            notes += database.notes
+            done, said_after = restoring.restore(database)
+            restored.append(done)
+            notes += said_after
     return LogicalRestored(
         manifest.label, tuple(restored), tuple(roles.created), time.monotonic() - begun, tuple(dict.fromkeys(notes))
     )

@@ -4,7 +4,8 @@
     expire     remove the root ─► look for pins ─► none: remove what the root needed; else leave that for the next run
 
 Each looks after it has written, so at least one of them sees the other. The same goes for WAL: note that it is expired,
-look for pins, remove. Backups under way are seen by their own leases (`backup-…`, `logical-…`).
+look for pins, remove. Backups under way are seen by their own leases (`backup-…`, `logical-…`). Whoever reads one copy
+alone pins there: removal from a copy looks into that copy, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
-from pgvault.errors import PgvaultError
+from pgvault.errors import ObjectMissing, PgvaultError
 from pgvault.repository import layout
 from pgvault.repository.leaseentry import Claim, LeaseEntry, Verdict, Watch
 from pgvault.repository.leases import LOOKS_PER_TTL, USUAL_TERMS, Lease, Terms, acquire, read_verdict
@@ -49,7 +50,8 @@ class Pin:
 def pin(repository: Repository, claim: Claim, *, command: str = "read", terms: Terms = USUAL_TERMS) -> Iterator[Pin]:
     """Ask that the `labels` of the claim, and the WAL of each system from an LSN on, stay until the `with` ends.
 
-    With credentials that may only read, or without the deciding copy, nothing is pinned: that is a warning.
+    With credentials that may only read, or without the deciding copy, nothing is pinned: that is a warning. Raises
+    ObjectMissing when a backup of the claim is gone by the time its pin is there.
     """
     name = f"{READ_PREFIX}{os.urandom(8).hex()}"
     try:
@@ -59,6 +61,7 @@ def pin(repository: Repository, claim: Claim, *, command: str = "read", terms: T
         yield Pin(None, terms)
         return
     with lease:
+        _require_roots(repository, claim)
         yield Pin(lease, terms)
 
 
@@ -98,6 +101,16 @@ def sweep_pins(repository: Repository, *, terms: Terms = USUAL_TERMS) -> int:
                 repository.deciding.store.delete(entry.key)
             swept += 1
     return swept
+
+
+def _require_roots(repository: Repository, claim: Claim) -> None:
+    for label in claim.labels:
+        try:
+            repository.reader.size(layout.manifest(claim.cluster, label))
+        except ObjectMissing as error:
+            raise ObjectMissing(
+                f"backup {label!r} of cluster {claim.cluster!r} was removed meanwhile", hint="See: pgvault list"
+            ) from error
 
 
 def _look(

@@ -1,7 +1,10 @@
 """A whole restore, as one call: gather, plan, look at the place, ask, apply, and end it as was asked for.
 
 prepare    facts ─► plan ─► site, checked        nothing is written; this is all that --dry-run does
-restore    prepare ─► confirm ─► apply ─► finish? ─► adopt? ─► swap into place?
+restore    prepare ─► confirm ─► pin ─► apply ─► finish? ─► adopt? ─► swap into place?
+
+While it runs retention removes nothing of what it reads. What is left ready for a server that recovers later stays
+pinned for three days: by then it should be started.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from pgvault.recovery.gather import gathering
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.recovery.target import Action, ImmediateTarget, TimeTarget
 from pgvault.repository import layout
+from pgvault.repository.leaseentry import Claim
 from pgvault.repository.manifest import Manifest
+from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
 from pgvault.restore.adopt import Adopted, adopt
 from pgvault.restore.apply import Applied, Fetching, Site, apply_plan, check_site
@@ -132,16 +137,24 @@ def restore(
     prepared = prepare(repository, order, clock=clock)
     confirm(prepared)
     site, manifest, plan = prepared.site, prepared.manifest, prepared.plan
-    applied = apply_plan(repository, manifest, plan, site, how=(order.fetching, effort))
-    keep_copy(site.data, site.marks)
-    finished = adopted = None
-    if order.ending is not Ending.READY:
-        finished = finish_restore(site, manifest, plan, progress=effort.progress)
-    if order.ending is Ending.ADOPTED:
-        adopted = adopt(repository, order.cluster, site.data, clock=clock, marks=site.marks)
-    if prepared.swap is not None:
-        carry_out(prepared.swap)
+    with pin(repository, claim_of(manifest), command="restore") as pinned:
+        applied = apply_plan(repository, manifest, plan, site, how=(order.fetching, effort))
+        keep_copy(site.data, site.marks)
+        finished = adopted = None
+        if order.ending is not Ending.READY:
+            finished = finish_restore(site, manifest, plan, progress=effort.progress)
+        if order.ending is Ending.ADOPTED:
+            adopted = adopt(repository, order.cluster, site.data, clock=clock, marks=site.marks)
+        if prepared.swap is not None:
+            carry_out(prepared.swap)
+        if order.ending is Ending.READY:
+            pinned.leave()  # its server fetches WAL when it is started
     return Restored(prepared, applied, finished, adopted, None if prepared.swap is None else prepared.swap.aside)
+
+
+def claim_of(manifest: Manifest) -> Claim:
+    """Return what a restore of a backup needs to stay: it, and all WAL behind its start."""
+    return Claim(manifest.cluster, labels=(manifest.label,), wal_from={manifest.system_identifier: manifest.start_lsn})
 
 
 def require_sense(order: RestoreOrder) -> None:

@@ -20,6 +20,8 @@ from pgvault.errors import (
 )
 from pgvault.instants import SystemClock
 from pgvault.recovery.target import LatestTarget, TimeTarget
+from pgvault.repository.leaseentry import Claim, State
+from pgvault.repository.pins import READ_PREFIX, live_leases
 from pgvault.repository.systems import known_systems
 from pgvault.restore.adopt import adopt, awaits_backup
 from pgvault.restore.place import marks_directory
@@ -59,6 +61,7 @@ def vault(originals: Callable[[int], Vault], server: ServerFactory, major: int, 
 def test_a_finished_directory_needs_nobody_any_more(vault: Vault) -> None:
     """Plain `postgres -D DIR` starts with repository, key and configuration gone; beside it lies what adopt takes."""
     restored = vault.finished(LatestTarget())
+    assert live_leases(vault.archive.repository, READ_PREFIX) == []  # nothing stays pinned
     vault.server.stop()
     vault.lose_repository()
 
@@ -213,6 +216,10 @@ def test_what_still_recovers_is_not_adopted(vault: Vault) -> None:
 
     with pytest.raises(Refused, match="has not ended its recovery"):
         adopt(vault.archive.repository, "main", restored.directory, clock=SystemClock())
+    (left,) = live_leases(vault.archive.repository, READ_PREFIX)
+    manifest = restored.prepared.manifest
+    assert left.state is State.LEFT  # its server will ask for WAL
+    assert left.claim == Claim("main", "", (manifest.label,), {manifest.system_identifier: manifest.start_lsn})
 
 
 @newest_only

@@ -7,17 +7,26 @@ from datetime import timedelta
 
 import pytest
 
-from pgvault.errors import StoreDenied
+from pgvault.errors import ObjectMissing, StoreDenied
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
+from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.leaseentry import Claim
 from pgvault.repository.leases import acquire
 from pgvault.repository.pins import READ_PREFIX, live_leases, pin, sweep_pins, watched_leases
 from pgvault.repository.repository import Repository
 from tests.fakes import MemoryStore
 from tests.repository.holders import Time, host_terms
+from tests.repository.samples import LABEL, SAMPLE
 
-CLAIM = Claim("main", labels=("x",), wal_from={7: Lsn(0x3000000)})
+CLAIM = Claim("main", labels=(LABEL,), wal_from={7: Lsn(0x3000000)})
+
+
+@pytest.fixture
+def repository(repository: Repository) -> Repository:
+    """One that holds the backup."""
+    commit_manifest(repository, SAMPLE)
+    return repository
 
 
 def test_pin_is_seen_while_it_is_held(repository: Repository) -> None:
@@ -85,6 +94,18 @@ def test_reader_that_may_not_write_is_warned(
 
     assert not held.is_held
     assert "is not pinned" in caplog.text
+
+
+def test_backup_that_went_before_its_pin_was_there(repository: Repository, store: MemoryStore) -> None:
+    """Whoever removed the root may not have seen the pin: the reader is told before it reads."""
+    terms = host_terms(Time(), "a")
+    del store.objects[layout.manifest("main", LABEL)]
+
+    message = f"backup '{LABEL}' of cluster 'main' was removed meanwhile"
+    with pytest.raises(ObjectMissing, match=message), pin(repository, CLAIM, terms=terms):
+        raise AssertionError
+
+    assert live_leases(repository, READ_PREFIX, terms=terms) == []
 
 
 def test_error_of_the_reader_passes_and_releases(repository: Repository) -> None:
