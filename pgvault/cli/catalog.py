@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,23 +12,26 @@ import typer
 from pgvault.cli import render
 from pgvault.cli.documents import backup_document, gap_document, logical_document, window_document, window_lines
 from pgvault.cli.logicalcatalog import file_document, show_logical, write_files, write_logical
-from pgvault.cli.opening import OpenedCluster, open_cluster
+from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import (
     ClusterOption,
     ConfigOption,
     EndpointOption,
     JsonOption,
     KeyOption,
+    OnlyCopyOption,
     RegionOption,
     RepositoryOption,
     source_of,
 )
+from pgvault.cli.reading import open_cluster_to_read, reading_document, reading_lines
 from pgvault.errors import PgvaultError, VerifyFailed
 from pgvault.recovery.systemwindow import SystemWindow, read_windows
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import read_records
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
+from pgvault.repository.presence import copies_holding
 
 
 class ListedType(StrEnum):
@@ -47,6 +51,8 @@ class Listing:
     systems: tuple[SystemWindow, ...]  # those with a backup
     passed_over: tuple[tuple[str, PgvaultError], ...]  # history files that do not open; their timelines are missing
     only: ListedType | None = None  # None: all
+    held_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the copies that a backup is in, by label
+    copies: tuple[str, ...] = ()  # all that were looked at
 
     @property
     def physical(self) -> tuple[Manifest, ...]:
@@ -77,6 +83,7 @@ def list_backups(
     region: RegionOption = None,
     endpoint_url: EndpointOption = None,
     only: Annotated[ListedType | None, typer.Option("--type", help="Only backups of this type.")] = None,
+    only_copy: OnlyCopyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the backups, and the moments that can be restored.
@@ -84,11 +91,13 @@ def list_backups(
     Example: pgvault list --repository s3://bucket/prefix --key file:escrow.txt
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    listing = read_listing(open_cluster(source, cluster), only)
+    opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
+    listing = read_listing(opened, only)
     if as_json:
-        render.write_json(_listing_document(listing))
+        render.write_json(_listing_document(listing) | reading_document(opened.repository))
     else:
         _write_listing(listing)
+        render.write_lines(reading_lines(opened.repository))
     broken = [(entry.label, entry.error) for entry in listing.catalog.unreadable] + list(listing.passed_over)
     if broken:
         raise VerifyFailed(
@@ -107,7 +116,19 @@ def read_listing(opened: OpenedCluster, only: ListedType | None = None) -> Listi
         catalog.backups,
         passed_over=lambda name, error: passed_over.append((name, error)),
     )
-    return Listing(catalog, systems, tuple(passed_over), only)
+    held_in = copies_holding(opened.repository, opened.name, [root.label for root in catalog.roots])
+    copies = tuple(copy.name for copy in opened.repository.copies if copy.name not in opened.repository.unread)
+    return Listing(catalog, systems, tuple(passed_over), only, held_in, copies)
+
+
+def copies_lines(listing: Listing) -> list[str]:
+    """What each copy lacks, where there are several."""
+    lines = []
+    for copy in listing.copies if len(listing.copies) > 1 else ():
+        lacking = [root.label for root in listing.catalog.roots if copy not in listing.held_in.get(root.label, ())]
+        said = f"all of the {len(listing.catalog.roots)}" if not lacking else f"all but {', '.join(lacking)}"
+        lines.append(f"copy {copy}: {said}")
+    return lines
 
 
 def _listing_document(listing: Listing) -> dict[str, Any]:
@@ -116,6 +137,7 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
         "cluster": catalog.cluster,
         "backups": [backup_document(backup) for backup in listing.physical],
         "logical": [logical_document(backup) for backup in listing.logical],
+        "held_in": {label: list(names) for label, names in listing.held_in.items()},
         "recovery_window": [
             window_document(found, each.system_identifier) for each in listing.systems for found in each.window.ranges
         ],
@@ -154,6 +176,7 @@ def _write_listing(listing: Listing) -> None:
         render.write_table(f"backups of {catalog.cluster}", columns, rows)
     if listing.logical:
         write_logical(catalog.cluster, listing.logical)
+    render.write_lines(copies_lines(listing))
     for each in listing.systems if listing.shows_window else ():
         if len(listing.systems) > 1:
             render.write_lines([f"system {each.system_identifier}"])
@@ -178,7 +201,7 @@ def show(
     Example: pgvault show 20260115T103000Z-f7c2
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    opened = open_cluster(source, cluster)
+    opened = open_cluster_to_read(source, cluster)
     manifest = read_catalog(opened.repository, opened.name).find_any(label)
     if isinstance(manifest, LogicalManifest):
         show_logical(opened.repository, manifest, as_json=as_json)

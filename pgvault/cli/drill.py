@@ -12,17 +12,19 @@ import typer
 from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.cli import render
-from pgvault.cli.opening import OpenedCluster, open_cluster
+from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import (
     ClusterOption,
     ConfigOption,
     EndpointOption,
     JsonOption,
     KeyOption,
+    OnlyCopyOption,
     RegionOption,
     RepositoryOption,
     source_of,
 )
+from pgvault.cli.reading import open_cluster_to_read, reading_document
 from pgvault.cli.sessions import connect
 from pgvault.cli.signals import leaving_in_order
 from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
@@ -46,6 +48,7 @@ def drill(
         str | None, typer.Option("--logical", metavar="LABEL", help="Drill a logical backup: a label, or latest.")
     ] = None,
     scratch: Annotated[Path | None, typer.Option("--scratch", help="Where to make the scratch directory.")] = None,
+    only_copy: OnlyCopyOption = None,
     config: ConfigOption = None,
     cluster: ClusterOption = None,
     repository: RepositoryOption = None,
@@ -61,7 +64,7 @@ def drill(
     Example: pgvault drill --logical latest
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    opened = open_cluster(source, cluster)
+    opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
     if logical is not None and (label is not None or to is not None):
         raise UsageError("--logical excludes --to and --backup", hint="A logical backup holds the moment of its dump.")
     with leaving_in_order(DrillNotRun.exit_code), render.showing_progress() as progress:
@@ -70,7 +73,7 @@ def drill(
         else:
             report = _drill_logical(opened, logical, scratch, progress)
     if as_json:
-        render.write_json(report.to_json())
+        render.write_json(report.to_json() | reading_document(opened.repository))
     else:
         write_report(report)
     require_passed(report)

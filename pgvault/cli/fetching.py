@@ -60,16 +60,21 @@ def fetch_live_file(options: argparse.Namespace) -> bool:
 
 def open_live(options: argparse.Namespace) -> tuple[Repository, str]:
     """Open the configured cluster; return its repository and name."""
-    from pgvault.cli.archiver import open_named
+    from pgvault.cli.archiver import named_source, patience
+    from pgvault.cli.reading import open_cluster_to_read
 
-    opened = open_named(options)
+    name = getattr(options, "cluster", None)
+    opened = open_cluster_to_read(named_source(options), name, patience=patience(options), looks_at_all=False)
     return opened.repository, opened.name
 
 
 def open_planned(plan: FetchPlan, options: argparse.Namespace) -> Repository:
-    """Open the repository of a plan; a --config overrules where the plan looks for it."""
+    """Open the repository of a plan, in its copies' order; a --config overrules where the plan looks for it."""
     from pgvault.cli.archiver import named_source, patience
-    from pgvault.cli.opening import RepositorySource, open_from
+    from pgvault.cli.opening import RepositorySource
+    from pgvault.cli.reading import open_copies_of, open_to_read
 
-    source = named_source(options) if hasattr(options, "config") else RepositorySource.from_json(plan.source)
-    return open_from(source.load(), patience=patience(options))
+    if hasattr(options, "config"):
+        return open_to_read(named_source(options).load(), patience=patience(options), looks_at_all=False)
+    config = RepositorySource.from_json(plan.source).load()
+    return open_copies_of(plan, config, patience=patience(options))

@@ -14,6 +14,7 @@ JOBS = 2  # production may run on the server that is restored into
 COMMAND_LINE = "COMMANDLINE"  # of click's ParameterSource, which typer keeps to itself
 ALSO_LOGICAL = frozenset(
     {"jobs", "dry_run", "config", "cluster", "repository", "key", "region", "endpoint_url", "as_json", "timezone"}
+    | {"only_copy"}
 )
 
 LogicalOption = Annotated[

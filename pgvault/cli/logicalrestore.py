@@ -9,6 +9,7 @@ from typing import Any
 from pgvault.cli import render
 from pgvault.cli.logicaloptions import LogicalWords
 from pgvault.cli.opening import OpenedCluster
+from pgvault.cli.reading import reading_document, reading_lines
 from pgvault.cli.signals import leaving_in_order
 from pgvault.config import ClusterConfig
 from pgvault.errors import ObjectMissing, PgvaultError, UsageError
@@ -93,11 +94,11 @@ def _into_server(opened: OpenedCluster, manifest: LogicalManifest, words: Logica
     )
     if words.is_dry:
         plan = plan_logical(opened.repository, manifest, order)
-        _write(plan_document(plan), _plan_lines(plan), as_json=as_json)
+        _write(opened, plan_document(plan), _plan_lines(plan), as_json=as_json)
         return
     with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
         restored = restore_into(opened.repository, manifest, order, progress=progress)
-    _write(restored_document(restored), _restored_lines(restored), as_json=as_json)
+    _write(opened, restored_document(restored), _restored_lines(restored), as_json=as_json)
 
 
 def _into_directory(opened: OpenedCluster, manifest: LogicalManifest, words: LogicalWords, *, as_json: bool) -> None:
@@ -122,7 +123,8 @@ def _into_directory(opened: OpenedCluster, manifest: LogicalManifest, words: Log
     verb = "would write" if words.is_dry else "wrote"
     lines = [f"{verb} {done.file_count} files, {render.size(done.bytes)}, of backup {manifest.label} to {directory}"]
     lines += [f"note: {note}" for note in plan.notes]
-    _write(document, [*lines, *(f"restore it: {command}" for command in plan.commands)], as_json=as_json)
+    lines += [f"restore it: {command}" for command in plan.commands]
+    _write(opened, document, lines, as_json=as_json)
 
 
 def plan_document(plan: LogicalPlan) -> dict[str, Any]:
@@ -200,11 +202,11 @@ def _restored_lines(restored: LogicalRestored) -> list[str]:
     return [*lines, *(f"note: {render.printable(note)}" for note in restored.notes)]
 
 
-def _write(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
+def _write(opened: OpenedCluster, document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
     if as_json:
-        render.write_json(document)
+        render.write_json(document | reading_document(opened.repository))
     else:
-        render.write_lines(lines)
+        render.write_lines([*lines, *reading_lines(opened.repository)])
 
 
 def _is_passed_on(name: str) -> bool:

@@ -99,11 +99,12 @@ def look_ahead(plan_path: Path, name: str, *, count: int, data: Path) -> None:
 
 def open_source(plan: FetchPlan) -> Repository:
     """Open the repository that a plan names."""
-    from pgvault.cli.opening import RepositorySource, open_from
+    from pgvault.cli.opening import RepositorySource
+    from pgvault.cli.reading import open_copies_of
     from pgvault.stores.retry import Patience
 
-    source = RepositorySource.from_json(plan.source)
-    return open_from(source.load(), patience=Patience(deadline_seconds=STORE_DEADLINE_SECONDS))
+    config = RepositorySource.from_json(plan.source).load()
+    return open_copies_of(plan, config, patience=Patience(deadline_seconds=STORE_DEADLINE_SECONDS))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ KeyOption = Annotated[
     str | None,
     typer.Option("--key", help="In place of the configured key: file:PATH (an escrow sheet, too), env:NAME, …"),
 ]
+OnlyCopyOption = Annotated[
+    str | None, typer.Option("--only-copy", metavar="NAME", help="Touch no other copy of the repository than this.")
+]
 RegionOption = Annotated[str | None, typer.Option("--region", help="With --repository: the bucket's region.")]
 EndpointOption = Annotated[
     str | None, typer.Option("--endpoint-url", help="With --repository: an S3-compatible store's endpoint.")

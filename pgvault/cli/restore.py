@@ -35,10 +35,12 @@ from pgvault.cli.options import (
     EndpointOption,
     JsonOption,
     KeyOption,
+    OnlyCopyOption,
     RegionOption,
     RepositoryOption,
     source_of,
 )
+from pgvault.cli.reading import open_cluster_to_read, reading_document, reading_lines
 from pgvault.cli.signals import leaving_in_order
 from pgvault.errors import PgvaultError, Refused
 from pgvault.instants import SystemClock, iso
@@ -89,6 +91,7 @@ def restore(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, max=64, help="Files at a time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    only_copy: OnlyCopyOption = None,
     logical: LogicalOption = None,
     into: IntoOption = None,
     file: FileOption = None,
@@ -115,7 +118,7 @@ def restore(
     """
     refuse_foreign(ctx, is_logical=logical is not None)
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    opened = open_cluster(source, cluster)
+    opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
     if logical is not None:
         from pgvault.cli.logicalrestore import restore_logical
 
@@ -152,10 +155,12 @@ def restore(
         ending=Ending.ADOPTED if adopt else Ending.FINISHED if finish else Ending.READY,
         is_in_place=in_place,
     )
+    if adopt:
+        _ = opened.repository.deciding  # raises: what can not be recorded in the end is not begun
     if dry_run:
-        _render_plan(prepare(opened.repository, order, clock=SystemClock()), as_json=as_json)
+        _render_plan(opened, prepare(opened.repository, order, clock=SystemClock()), as_json=as_json)
         return
-    _render(_carry_out(opened, order, jobs=jobs, confirm=_asking(yes=yes, as_json=as_json)), as_json=as_json)
+    _render(opened, _carry_out(opened, order, jobs=jobs, confirm=_asking(yes=yes, as_json=as_json)), as_json=as_json)
 
 
 def adopt(
@@ -257,18 +262,18 @@ def _asking(*, yes: bool, as_json: bool) -> Callable[[Prepared], None]:
     return confirm
 
 
-def _render_plan(prepared: Prepared, *, as_json: bool) -> None:
+def _render_plan(opened: OpenedCluster, prepared: Prepared, *, as_json: bool) -> None:
     if as_json:
-        render.write_json(plan_document(prepared))
+        render.write_json(plan_document(prepared) | reading_document(opened.repository))
     else:
-        render.write_lines(_plan_lines(prepared))
+        render.write_lines([*_plan_lines(prepared), *(f"note        {s}" for s in reading_lines(opened.repository))])
 
 
-def _render(restored: Restored, *, as_json: bool) -> None:
+def _render(opened: OpenedCluster, restored: Restored, *, as_json: bool) -> None:
     if as_json:
-        render.write_json(_restored_document(restored))
+        render.write_json(_restored_document(restored) | reading_document(opened.repository))
     else:
-        render.write_lines(_restored_lines(restored))
+        render.write_lines([*_restored_lines(restored), *reading_lines(opened.repository)])
 
 
 def _restored_document(restored: Restored) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.documents import logical_document
-from pgvault.cli.opening import open_cluster
 from pgvault.cli.options import (
     ClusterOption,
     ConfigOption,
@@ -19,6 +18,7 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
+from pgvault.cli.reading import open_cluster_to_read
 from pgvault.errors import PgvaultError
 from pgvault.logical.schema import changed_databases, diff_schemas, find_schema, schema_backups
 from pgvault.repository.catalog import read_catalog
@@ -45,7 +45,7 @@ def list_schemas(
     Example: pgvault schema list --cluster main
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    opened = open_cluster(source, cluster)
+    opened = open_cluster_to_read(source, cluster)
     found = schema_backups(read_catalog(opened.repository, opened.name))
     earlier: list[LogicalManifest | None] = [None, *found][: len(found)]
     changes = [changed_databases(before, after) for before, after in zip(earlier, found, strict=True)]
@@ -78,7 +78,7 @@ def diff(
     Example: pgvault schema diff 20260115T103000Z-f7c2 latest
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    opened = open_cluster(source, cluster)
+    opened = open_cluster_to_read(source, cluster)
     catalog = read_catalog(opened.repository, opened.name)
     before, after = find_schema(catalog, earlier), find_schema(catalog, later)
     differences = list(diff_schemas(opened.repository, before, after, database=database))

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from pgvault.cli import render
-from pgvault.cli.opening import open_from
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.cli.reading import open_to_read
 from pgvault.cli.sessions import connect
 from pgvault.config import ClusterConfig, Config
 from pgvault.errors import ObjectiveMissed
@@ -38,7 +38,7 @@ def status(
     found = tuple(
         read_statuses(
             chosen(loaded, cluster),
-            open_repository=lambda: open_from(loaded, patience=PATIENCE),
+            open_repository=lambda: open_to_read(loaded, patience=PATIENCE),
             connect=connect,
             clock=SystemClock(),
         )

@@ -9,7 +9,7 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.documents import gap_document, gap_line
-from pgvault.cli.opening import OpenedCluster, open_cluster
+from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import (
     ClusterOption,
     ConfigOption,
@@ -20,6 +20,7 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
+from pgvault.cli.reading import open_cluster_to_read
 from pgvault.errors import PgvaultError, VerifyFailed, WalGap
 from pgvault.instants import iso
 from pgvault.recovery.archived import ArchivedRun, ArchivedSystem, ArchivedTail, only_timeline, read_archived
@@ -48,7 +49,7 @@ def list_wal(
     Ends with 0 also where WAL is missing, unless --missing is said. Example: pgvault wal list --missing --json
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    opened = open_cluster(source, cluster)
+    opened = open_cluster_to_read(source, cluster)
     passed_over: list[tuple[str, PgvaultError]] = []
     systems = _read(opened, timeline, passed_over)
     if as_json:

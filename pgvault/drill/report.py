@@ -13,6 +13,7 @@ from pgvault.drill.rpo import Rpo
 from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
 from pgvault.repository import layout
+from pgvault.repository.damage import sum_up
 from pgvault.repository.objects import put_json
 from pgvault.repository.repository import Repository
 
@@ -133,6 +134,11 @@ class DrillReport:
 
 
 def store_report(repository: Repository, report: DrillReport) -> None:
-    """Seal the report into the repository."""
+    """Seal the report into the repository, with how that was read; where nothing can be written, it says so."""
+    report.notes += [f"read without copy {name!r}: {error}" for name, error in repository.unread.items()]
+    report.notes += map(str, sum_up(repository.reader.damages))
+    if repository.unwritable is not None:
+        report.notes.append(f"this report is not stored: {repository.unwritable}")
+        return
     path = f"{layout.drills(report.cluster)}/{report.id}"
     put_json(repository, path, Kind.DRILL, document=report.to_json())

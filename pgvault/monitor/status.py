@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from time import sleep
@@ -20,6 +20,7 @@ from pgvault.config import ClusterConfig
 from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.logical.request import LogicalRequest
+from pgvault.monitor.copylag import judge_copies, look_at_copies
 from pgvault.monitor.finding import Finding, worst
 from pgvault.monitor.heldwal import read_held
 from pgvault.monitor.logicalstatus import (
@@ -30,6 +31,7 @@ from pgvault.monitor.logicalstatus import (
     judge_logical,
     read_logical_held,
 )
+from pgvault.monitor.reading import judge_reading
 from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts, lag_limit, measure_lag
 from pgvault.monitor.walstatus import judge
 from pgvault.postgres.control import CONTROL_PATH, read_control
@@ -66,13 +68,26 @@ def read_statuses(
     """Look at each cluster and judge it; the repository, which they share, is opened once."""
     repository = _tried(open_repository)
     for name, config in clusters.items():
-        if config.source == "logical":
-            yield _look_at_logical(name, config, repository, connect=connect, clock=clock)
-            continue
-        facts = gather(name, config, repository, connect=connect, clock=clock)
-        is_mute = isinstance(facts.server, PgvaultError) and isinstance(facts.repository, PgvaultError)
-        error = facts.repository if is_mute and isinstance(facts.repository, PgvaultError) else None
-        yield ClusterStatus(name, judge(facts), error)
+        look = _look_at_logical if config.source == "logical" else _look_at_physical
+        found = look(name, config, repository, connect=connect, clock=clock)
+        if isinstance(repository, Repository):
+            copies = judge_copies(look_at_copies(repository, name, now=clock.now()))
+            found = replace(found, findings=(*judge_reading(repository), *found.findings, *copies))
+        yield found
+
+
+def _look_at_physical(
+    name: str,
+    config: ClusterConfig,
+    repository: Repository | PgvaultError,
+    *,
+    connect: Callable[[ClusterConfig], Session],
+    clock: Clock,
+) -> ClusterStatus:
+    facts = gather(name, config, repository, connect=connect, clock=clock)
+    is_mute = isinstance(facts.server, PgvaultError) and isinstance(facts.repository, PgvaultError)
+    error = facts.repository if is_mute and isinstance(facts.repository, PgvaultError) else None
+    return ClusterStatus(name, judge(facts), error)
 
 
 def _look_at_logical(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pgvault.errors import (
@@ -105,6 +104,8 @@ def open_for_reading(copies: Sequence[Copy], credential: Credential, *, looks_at
 
 def _look_at_all(copies: Sequence[Copy]) -> list[_Look]:
     """Look at copies side by side: two dead regions cost one wait."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(len(copies), thread_name_prefix="open") as pool:
         return list(pool.map(_look, copies))
 

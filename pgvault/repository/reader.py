@@ -87,6 +87,13 @@ class Reader:
         with self._lock:
             return {name: silence.error for name, silence in self._silences.items()}
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The copies' names as they are best asked by whoever comes next: those that did not answer last."""
+        silent = self.silent
+        names = [copy.name for copy in self._copies]
+        return (*(name for name in names if name not in silent), *(name for name in names if name in silent))
+
     def read(self, path: str, check: Check[T]) -> T:
         """Return what `check` makes of an object.
 

@@ -56,14 +56,19 @@ class Repository:
 
     @property
     def deciding(self) -> Copy:
-        """The copy whose put-if-absent decides what exists. Raises why it is not there, where we read without it."""
+        """The copy whose put-if-absent decides what exists. Raises `unwritable`."""
+        if self.unwritable is not None:
+            raise self.unwritable
+        return self.copies[0]
+
+    @property
+    def unwritable(self) -> PgvaultError | None:
+        """Why nothing can be written: it was opened to be read, without the copy that decides. None: it can."""
         for each in self.left_out:
             if each.is_deciding:
-                raise type(each.error)(
-                    f"nothing can be written without copy {each.name!r}, which decides what exists: {each.error}",
-                    hint=each.error.hint,
-                )
-        return self.copies[0]
+                text = f"nothing can be written without copy {each.name!r}, which decides what exists: {each.error}"
+                return type(each.error)(text, hint=each.error.hint)
+        return None
 
     @property
     def unread(self) -> dict[str, PgvaultError]:

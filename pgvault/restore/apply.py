@@ -179,6 +179,7 @@ def make_fetch_plan(
         taken=tuple(TimelineHistoryFile(timeline).name for timeline in plan.taken),
         tails=tails,
         source=source,
+        copies=repository.reader.order,
     )
 
 

@@ -132,6 +132,8 @@ def fetch_live(
                 repository, cluster, system, name=name, segment_size=neighbour.segment_size if neighbour else None
             )
         except ObjectMissing:
+            if repository.unwritable is not None:  # others may deliver, but only the first copy may say "absent"
+                raise StoreUnreachable(f"whether there is {name} is not known: {_unread(repository)}") from None
             require_known(repository, cluster, system)
             return None
 
@@ -157,12 +159,10 @@ def _read_planned(repository: Repository, plan: FetchPlan, name: str, *, is_hash
     try:
         return _read_listed(repository, plan, name, is_hashed=is_hashed)
     except (ObjectCorrupt, ObjectMissing) as error:
-        silent = repository.reader.silent
-        if not silent:
+        if not repository.reader.silent:
             raise
         # What the plan lists is somewhere: while a copy does not answer, nobody can say that it is lost.
-        names = ", ".join(sorted(silent))
-        raise StoreUnreachable(f"{error}, and no answer from {names}, where it may be") from error
+        raise StoreUnreachable(f"{error}, and it may be elsewhere: {_unread(repository)}") from error
 
 
 def _read_listed(repository: Repository, plan: FetchPlan, name: str, *, is_hashed: bool) -> tuple[bytes, bytes | None]:
@@ -179,6 +179,10 @@ def _read_listed(repository: Repository, plan: FetchPlan, name: str, *, is_hashe
             f"what was streamed of WAL segment {name!r} is not what it was when the restore was planned"
         )
     return content, digest
+
+
+def _unread(repository: Repository) -> str:
+    return "; ".join(f"copy {name!r} is not read ({error})" for name, error in repository.unread.items())
 
 
 def read_streamed(

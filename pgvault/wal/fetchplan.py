@@ -3,7 +3,7 @@
     {"pgvault_fetch_plan": 1, "restore_id", "cluster", "system_identifier": "7…", "segment_size": bytes,
      "segments": [["000000010000000000000002", "00000001000000000000002F"], …],        first and last of each range
      "tails": {"000000010000000000000030": {"spans": ["00000000-0004A6F0", …], "sha256": hex}},
-     "histories": ["00000002.history", …], "taken": ["00000003.history", …], "source": {…}}
+     "histories": ["00000002.history", …], "taken": ["00000003.history", …], "copies": ["dr", …], "source": {…}}
 
 What is listed exists and must be delivered; what is not listed is absent, and that is answered without asking
 anybody: so a restore finds its end even where nothing can be reached any more. Histories are all that the
@@ -11,7 +11,9 @@ archive holds, also of timelines that the restore does not follow: the server lo
 new timeline's number. Those that the archive holds damaged are `taken`: a stand-in is delivered, whose presence keeps
 the number from being used twice. A segment with `tails` is put together from these; should they have gone, since the
 segment is complete or a longer tail holds them, it is cut back to where they ended: `sha256` is that of what the plan
-was made with, zeros included. `source` says how to open the repository (cli/opening.py) and holds no secret.
+was made with, zeros included. `source` says how to open the repository (cli/opening.py) and holds no secret; `copies`
+are those that are asked, in that order, since one that was gone when the restore began must not cost each segment a
+wait; where none are named, all are.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class FetchPlan:
     source: Mapping[str, Any]  # how to open the repository; opaque here
     taken: tuple[str, ...] = ()  # names of history files that are there and can not be read
     tails: Mapping[str, PlannedTail] = field(default_factory=dict)  # by the segment's name
+    copies: tuple[str, ...] = ()  # names of the copies to read, in order; none: all of the configuration
 
     def lists(self, name: str) -> bool:
         """Tell whether the plan promises the file `name`. Raises UsageError for what is no WAL file's name."""
@@ -91,6 +94,7 @@ class FetchPlan:
             },
             "histories": list(self.histories),
             "taken": list(self.taken),
+            "copies": list(self.copies),
             "source": dict(self.source),
         }
 
@@ -113,6 +117,7 @@ class FetchPlan:
             histories=tuple(str(name) for name in document["histories"]),
             source=dict(document["source"]),
             taken=tuple(str(name) for name in document.get("taken", ())),
+            copies=tuple(str(name) for name in document.get("copies", ())),
             tails={str(name): _planned_tail(tail, size) for name, tail in document.get("tails", {}).items()},
         )
 

@@ -331,6 +331,9 @@ def test_an_empty_repository_lists_nothing_and_does_not_verify(site: Site) -> No
         "unreadable_wal": [],
         "unfinished": [],
         "aborted": [],
+        "copies": ["primary"],
+        "unread_copies": [],
+        "healed": [],
     }
     assert "cluster main has no backup" in site.run("list")[1]
     document = pgvault_json("--config", site.config, "verify", status=VerifyFailed.exit_code)
