@@ -10,6 +10,7 @@ import typer
 from pgvault.cli import render
 from pgvault.cli.opening import credential_of, open_from, read_credential
 from pgvault.cli.options import ConfigOption, JsonOption, source_of
+from pgvault.cli.reading import open_every_copy
 from pgvault.config import Config, KmsKey, PassphraseKey, Secret, absolute_key_reference, parse_key_reference
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
@@ -36,8 +37,8 @@ def list_(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption =
 
     Example: pgvault key list
     """
-    repository, credential, _ = _open(ctx, config)
-    listing = list_keys(repository, credential)
+    loaded = source_of(ctx, config).load()
+    listing = list_keys(open_every_copy(loaded), read_credential(loaded))
     if as_json:
         render.write_json(listing.to_json())
     else:

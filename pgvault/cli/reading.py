@@ -1,19 +1,17 @@
 """Open a repository for commands that only read: whichever of its copies there are, or one of them alone.
 
-A copy that is left out is said on stderr and in the result; so is what had to come from another copy.
+A copy that is left out is said on stderr and in the result (repository/telling.py); so is what had to come from
+another copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
 from pgvault.cli.opening import OpenedCluster, RepositorySource, make_copies, name_cluster, read_credential
 from pgvault.config import Config
 from pgvault.errors import ConfigInvalid, Refused
 from pgvault.repository.copies import LeftOut
-from pgvault.repository.damage import sum_up
 from pgvault.repository.opening import open_for_reading
 from pgvault.repository.repository import Repository
 from pgvault.stores.retry import Patience
@@ -94,18 +92,3 @@ def impatient(patience: Patience | None) -> Patience:
         read_seconds=min(patience.read_seconds, IMPATIENCE.read_seconds),
         answer_seconds=min(patience.answer_seconds, IMPATIENCE.answer_seconds),
     )
-
-
-def reading_document(repository: Repository) -> dict[str, Any]:
-    """What a result says of how it was read: copies that were not, and objects that came from elsewhere."""
-    return {
-        "copies": [copy.name for copy in repository.copies],
-        "unread_copies": [{"copy": name, "error": str(error)} for name, error in repository.unread.items()],
-        "healed": [healed.to_json() for healed in sum_up(repository.reader.damages)],
-    }
-
-
-def reading_lines(repository: Repository) -> list[str]:
-    """The same for people; nothing where all is as it should be."""
-    lines = [f"read without copy {name!r}: {error}" for name, error in repository.unread.items()]
-    return [*lines, *map(str, sum_up(repository.reader.damages))]

@@ -13,10 +13,12 @@ from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_
 from pgvault.cli.printing import write_settings
 from pgvault.cli.sessions import connect, role_of
 from pgvault.config import ClusterConfig, Config, Secret, find_config
-from pgvault.errors import UsageError
+from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
+from pgvault.keyring.listing import list_keys
 from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.check import check_cluster
+from pgvault.monitor.keycheck import KeyFacts, check_keys
 from pgvault.monitor.logicalcheck import LogicalCluster, check_logical
 from pgvault.monitor.tried import Finding
 from pgvault.postgres.grants import grants_for, replication_grant, replication_line
@@ -101,7 +103,7 @@ def check(
     if print_settings:
         write_settings(loaded, find_config(source.config), name, as_json=as_json)
         return
-    findings = _look_at(loaded, name, chosen)
+    findings = [*_look_at(loaded, name, chosen), *_key_findings(loaded, chosen)]
     failed = [finding.error for finding in findings if finding.error is not None]
     if as_json:
         render.write_json({"cluster": name, "passed": not failed, "checks": [f.to_json() for f in findings]})
@@ -123,6 +125,18 @@ def _look_at(loaded: Config, name: str, chosen: ClusterConfig) -> list[Finding]:
         open_session=lambda: connect(chosen),
         clock=SystemClock(),
     )
+
+
+def _key_findings(loaded: Config, chosen: ClusterConfig) -> list[Finding]:
+    """Look at the keys, where the repository opens; where it does not, that is a finding already."""
+    try:
+        credential = read_credential(loaded)
+        listing = list_keys(open_from(loaded), credential)
+    except PgvaultError:
+        return []
+    is_pushed = chosen.source != "logical" and chosen.stream is None
+    regions = {copy_name: copy.region for copy_name, copy in loaded.repository.copies.items()}
+    return list(check_keys(KeyFacts(credential.kind, is_pushed, listing.slots, listing.active, regions)))
 
 
 def request_of(name: str, chosen: ClusterConfig) -> LogicalRequest:

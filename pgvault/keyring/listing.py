@@ -55,6 +55,11 @@ class KeyListing:
     configured: tuple[str, ...]  # the slots that the configured key opens
     copies: tuple[ListedCopy, ...]
 
+    @property
+    def active(self) -> int:
+        """Id of the key that seals."""
+        return next(key.id for key in self.keys if key.is_active)
+
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
         return {

@@ -40,6 +40,7 @@ CHECKS = [
     "system",
     "archiving",
     "adoption",
+    "key slots",
 ]
 BACKUP_FIELDS = {
     "label",
