@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
-from pgvault.cli.opening import open_cluster
 from pgvault.cli.options import (
     ClusterOption,
     ConfigOption,
@@ -19,8 +18,12 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
+from pgvault.cli.reading import open_cluster_to_verify
+from pgvault.cli.repairs import repair_documents, repair_lines
 from pgvault.instants import SystemClock, iso, parse_instant
+from pgvault.repository.repository import Repository
 from pgvault.verify.copies import CopyReport, Reports, Request, verify_copies
+from pgvault.verify.repair import Repairs, repair_copies
 from pgvault.verify.report import VerifyReport
 from pgvault.verify.selection import Selection, parse_share
 
@@ -33,6 +36,9 @@ SampleOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", help="With --sample: draw the same again.")]
 SinceOption = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Backups and WAL since then, and what never was verified.")
+]
+RepairOption = Annotated[
+    bool, typer.Option("--repair", help="Bring what is damaged or missing from where it is whole, and read it back.")
 ]
 
 
@@ -48,23 +54,31 @@ def verify(
     sample: SampleOption = None,
     seed: SeedOption = None,
     since: SinceOption = None,
+    repair: RepairOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read back every object of every backup and the WAL between, in each copy by itself, and check all of it.
 
-    Example: pgvault verify --cluster main
+    Example: pgvault verify --cluster main --repair
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
-    opened = open_cluster(source, cluster)
+    opened = open_cluster_to_verify(source, cluster)
     selection = make_selection(sample, seed, since, zone=opened.time_zone)
     request = Request(opened.name, selection, opened.config.jobs, copy, keeps_marks=source.url is None)
-    with render.showing_progress() as progress:
-        reports = verify_copies(opened.repository, request, progress=progress, clock=SystemClock())
+    reports, repairs = _run(opened.repository, request, is_repair=repair)
     if as_json:
-        render.write_json(_document(opened.name, reports, selection))
+        render.write_json({**_document(opened.name, reports, selection), "repairs": repair_documents(repairs)})
     else:
         render.write_lines([line for each in reports.copies for line in _lines(each, selection)])
+        render.write_lines([line for each in repairs for line in repair_lines(each)])
     reports.require_whole()
+
+
+def _run(repository: Repository, request: Request, *, is_repair: bool) -> tuple[Reports, tuple[Repairs, ...]]:
+    with render.showing_progress() as progress:
+        if is_repair:
+            return repair_copies(repository, request, progress=progress, clock=SystemClock())
+        return verify_copies(repository, request, progress=progress, clock=SystemClock()), ()
 
 
 def make_selection(sample: str | None, seed: int | None, since: str | None, *, zone: str) -> Selection:

@@ -47,6 +47,9 @@ def check_document(repository: Repository, path: str, body: bytes) -> None:
         raise WrongKey(f"{path!r} is signed with key {key_id!r}, which is not at hand")
     if not is_authentic(document, known, repository.id):
         raise ObjectCorrupt(f"{path!r} was changed after it was written")
+    number = document.get("number")
+    if isinstance(number, int) and path != layout.key_document(number):
+        raise ObjectCorrupt(f"{path!r} was put there anew: it is number {number}")
 
 
 def _look(repository: Repository, copy: Copy, path: str) -> None:

@@ -138,6 +138,8 @@ class Verifier:
         try:
             read_root(self._repository, self._cluster, label)
         except ObjectMissing as error:
+            if label in labels_under_way(self._repository, self._cluster):
+                return  # running, or killed in the moment of its commit
             raise ObjectMissing(
                 f"{layout.manifest(self._cluster, label)!r} is absent, and all else of that backup is there: deleted, "
                 "unless the backup was killed in the moment of its commit"
