@@ -11,6 +11,7 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.documents import backup_document, gap_document, logical_document, window_document, window_lines
+from pgvault.cli.expiring import Standing, read_standing
 from pgvault.cli.logicalcatalog import file_document, show_logical, write_files, write_logical
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import (
@@ -24,13 +25,14 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
-from pgvault.cli.reading import open_cluster_to_read, reading_document, reading_lines
+from pgvault.cli.reading import open_cluster_to_read
 from pgvault.errors import PgvaultError, VerifyFailed
 from pgvault.recovery.systemwindow import SystemWindow, read_windows
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import read_records
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
+from pgvault.repository.telling import reading_document, reading_lines
 from pgvault.repository.presence import copies_holding
 
 
@@ -53,6 +55,7 @@ class Listing:
     only: ListedType | None = None  # None: all
     held_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the copies that a backup is in, by label
     copies: tuple[str, ...] = ()  # all that were looked at
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def physical(self) -> tuple[Manifest, ...]:
@@ -116,9 +119,10 @@ def read_listing(opened: OpenedCluster, only: ListedType | None = None) -> Listi
         catalog.backups,
         passed_over=lambda name, error: passed_over.append((name, error)),
     )
+    standing = read_standing(opened, catalog, passed_over=lambda name, error: passed_over.append((name, error)))
     held_in = copies_holding(opened.repository, opened.name, [root.label for root in catalog.roots])
     copies = tuple(copy.name for copy in opened.repository.copies if copy.name not in opened.repository.unread)
-    return Listing(catalog, systems, tuple(passed_over), only, held_in, copies)
+    return Listing(catalog, systems, tuple(passed_over), only, held_in, copies, standing)
 
 
 def copies_lines(listing: Listing) -> list[str]:
@@ -147,8 +151,9 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
         ],
         "unreadable": [{"label": entry.label, "error": str(entry.error)} for entry in catalog.unreadable],
         "unreadable_wal": [{"name": name, "error": str(error)} for name, error in listing.passed_over],
-        "unfinished": list(catalog.unfinished),
+        "unfinished": _unfinished(listing),
         "aborted": list(catalog.aborted),
+        **listing.standing.to_json(),
     }
 
 
@@ -181,8 +186,14 @@ def _write_listing(listing: Listing) -> None:
         if len(listing.systems) > 1:
             render.write_lines([f"system {each.system_identifier}"])
         render.write_lines(window_lines(each.window))
-    for label in catalog.unfinished:
+    render.write_lines(listing.standing.lines())
+    for label in _unfinished(listing):
         render.write_lines([f"unfinished: {label} (running, or killed)"])
+
+
+def _unfinished(listing: Listing) -> list[str]:
+    """Labels without a root, but not those that are being removed."""
+    return [label for label in listing.catalog.unfinished if label not in listing.standing.tombstones]
 
 
 def show(

@@ -38,6 +38,7 @@ class Policed:
     policy: Policy
     by: str  # who, on which host
     request: ExpireRequest = field(default_factory=ExpireRequest)
+    why: str = ""  # of what is asked for by name
 
 
 def lease_name(cluster: str) -> str:
@@ -68,6 +69,7 @@ def expire_cluster(repository: Repository, wanted: Policed, *, terms: Terms = US
             raise Refused("; ".join(plan.notes), hint="See what would happen with --dry-run.")
         run = Run(seen, gathered, plan, by=wanted.by, terms=terms)
         run.lease = lease
+        run.why = wanted.why
         run.report.problems += judge_view(gathered)
         apply_plan(run)
     return run.report
@@ -110,7 +112,7 @@ def _mark(run: Run, plan: ExpirePlan) -> None:
     for mark in plan.marks:
         run.require_held()
         stone, is_new = put_tombstone(
-            run.repository, run.cluster, mark.label, run.order(mark.why), is_deliberate=mark.is_deliberate
+            run.repository, run.cluster, mark.label, run.order(run.why or mark.why), is_deliberate=mark.is_deliberate
         )
         reader = run.reader_of(mark.label)
         if is_new and reader is not None and not mark.is_deliberate:

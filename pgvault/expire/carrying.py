@@ -72,6 +72,7 @@ class Run:
         self.removers = {copy.name: Remover(copy) for copy in repository.copies if copy.name in gathered.roots}
         self.report = Report(plan, tallies={name: remover.tally for name, remover in self.removers.items()})
         self.lease: Lease | None = None
+        self.why = ""  # the operator's own words
 
     @property
     def copies_in_order(self) -> list[str]:

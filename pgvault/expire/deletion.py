@@ -80,7 +80,8 @@ def _why_confirm(surveyed: Survey, request: ExpireRequest) -> str | None:
 
 def _require_free(facts: ExpireFacts, surveyed: Survey, label: str, staying: dict[str, BackupFacts]) -> None:
     if label in surveyed.held:
-        raise Refused(f"backup {label!r} is held", hint="See: pgvault holds; release first.")
+        holds = [hold.hold_id for hold in facts.holds if label in hold.labels or hold.since is not None]
+        raise Refused(f"backup {label!r} is held: {'; '.join(holds)}", hint="End the hold first: pgvault release ID")
     reader = who_pins(facts, label)
     if reader is not None:
         raise Refused(f"backup {label!r} is read by {reader}", hint="Try again when that has ended.")

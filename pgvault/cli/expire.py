@@ -1,0 +1,96 @@
+"""`pgvault expire`: mark what retention does not want, remove what was marked long enough ago."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from pgvault.cli import render
+from pgvault.cli.expirerender import report_document, report_lines
+from pgvault.cli.holds import make_order
+from pgvault.cli.opening import OpenedCluster, name_cluster, open_from
+from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.errors import PgvaultError, UsageError
+from pgvault.expire.actions import ExpireRequest
+from pgvault.expire.apply import Policed, expire_cluster, plan_only
+from pgvault.expire.carrying import Report
+from pgvault.expire.policy import Policy
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+AbandonOption = Annotated[
+    list[str] | None,
+    typer.Option("--abandon", metavar="COPY", help="Go on without a copy that never comes back. May be repeated."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one cluster's expiry ended: with a report, which may tell of problems, or with an error."""
+
+    cluster: str
+    report: Report | None
+    error: PgvaultError | None
+
+
+def expire(
+    ctx: typer.Context,
+    dry_run: DryRunOption = False,
+    every: Annotated[bool, typer.Option("--all", help="Every cluster of the configuration.")] = False,
+    abandon: AbandonOption = None,
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mark what retention does not want any more, and remove what was marked when its grace is over.
+
+    Example: pgvault expire --dry-run
+    """
+    if every and cluster is not None:
+        raise UsageError("--all and --cluster are two things")
+    source = source_of(ctx, config)
+    loaded = source.load()
+    repository = open_from(loaded)
+    names = list(loaded.clusters) if every else [cluster]
+    request = ExpireRequest(abandoned=frozenset(abandon or ()))
+    ended = [attempt(name_cluster(source, loaded, repository, name), request, is_dry=dry_run) for name in names]
+    if as_json:
+        render.write_json({"dry_run": dry_run, "clusters": [_document(each) for each in ended]})
+    else:
+        for each in ended:
+            render.write_lines([] if each.report is None else report_lines(each.report, is_dry=dry_run))
+    raise_first(ended)
+
+
+def attempt(found: OpenedCluster, request: ExpireRequest, *, is_dry: bool, why: str = "") -> Ended:
+    """Plan, and unless it is dry carry out, what is asked of one cluster; an error is that cluster's alone."""
+    try:
+        policy = Policy.of(found.config, time_zone=found.time_zone)
+        wanted = Policed(found.name, policy, make_order("").by, request, why)
+        report = plan_only(found.repository, wanted) if is_dry else expire_cluster(found.repository, wanted)
+    except PgvaultError as error:
+        return Ended(found.name, None, error)
+    try:
+        report.require_done()
+    except PgvaultError as error:
+        return Ended(found.name, report, error)
+    return Ended(found.name, report, None)
+
+
+def raise_first(ended: list[Ended]) -> None:
+    """Raise what went wrong with the first cluster that anything did; the others are named."""
+    wrong = [(each.cluster, each.error) for each in ended if each.error is not None]
+    if not wrong:
+        return
+    _, first = wrong[0]
+    if len(ended) == 1:
+        raise first
+    raise type(first)("; ".join(f"cluster {name!r}: {error}" for name, error in wrong), hint=first.hint)
+
+
+def _document(ended: Ended) -> dict[str, Any]:
+    document: dict[str, Any] = {"cluster": ended.cluster}
+    if ended.report is not None:
+        document |= report_document(ended.report)
+    return document | {"error": None if ended.error is None else str(ended.error)}
