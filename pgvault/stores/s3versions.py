@@ -21,8 +21,8 @@ from pgvault.stores.s3bucket import Bucket
 from pgvault.stores.s3client import Response
 from pgvault.stores.s3errors import code_of, message_of, status_of
 
-# What S3, and others, call a version that is not there; 405 is what they say of a delete marker.
-ABSENT_CODES = {"NoSuchKey", "NoSuchVersion"}
+# What S3, and others, call a version that is not there; a HEAD has no body to say it in, and 405 is a delete marker.
+ABSENT_CODES = {"404", "NoSuchKey", "NoSuchVersion"}
 NOT_LOCKED_CODES = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
 NO_LOCKS = re.compile(r"missing object ?lock", re.IGNORECASE)  # the message of a bucket without locks
 
@@ -132,9 +132,16 @@ def guards(bucket: Bucket) -> Guards:
 
 
 def retention(bucket: Bucket, key: str, version: str | None) -> Retention | None:
-    """Return the lock on a version (None: the current one), if there is one. Raises ObjectMissing."""
+    """Return the lock on a version (None: the current one), if there is one. Raises ObjectMissing.
+
+    A HEAD tells it, unless the right to see locks is missing: then there only seems to be none. So its silence is
+    not believed.
+    """
     where = bucket.where(key, version)
     try:
+        head = bucket.request(f"look at {key!r}", lambda: bucket.client.head_object(**where))
+        if head.get("ObjectLockMode") and "ObjectLockRetainUntilDate" in head:
+            return Retention(head["ObjectLockMode"], head["ObjectLockRetainUntilDate"].astimezone(UTC))
         answer = bucket.request(f"look at the lock of {key!r}", lambda: bucket.client.get_object_retention(**where))
     except PgvaultError as error:
         absent = _absent(bucket, key, version, error)
@@ -163,7 +170,8 @@ def extend(bucket: Bucket, key: str, version: str | None, wanted: Retention) -> 
 def _absent(bucket: Bucket, key: str, version: str | None, error: PgvaultError) -> ObjectMissing | None:
     """Return the absence that an answer amounts to, or None."""
     cause = error.__cause__
-    if code_of(cause) in ABSENT_CODES or (version is not None and status_of(cause) == 405):
+    is_unknown_id = code_of(cause) == "InvalidArgument" and "version id" in message_of(cause).lower()
+    if code_of(cause) in ABSENT_CODES or (version is not None and (status_of(cause) == 405 or is_unknown_id)):
         which = "" if version is None else f" version {version!r} of"
         return ObjectMissing(f"{which} object {key!r} is absent in {bucket.url}".lstrip())
     return None
