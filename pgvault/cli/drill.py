@@ -24,7 +24,7 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
-from pgvault.cli.reading import open_cluster_to_read, reading_document
+from pgvault.cli.reading import open_cluster_to_read
 from pgvault.cli.sessions import connect
 from pgvault.cli.signals import leaving_in_order
 from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
@@ -73,7 +73,7 @@ def drill(
         else:
             report = _drill_logical(opened, logical, scratch, progress)
     if as_json:
-        render.write_json(report.to_json() | reading_document(opened.repository))
+        render.write_json(report.to_json())
     else:
         write_report(report)
     require_passed(report)

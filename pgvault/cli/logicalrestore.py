@@ -9,7 +9,6 @@ from typing import Any
 from pgvault.cli import render
 from pgvault.cli.logicaloptions import LogicalWords
 from pgvault.cli.opening import OpenedCluster
-from pgvault.cli.reading import reading_document, reading_lines
 from pgvault.cli.signals import leaving_in_order
 from pgvault.config import ClusterConfig
 from pgvault.errors import ObjectMissing, PgvaultError, UsageError
@@ -21,6 +20,7 @@ from pgvault.logical.select import RankedClass, TablePattern
 from pgvault.logical.target import holds_password
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.logical import LogicalManifest, LogicalType
+from pgvault.repository.telling import reading_document, reading_lines
 from pgvault.restore.files import Effort
 
 LATEST = "latest"

@@ -40,12 +40,13 @@ from pgvault.cli.options import (
     RepositoryOption,
     source_of,
 )
-from pgvault.cli.reading import open_cluster_to_read, reading_document, reading_lines
+from pgvault.cli.reading import open_cluster_to_read
 from pgvault.cli.signals import leaving_in_order
 from pgvault.errors import PgvaultError, Refused
 from pgvault.instants import SystemClock, iso
 from pgvault.recovery.plan import RestorePlan, RestoreRequest
 from pgvault.recovery.target import Action, TargetOptions, TargetWords, TimeTarget, parse_target, parse_timeline_option
+from pgvault.repository.telling import reading_document, reading_lines
 from pgvault.restore.adopt import Adopted
 from pgvault.restore.adopt import adopt as adopt_directory
 from pgvault.restore.apply import Fetching

@@ -13,9 +13,9 @@ from pgvault.drill.rpo import Rpo
 from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
 from pgvault.repository import layout
-from pgvault.repository.damage import sum_up
 from pgvault.repository.objects import put_json
 from pgvault.repository.repository import Repository
+from pgvault.repository.telling import reading_document, reading_lines
 
 NOT_TESTED = (
     "page checksums of files that no query read (pg_checksums)",
@@ -49,6 +49,7 @@ class DrillReport:
     error: str | None = None  # why it failed, or could not run
     could_run: bool = True
     notes: list[str] = field(default_factory=list)
+    reading: Mapping[str, Any] = field(default_factory=dict)  # which copies were read, and what was healed
 
     @property
     def rto_seconds(self) -> float | None:
@@ -130,13 +131,14 @@ class DrillReport:
             "isolation": self.isolation,
             "not_tested": self.not_tested,
             "notes": self.notes,
+            **self.reading,
         }
 
 
 def store_report(repository: Repository, report: DrillReport) -> None:
     """Seal the report into the repository, with how that was read; where nothing can be written, it says so."""
-    report.notes += [f"read without copy {name!r}: {error}" for name, error in repository.unread.items()]
-    report.notes += map(str, sum_up(repository.reader.damages))
+    report.reading = reading_document(repository)
+    report.notes += reading_lines(repository)
     if repository.unwritable is not None:
         report.notes.append(f"this report is not stored: {repository.unwritable}")
         return
