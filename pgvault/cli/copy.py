@@ -78,7 +78,10 @@ def _watch(source: Copy, targets: tuple[Copy, ...], clusters: frozenset[str] | N
 
 
 def _preview(order: CopyOrder, *, as_json: bool) -> None:
-    plans = [(target.name, lane, look(order, target, lane)) for target in order.targets for lane in Lane]
+    plans = []
+    for target in order.targets:
+        plans.append((target.name, Lane.WAL, look(order, target, Lane.WAL)))
+        plans.append((target.name, Lane.BACKUPS, look(order, target, Lane.BACKUPS).own))
     if as_json:
         render.write_json({"copies": [_plan_document(target.name, plans) for target in order.targets]})
         return

@@ -13,12 +13,12 @@ different lengths is damage in one of them: it is told, never overwritten here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.repository import layout
-from pgvault.repository.names import BackupName, parse_backup, tailed_segment
+from pgvault.repository.names import BackupName, is_wal, parse_backup, tailed_segment
 from pgvault.repository.tails import SPAN_TEXT, Span
 
 HEAL = "See: pgvault verify --repair."
@@ -96,6 +96,12 @@ class CopyPlan:
         """Bytes to bring."""
         return sum(transfer.size for transfer in self.transfers)
 
+    @property
+    def own(self) -> CopyPlan:
+        """A plan for backups without the WAL that they need: it is counted with WAL, which has its own lane."""
+        stages = (tuple(each for each in stage if not is_wal(each.path)) for stage in self.stages)
+        return replace(self, stages=tuple(stage for stage in stages if stage))
+
 
 def plan_wal(facts: MirrorFacts) -> CopyPlan:
     """Plan what to bring of WAL."""
@@ -140,7 +146,7 @@ def plan_backups(facts: MirrorFacts) -> CopyPlan:
         name = parse_backup(path)
         if name is not None:
             labels.setdefault((name.cluster, name.label), []).append(name)
-        elif not _is_wal_of_a_backup(path):
+        elif not is_wal(path):  # whose lengths are among the facts where a backup needs it
             others.append(path)
     stages = [tuple(Transfer(path, facts.source[path]) for path in sorted(others) if path not in facts.target)]
     problems = list(_differing(facts, others))
@@ -151,11 +157,6 @@ def plan_backups(facts: MirrorFacts) -> CopyPlan:
         problems += backup.problems
         planned |= {transfer.path for transfer in backup.transfers}
     return CopyPlan(tuple(stage for stage in stages if stage), (), tuple(problems))
-
-
-def _is_wal_of_a_backup(path: str) -> bool:
-    """Lengths of WAL are among the facts where a backup needs it; it is no stage of its own."""
-    return path.split("/", 3)[2:3] == ["wal"]
 
 
 def _plan_backup(facts: MirrorFacts, cluster: str, label: str, rests: list[str], planned: set[str]) -> CopyPlan:

@@ -69,6 +69,7 @@ def _compare(repository: Repository, copy: Copy, cluster: str, now: datetime) ->
         found = {}
         for lane in Lane:
             plan = plan_copy(lane, read_facts(repository.deciding, copy, lane, clusters={cluster}))
+            plan = plan.own if lane is Lane.BACKUPS else plan
             times = dict(_times(repository, dated(plan)))
             found[lane] = measure_behind(plan, times, now=now)
     except PgvaultError as error:

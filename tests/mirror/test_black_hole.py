@@ -37,7 +37,7 @@ def region() -> Iterator[FaultyServer]:
     server.start()
     try:
         address = server.get_host_and_port()
-        with closing(S3Server(f"http://{address[0]}:{address[1]}").client()) as client:
+        with closing(S3Server(f"http://{address[0]}:{address[1]}", ("test", "test")).client()) as client:
             client.create_bucket(Bucket=BUCKET)
         with FaultyServer(address) as faulty:
             yield faulty

@@ -65,6 +65,18 @@ def test_a_missing_backup_has_its_own_limit(vault: Vault) -> None:
     assert late.figures["wal_seconds"] == 0.0
 
 
+def test_wal_that_a_backup_needs_is_counted_once(vault: Vault) -> None:
+    """It is missing once, whoever brings it."""
+    vault.push(7)
+    vault.store_backup("20260115T123000Z-0009", wal=(7,))
+
+    finding = judged(vault.both)
+
+    held, there = vault.primary.objects, vault.dr.objects
+    assert finding.figures["objects"] == len(set(held) - set(there))
+    assert finding.figures["bytes"] == sum(len(held[path]) for path in set(held) - set(there))
+
+
 def test_limits_come_from_the_copy(vault: Vault) -> None:
     """An RPO of a minute in the second region is its own promise."""
     vault.push(7)
