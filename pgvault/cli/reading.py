@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+
 from pgvault.cli.opening import OpenedCluster, RepositorySource, make_copies, name_cluster, read_credential
 from pgvault.config import Config
 from pgvault.errors import ConfigInvalid, Refused
