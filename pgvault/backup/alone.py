@@ -16,6 +16,7 @@ from pgvault.errors import AlreadyRunning
 from pgvault.postgres.server import BACKUP_LOCK, LOGICAL_LOCK, Session
 from pgvault.repository.leaseentry import Claim
 from pgvault.repository.leases import Lease, Terms, acquire
+from pgvault.repository.pins import BACKUP_PREFIXES
 from pgvault.repository.repository import Repository
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ class Turn:
     words: str  # what it is, for people
 
 
-PHYSICAL = Turn("backup-", BACKUP_LOCK, "backup")
-LOGICAL = Turn("logical-", LOGICAL_LOCK, "logical backup")  # beside a physical one
+PHYSICAL = Turn(BACKUP_PREFIXES[0], BACKUP_LOCK, "backup")
+LOGICAL = Turn(BACKUP_PREFIXES[1], LOGICAL_LOCK, "logical backup")  # beside a physical one
 
 
 @contextmanager

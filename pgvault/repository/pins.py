@@ -18,13 +18,14 @@ from datetime import timedelta
 
 from pgvault.errors import ObjectMissing, PgvaultError
 from pgvault.repository import layout
-from pgvault.repository.leaseentry import Claim, LeaseEntry, Verdict, Watch
-from pgvault.repository.leases import LOOKS_PER_TTL, USUAL_TERMS, Lease, Terms, acquire, read_verdict
+from pgvault.repository.leaseentry import Claim, LeaseEntry, State, Verdict, Watch
+from pgvault.repository.leases import LOOKS_PER_TTL, USUAL_TERMS, Lease, Terms, acquire, read_newest, read_verdict
 from pgvault.repository.repository import Repository
 
 logger = logging.getLogger(__name__)
 
 READ_PREFIX = "read-"
+BACKUP_PREFIXES = ("backup-", "logical-")  # and the cluster's name
 LEFT_FOR = timedelta(days=3)  # a pin of what a restored server will fetch when it is started
 
 
@@ -86,6 +87,16 @@ def watched_leases(repository: Repository, prefix: str, *, terms: Terms = USUAL_
         if not unknown:
             return [entry for entry, _, verdict in seen if verdict is Verdict.LIVE]
         terms.sleep(min(entry.ttl_seconds for entry in unknown) / LOOKS_PER_TTL)
+
+
+def labels_under_way(repository: Repository, cluster: str) -> set[str]:
+    """Return the labels of backups whose holder has not said that it ended: running, or killed, and not taken over."""
+    entries = [
+        read_newest(repository, name)
+        for name in _names(repository, "")
+        if name in {f"{prefix}{cluster}" for prefix in BACKUP_PREFIXES}
+    ]
+    return {entry.claim.label for entry in entries if entry is not None and entry.state is State.HELD}
 
 
 def sweep_pins(repository: Repository, *, terms: Terms = USUAL_TERMS) -> int:

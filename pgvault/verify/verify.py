@@ -22,6 +22,7 @@ from pgvault.repository.catalog import Catalog, Root, read_catalog, read_root
 from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import Stored
+from pgvault.repository.pins import labels_under_way
 from pgvault.repository.repository import Repository
 from pgvault.repository.walobjects import read_wal
 from pgvault.verify.archive import ArchiveReader

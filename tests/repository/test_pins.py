@@ -13,7 +13,7 @@ from pgvault.repository import layout
 from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.leaseentry import Claim
 from pgvault.repository.leases import acquire
-from pgvault.repository.pins import READ_PREFIX, live_leases, pin, sweep_pins, watched_leases
+from pgvault.repository.pins import READ_PREFIX, labels_under_way, live_leases, pin, sweep_pins, watched_leases
 from pgvault.repository.repository import Repository
 from tests.fakes import MemoryStore
 from tests.repository.holders import Time, host_terms
@@ -62,6 +62,16 @@ def test_other_leases_are_no_pins(repository: Repository) -> None:
 
     assert live_leases(repository, READ_PREFIX, terms=terms) == []
     assert [entry.claim.label for entry in live_leases(repository, "backup-", terms=terms)] == ["z"]
+
+
+def test_labels_under_way_are_those_nobody_ended(repository: Repository) -> None:
+    """Of this cluster: running or killed; not what was released, nor another cluster's."""
+    terms = host_terms(Time(), "a")
+    for name, claim in [("backup-main", "x"), ("logical-main", "y"), ("backup-main2", "z")]:
+        lease = acquire(repository, name, Claim("main", claim), command="backup", terms=terms)
+        assert labels_under_way(repository, "main") == ({"x", claim} if name != "backup-main2" else {"x"})
+        if name == "logical-main":
+            lease.release()
 
 
 def test_pin_that_was_left_outlives_its_process(repository: Repository) -> None:
