@@ -6,6 +6,7 @@ import os
 import pwd
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pgvault
@@ -15,7 +16,7 @@ from pgvault.cli.restore import program as fetch_program
 from pgvault.cli.sessions import connect
 from pgvault.config import ClusterConfig, Config
 from pgvault.errors import PgvaultError
-from pgvault.monitor.settings import Host, Invocation, suggest
+from pgvault.monitor.settings import Host, Invocation, copy_unit, suggest
 
 USUAL_USER = "postgres"
 
@@ -25,7 +26,10 @@ def write_settings(loaded: Config, config: Path, cluster: str, *, as_json: bool)
     chosen = loaded.clusters[cluster]
     named = cluster if len(loaded.clusters) > 1 else None
     invocation = Invocation(program(), fetch_program(), quick_program("pushprogram.py"), config.absolute(), named)
-    printed = suggest(cluster, chosen, invocation, host=_find_host(chosen))
+    host = _find_host(chosen)
+    printed = suggest(cluster, chosen, invocation, host=host)
+    if len(loaded.repository.copies) > 1:
+        printed = replace(printed, copy_unit=copy_unit(invocation, user=host.user))
     if as_json:
         render.write_json(printed.to_json())
     else:

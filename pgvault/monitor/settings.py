@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,28 @@ RestartSec=5
 KillMode=mixed
 KillSignal=SIGTERM
 TimeoutStopSec=90
+UMask=0077
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
+# Of the whole repository, once, on whichever host: it needs the configuration and the stores' credentials, no key.
+COPY_UNIT_NAME = "pgvault-copy.service"
+COPY_UNIT = """\
+[Unit]
+Description=pgvault: bring the further copies of the repository up to date
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+User={user}
+ExecStart={command}
+Restart=always
+RestartSec=5
+TimeoutStopSec=30
 UMask=0077
 NoNewPrivileges=yes
 
@@ -99,6 +121,7 @@ class PrintedSettings:
     unit_name: str | None = None  # None: the cluster is not streamed
     unit: str | None = None
     notes: tuple[str, ...] = ()  # what to think of before pasting
+    copy_unit: str | None = None  # None: the repository has one copy only
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
@@ -109,6 +132,7 @@ class PrintedSettings:
             "optional": dict(self.optional),
             "standby": dict(self.follower),
             "systemd_unit": unit,
+            "copy_unit": None if self.copy_unit is None else {"name": COPY_UNIT_NAME, "content": self.copy_unit},
             "notes": list(self.notes),
         }
 
@@ -127,6 +151,8 @@ class PrintedSettings:
         lines += [assignment(name, value) for name, value in self.follower.items()]
         if self.unit is not None:
             lines += ["", f"# /etc/systemd/system/{self.unit_name}", *self.unit.splitlines()]
+        if self.copy_unit is not None:
+            lines += ["", f"# /etc/systemd/system/{COPY_UNIT_NAME}", *self.copy_unit.splitlines()]
         return lines
 
 
@@ -168,11 +194,20 @@ def stream_unit(cluster: str, stream: StreamConfig, invocation: Invocation, *, u
     """Return the unit that streams a cluster."""
     # A spool of its own path is the operator's to make; the usual one lies in what systemd makes.
     state = f"StateDirectory=pgvault/{cluster}\nStateDirectoryMode=0700\n" if stream.spool is None else ""
-    words = invocation.words("wal", "stream")
+    command = _command(invocation.words("wal", "stream"))
+    return UNIT.format(cluster=cluster, user=user, state=state, command=command)
+
+
+def copy_unit(invocation: Invocation, *, user: str) -> str:
+    """Return the unit that keeps the further copies of the repository up to date, of all its clusters."""
+    everything = replace(invocation, cluster=None)
+    return COPY_UNIT.format(user=user, command=_command(everything.words("copy", "--watch")))
+
+
+def _command(words: tuple[str, ...]) -> str:
     if PLAIN_WORD.fullmatch(words[0]) is None:
         words = ("/usr/bin/env", *words)  # systemd takes no program with quotes in its path
-    command = " ".join(map(unit_word, words))
-    return UNIT.format(cluster=cluster, user=user, state=state, command=command)
+    return " ".join(map(unit_word, words))
 
 
 def unit_word(word: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import pytest
 
 from pgvault.config import ClusterConfig, Objectives, StreamConfig
 from pgvault.errors import UsageError
-from pgvault.monitor.settings import Host, Invocation, PrintedSettings, archive_timeout, suggest, unit_word
+from pgvault.monitor.settings import (
+    COPY_UNIT_NAME,
+    Host,
+    Invocation,
+    PrintedSettings,
+    archive_timeout,
+    copy_unit,
+    suggest,
+    unit_word,
+)
 from pgvault.process import attempt
 from tests.archive import make_archive
 from tests.cli.here import pgvault
@@ -81,6 +91,34 @@ def test_systemd_accepts_the_unit(tmp_path: Path, name: str) -> None:
 
     assert verified.status == 0, verified.errors
     assert verified.errors.count(str(path)) == 0
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_accepts_the_unit_of_copies(tmp_path: Path) -> None:
+    """One for all clusters."""
+    program = tmp_path / "pgvault"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = tmp_path / COPY_UNIT_NAME
+    path.write_text(copy_unit(replace(invocation(str(program)), cluster="main"), user="postgres"))
+
+    verified = attempt(["systemd-analyze", "verify", "--man=no", path], timeout=30)
+
+    assert verified.status == 0, verified.errors
+    assert f"ExecStart={program} --config /etc/pgvault.yaml copy --watch\n" in path.read_text()
+
+
+def test_further_copies_have_a_unit_of_their_own(tmp_path: Path) -> None:
+    """A repository with one copy needs none."""
+    archive = make_archive(tmp_path)
+    alone = pgvault("--config", archive.config, "check", "--print-settings", "--json")
+    text = archive.config.read_text().replace("copies:\n", f"copies:\n    dr: {{url: 'file://{tmp_path}/dr'}}\n")
+    archive.config.write_text(text)
+    both = pgvault("--config", archive.config, "check", "--print-settings")
+
+    assert json.loads(alone.output)["copy_unit"] is None
+    assert "# /etc/systemd/system/pgvault-copy.service" in both.output
+    assert "copy --watch" in both.output
 
 
 def test_a_words_quoting_is_systemds() -> None:
