@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar, cast
 
 from pgvault.errors import ConfigInvalid, KeyUnusable
@@ -82,9 +83,14 @@ class AwsKms:
 
     def _ask(self, doing: str, call: Callable[[KmsClient], T]) -> T:
         """Perform one request, again while that may help; foreign errors become ours."""
+        from botocore.exceptions import BotoCoreError
+
         from pgvault.stores.s3errors import FOREIGN, classify
 
-        client = self._client()
+        try:
+            client = _client(self.where, self.endpoint_url, self.profile, self.patience)
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigInvalid(f"KMS key {self.key!r} can not be asked for: {error}") from error
         message = f"could not {doing} KMS key {self.key!r}"
 
         def attempt() -> T:
@@ -99,25 +105,23 @@ class AwsKms:
 
         return self.patience.persist(attempt)
 
-    def _client(self) -> KmsClient:
-        import boto3  # takes 180 ms to import
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
 
-        try:
-            session = boto3.session.Session(region_name=self.where, profile_name=self.profile)
-            client = session.client(
-                "kms",
-                endpoint_url=self.endpoint_url,
-                config=Config(
-                    connect_timeout=self.patience.connect_seconds,
-                    read_timeout=self.patience.read_seconds,
-                    retries={"total_max_attempts": 1},  # `persist` does it
-                ),
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigInvalid(f"KMS key {self.key!r} can not be asked for: {error}") from error
-        return cast("KmsClient", client)
+@lru_cache(maxsize=8)  # to read the SDK's description of KMS takes longer than to ask it
+def _client(region: str | None, endpoint_url: str | None, profile: str | None, patience: Patience) -> KmsClient:
+    """Return a client. Raises what boto3 raises."""
+    import boto3  # takes 180 ms to import
+    from botocore.config import Config
+
+    client = boto3.session.Session(region_name=region, profile_name=profile).client(
+        "kms",
+        endpoint_url=endpoint_url,
+        config=Config(
+            connect_timeout=patience.connect_seconds,
+            read_timeout=patience.read_seconds,
+            retries={"total_max_attempts": 1},  # `persist` does it
+        ),
+    )
+    return cast("KmsClient", client)
 
 
 def region_of(key: str) -> str | None:

@@ -249,7 +249,7 @@ def test_no_key_and_nonce_is_used_twice() -> None:
     Also not in a forked child, where a generator seeded before would begin to repeat its parent.
     """
     place = Address(PLACE.repository_id, "x", Kind.WAL)
-    bodies = [seal([b"same"], place, key=KEY).body for _ in range(5_000)]
+    bodies = [seal([b"same"], place, key=KEY).body for _ in range(10_000)]
     bodies += [child_seals(place) for _ in range(3)]
     headers = [ObjectHeader.decode(body, where="x") for body in bodies]
 
