@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -50,9 +50,11 @@ class Repository:
     copies: tuple[Copy, ...]  # the first decides
     left_out: tuple[LeftOut, ...] = field(default=(), compare=False)  # copies that it was opened without, to read
     reader: Reader = field(init=False, compare=False)  # of all of them as one
+    seen: set[str] = field(init=False, compare=False)  # further copies that were seen to be of this repository
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reader", Reader(self.copies))
+        object.__setattr__(self, "seen", set())
 
     @property
     def deciding(self) -> Copy:
@@ -76,6 +78,25 @@ class Repository:
         return {each.name: each.error for each in self.left_out} | self.reader.silent
 
 
+def require_begun(repository: Repository, copy: Copy) -> None:
+    """See, once, that a further copy holds this repository before anything is put there: its disk may not be mounted.
+
+    Raises RepositoryMissing, RepositoryForeign.
+    """
+    if copy.name in repository.seen:
+        return
+    try:
+        identity = decode_document(copy.store.get(layout.IDENTITY), "pgvault", where=layout.IDENTITY)
+    except ObjectMissing as error:
+        raise RepositoryMissing(
+            f"copy {copy.name!r} holds no repository ({copy.store.url})",
+            hint="Is its disk mounted? A new copy is begun with: pgvault init, or pgvault copy.",
+        ) from error
+    if identity.get("repository_id") != repository.id.hex():
+        raise RepositoryForeign(f"copy {copy.name!r} holds another repository ({copy.store.url})")
+    repository.seen.add(copy.name)
+
+
 class InitOutcome(StrEnum):
     """What `init` did to one copy."""
 
@@ -93,7 +114,7 @@ def open_repository(copies: Sequence[Copy], credential: Credential) -> Repositor
     def reread() -> Mapping[int, RepositoryKey]:
         return _read_identity(copies[0], credential)[1].by_id
 
-    return Repository(repository_id, Keyring(keys.active, RefreshedKeys(keys.by_id, reread)), tuple(copies))
+    return Repository(repository_id, replace(keys, by_id=RefreshedKeys(keys.by_id, reread)), tuple(copies))
 
 
 def require_unchanged(repository: Repository) -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pgvault.errors import ObjectCorrupt, ObjectExists, ObjectMissing, PgvaultError
 from pgvault.repository.copies import Copy
 from pgvault.repository.names import is_local, is_wal
-from pgvault.repository.repository import Repository
+from pgvault.repository.repository import Repository, require_begun
 from pgvault.repository.whole import check_whole
 from pgvault.stores.commit import Outcome, put_object
 
@@ -33,7 +33,7 @@ def put(repository: Repository, path: str, body: bytes) -> Outcome:
     outcome = put_object(repository.deciding.store, path, body)
     for copy in sync_copies(repository, path):
         with blaming(copy, path):
-            _put_same(copy, path, body)
+            _put_same(repository, copy, path, body)
     return outcome
 
 
@@ -43,7 +43,7 @@ def put_last(repository: Repository, path: str, body: bytes) -> Outcome:
         raise ObjectExists(f"object {path!r} exists in {repository.deciding.store.url}")
     for copy in sync_copies(repository, path):
         with blaming(copy, path):
-            _put_same(copy, path, body)
+            _put_same(repository, copy, path, body)
     return put_object(repository.deciding.store, path, body)
 
 
@@ -52,7 +52,7 @@ def put_decision(repository: Repository, path: str, body: bytes) -> Outcome:
     outcome = put_object(repository.deciding.store, path, body)
     for copy in sync_copies(repository, path):
         try:
-            _put_same(copy, path, body)
+            _put_same(repository, copy, path, body)
         except PgvaultError as error:
             logger.warning("sync copy %r did not take %s, `pgvault copy` brings it: %s", copy.name, path, error)
     return outcome
@@ -81,7 +81,7 @@ def bring_to(repository: Repository, copy: Copy, path: str) -> None:
         body = repository.deciding.store.get(path)
         check_whole(path, body)
         with blaming(copy, path):
-            _put_same(copy, path, body)
+            _put_same(repository, copy, path, body)
 
 
 def delete(repository: Repository, path: str) -> None:
@@ -121,7 +121,8 @@ def blaming(copy: Copy, path: str) -> Iterator[None]:
         raise type(error)(f"sync copy {copy.name!r} did not take {path!r}: {error}", hint=hint) from error
 
 
-def _put_same(copy: Copy, path: str, body: bytes) -> None:
+def _put_same(repository: Repository, copy: Copy, path: str, body: bytes) -> None:
+    require_begun(repository, copy)
     try:
         put_object(copy.store, path, body)
     except ObjectExists as error:

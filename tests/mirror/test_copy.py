@@ -4,7 +4,14 @@ import hashlib
 
 import pytest
 
-from pgvault.errors import ObjectCorrupt, RepositoryForeign, RepositoryMissing, StoreUnreachable, UsageError
+from pgvault.errors import (
+    ObjectCorrupt,
+    ObjectExists,
+    RepositoryForeign,
+    RepositoryMissing,
+    StoreUnreachable,
+    UsageError,
+)
 from pgvault.mirror.run import choose_targets, copy_into, copy_round, require_done
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label, commit_manifest, read_catalog
@@ -172,6 +179,39 @@ def test_a_root_is_withheld_where_the_source_lost_an_object(vault: Vault) -> Non
     assert [problem.path for problem in report.problems] == [ROOT]
     assert "lacks" in report.problems[0].why
     assert ROOT not in vault.dr.objects
+
+
+class Provider(MemoryStore):
+    """A store that copies within itself what the source's own checksum proves."""
+
+    def __init__(self, *, is_able: bool) -> None:
+        super().__init__()
+        self.is_able = is_able
+        self.copied: list[str] = []
+
+    def server_copy(self, source: MemoryStore, key: str, *, length: int, sha256: bytes) -> bool:
+        if key in self.objects:
+            raise ObjectExists(key)
+        body = source.objects[key]
+        if not self.is_able or len(body) != length or hashlib.sha256(body).digest() != sha256:
+            return False
+        self.objects[key] = body
+        self.copied.append(key)
+        return True
+
+
+@pytest.mark.parametrize("is_able", [True, False])
+def test_a_store_copies_by_itself_what_refs_name(vault: Vault, is_able: bool) -> None:
+    """Their bytes never come here; where the store can not prove what it copies, they do."""
+    vault.dr = Provider(is_able=is_able)
+    vault.primary.calls.clear()
+
+    assert vault.copy().problems == ()
+
+    assert vault.dr.objects == vault.primary.objects
+    assert (PACK in vault.dr.copied) == is_able
+    assert (("get", PACK) in vault.primary.calls) != is_able
+    assert ROOT not in vault.dr.copied
 
 
 def test_an_aborted_record_takes_the_place_of_a_root(vault: Vault) -> None:

@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pgvault.errors import ObjectCorrupt, ObjectExists, PgvaultError, StoreUnreachable, WalMismatch
+from pgvault.errors import (
+    ObjectCorrupt,
+    ObjectExists,
+    PgvaultError,
+    RepositoryForeign,
+    RepositoryMissing,
+    StoreUnreachable,
+    WalMismatch,
+)
 from pgvault.pipeline.header import Kind
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
@@ -100,6 +108,26 @@ def test_a_sync_copy_that_fails_fails_the_put(path: str) -> None:
     with pytest.raises(StoreUnreachable, match="sync copy 'dr' did not take") as caught:
         put(repository, path, b"bytes")
     assert f"copies.dr.{'wal' if path == WAL else 'backups'}: async" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("path", [WAL, PACK, ROOT])
+def test_nothing_is_put_into_a_copy_that_is_not_this_repository(path: str) -> None:
+    """An empty directory may be one whose disk is not mounted; what is there may be somebody else's."""
+    repository, stores = make(dr=(True, True))
+    identity = stores["dr"].objects.pop(layout.IDENTITY)
+    with pytest.raises(RepositoryMissing, match="sync copy 'dr'"):
+        put(repository, path, b"bytes")
+
+    other, _ = make()
+    stores["dr"].objects[layout.IDENTITY] = other.deciding.store.get(layout.IDENTITY)
+    with pytest.raises(RepositoryForeign, match="sync copy 'dr'"):
+        put(repository, path, b"bytes")
+    assert path not in stores["dr"].objects
+
+    stores["dr"].objects[layout.IDENTITY] = identity
+    for number in range(3):
+        put(repository, f"{path}{number}", b"bytes")
+    assert stores["dr"].calls.count(("get", layout.IDENTITY)) == 3
 
 
 def test_a_dead_async_copy_is_not_asked() -> None:
