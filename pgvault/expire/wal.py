@@ -19,6 +19,7 @@ from pgvault.expire.removing import Found
 from pgvault.postgres.walname import SegmentFile, WalSegment, parse_wal_name
 from pgvault.repository import layout
 from pgvault.repository.gaps import note_expired
+from pgvault.stores.commit import put_object
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def remove_wal(run: Run, removal: WalRemoval) -> None:
     run.require_held()
     if removal.ranges:
         note_expired(run.repository, run.cluster, system, removal.ranges, at=run.terms.clock.now())
+        _spread_notes(run)
     reason = run.new_hold() or _reader(run, removal)
     if reason is not None:
         run.report.left[f"WAL of system {system}"] = reason
@@ -55,6 +57,16 @@ def remove_watermarks(run: Run) -> None:
         remover = run.removers[name]
         found = remover.find(prefix)
         remover.remove(each for each in found if each.key.removeprefix(f"{prefix}/") < oldest)
+
+
+def _spread_notes(run: Run) -> None:
+    """Bring the notes into every copy, also into those that wait for `pgvault copy`: each loses its WAL now."""
+    prefix, deciding = layout.gaps(run.cluster), run.deciding.deciding.store
+    noted = set(deciding.children(prefix))
+    for name in run.copies_in_order[:-1]:
+        store = run.removers[name].store
+        for missing in noted.difference(store.children(prefix)):
+            put_object(store, f"{prefix}/{missing}", deciding.get(f"{prefix}/{missing}"))
 
 
 def _reader(run: Run, removal: WalRemoval) -> str | None:
