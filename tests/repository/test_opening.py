@@ -170,6 +170,20 @@ def test_identity_of_one_copy_and_keys_of_the_other_open(pair: tuple[MemoryStore
     assert {(d.copy, d.path) for d in repository.reader.damages} == {("primary", IDENTITY), ("dr", KEYS)}
 
 
+def test_flipped_id_is_damage_and_no_other_repository(pair: tuple[MemoryStore, MemoryStore]) -> None:
+    """Ids are random: one that differs in a digit was ours, also where nothing else in that copy says so."""
+    document = json.loads(pair[0].objects[KEYS])
+    changed = ("1" if document["repository_id"][7] == "0" else "0").join(
+        (document["repository_id"][:7], document["repository_id"][8:])
+    )
+    pair[0].objects[KEYS] = json.dumps(document | {"repository_id": changed}).encode()
+    lose(pair[0], IDENTITY)
+
+    repository = opened(*pair)
+
+    assert {damage.path for damage in repository.reader.damages} == {IDENTITY, KEYS}
+
+
 def test_nothing_opens_without_an_identity(pair: tuple[MemoryStore, MemoryStore]) -> None:
     """One whole identity is needed; a changed one is none."""
     for store in pair:
