@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from pgvault.errors import ObjectMissing, PgvaultError
@@ -51,12 +52,13 @@ class Pin:
 def pin(repository: Repository, claim: Claim, *, command: str = "read", terms: Terms = USUAL_TERMS) -> Iterator[Pin]:
     """Ask that the `labels` of the claim, and the WAL of each system from an LSN on, stay until the `with` ends.
 
-    With credentials that may only read, or without the deciding copy, nothing is pinned: that is a warning. Raises
-    ObjectMissing when a backup of the claim is gone by the time its pin is there.
+    With credentials that may only read nothing is pinned: that is a warning. Raises ObjectMissing when a backup of the
+    claim is gone by the time its pin is there.
     """
     name = f"{READ_PREFIX}{os.urandom(8).hex()}"
+    alone = replace(repository, left_out=())  # read without the deciding copy: pinned in the first that is read
     try:
-        lease = acquire(repository, name, claim, command=command, terms=terms)
+        lease = acquire(alone, name, claim, command=command, terms=terms)
     except PgvaultError as error:
         logger.warning("what is read is not pinned, and could be removed by retention meanwhile: %s", error)
         yield Pin(None, terms)
