@@ -6,42 +6,44 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
 from pgvault.process import Finished, attempt
+from tests.s3servers import REGION, S3Server, Versitygw
 from tests.servers import NEWEST, ServerFactory
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.service_resource import S3ServiceResource
 
 pytestmark = pytest.mark.cluster
 
 SECONDS = 120
 
 
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    """An S3 server with one empty bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    session(url).create_bucket(Bucket="backups", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    yield url
-    server.stop()
+@pytest.fixture(params=["moto", pytest.param("versitygw", marks=pytest.mark.endurance)])
+def s3(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S3Server]:
+    """Each S3 server in turn, with one empty bucket."""
+    if request.param == "versitygw":
+        with Versitygw(tmp_path / "versitygw") as running:
+            running.server.client().create_bucket(Bucket="backups")
+            yield running.server
+        return
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    served = S3Server(f"http://{host}:{port}", ("test", "test"))
+    served.client().create_bucket(Bucket="backups")
+    yield served
+    moto.stop()
 
 
-def test_the_main_job_works_on_s3(server: ServerFactory, endpoint: str, tmp_path: Path) -> None:
+def test_the_main_job_works_on_s3(server: ServerFactory, s3: S3Server, tmp_path: Path) -> None:
     """What was committed before the moment comes back out of the bucket, and a drill of it passes."""
     config = tmp_path / "pgvault.yaml"
     push = f'"{sys.executable}" -m pgvault --config "{config}" wal push "%p"'
     source = server(NEWEST, settings={"archive_mode": "on", "archive_timeout": "60s", "archive_command": push})
-    config.write_text(json.dumps(configuration(source.dsn, endpoint, tmp_path)))
+    config.write_text(json.dumps(configuration(source.dsn, s3, tmp_path)))
 
     def pgvault(*arguments: str) -> dict[str, object]:
         finished = run(config, *arguments, "--json")
@@ -64,28 +66,30 @@ def test_the_main_job_works_on_s3(server: ServerFactory, endpoint: str, tmp_path
     assert server.adopt(source.programs, restored).sql("SELECT v FROM kept") == [(1,)]
     assert pgvault("verify")["passed"]
     assert pgvault("drill")["passed"]
-    session(endpoint).Bucket("backups").objects.filter(Prefix="pg/clusters/main/backups").delete()
+    forget_backups(s3)
     assert run(config, "verify").status != 0
     assert run(config, "drill").status == 50
 
 
-def session(endpoint: str) -> S3ServiceResource:
-    """The bucket's owner, for what pgvault itself does not do."""
-    return boto3.resource(
-        "s3", endpoint_url=endpoint, region_name="eu-west-1", aws_access_key_id="test", aws_secret_access_key="test"
-    )
+def forget_backups(s3: S3Server) -> None:
+    """Delete every backup behind pgvault's back."""
+    with closing(s3.client()) as client:
+        listing = client.list_objects_v2(Bucket="backups", Prefix="pg/clusters/main/backups/")
+        assert not listing["IsTruncated"]
+        for entry in listing["Contents"]:
+            client.delete_object(Bucket="backups", Key=entry["Key"])
 
 
-def configuration(dsn: str, endpoint: str, directory: Path) -> dict[str, object]:
+def configuration(dsn: str, s3: S3Server, directory: Path) -> dict[str, object]:
     """One copy in the bucket; its credentials in files."""
-    secret = directory / "secret"
-    secret.write_text("test\n")
+    for name, text in zip(("access", "secret"), s3.credentials, strict=True):
+        (directory / name).write_text(f"{text}\n")
     copy = {
         "url": "s3://backups/pg",
-        "region": "eu-west-1",
-        "endpoint_url": endpoint,
-        "access_key": f"file:{secret}",
-        "secret_key": f"file:{secret}",
+        "region": REGION,
+        "endpoint_url": s3.url,
+        "access_key": f"file:{directory}/access",
+        "secret_key": f"file:{directory}/secret",
     }
     return {
         "repository": {"key": f"file:{directory}/key", "copies": {"primary": copy}},
