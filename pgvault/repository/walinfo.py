@@ -34,8 +34,11 @@ def read_first_frame(repository: Repository, path: str, kind: Kind) -> bytes:
     def opened(begin: bytes) -> bytes | None:
         return open_first_frame(begin, place, keys=repository.keys.by_id)
 
-    for length in (FIRST_READ_BYTES, LONGEST_BYTES):
-        frame = repository.reader.read_range(path, 0, length, opened)
-        if frame is not None:
-            return frame
-    raise ObjectCorrupt(f"object {path!r} is cut in its first frame")
+    def whole(begin: bytes) -> bytes:
+        frame = opened(begin)
+        if frame is None:  # in the check: another copy may have it
+            raise ObjectCorrupt(f"object {path!r} is cut in its first frame")
+        return frame
+
+    frame = repository.reader.read_range(path, 0, FIRST_READ_BYTES, opened)
+    return frame if frame is not None else repository.reader.read_range(path, 0, LONGEST_BYTES, whole)
