@@ -25,6 +25,7 @@ from pgvault.config import (
     absolute_key_reference,
     decode_key,
     find_config,
+    is_sheet,
     load_config,
     parse_config,
     parse_key_reference,
@@ -157,7 +158,8 @@ def credential_of(key: KeyReference) -> Credential:
     if isinstance(key, PassphraseKey):
         return Credential(PASSPHRASE, key.passphrase.read())
     assert isinstance(key, Secret)
-    return Credential(RAW, decode_key(key.read(), where=str(key)))
+    content = key.read()
+    return Credential(RAW, decode_key(content, where=str(key)), is_escrow=is_sheet(content.decode("ascii", "replace")))
 
 
 @dataclass(frozen=True, slots=True)

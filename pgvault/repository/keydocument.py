@@ -24,6 +24,7 @@ from pgvault.repository import layout
 from pgvault.repository.keys import (
     Credential,
     Keyring,
+    OpenedBy,
     decode_document,
     document_hmac,
     encode_document,
@@ -76,8 +77,9 @@ def read_key_document(raw: bytes, credential: Credential, *, where: str) -> KeyD
     document = decode_document(raw, "pgvault_keys", where=where)
     try:
         repository_id = _read_id(document["repository_id"])
-        keys = [_open_slots(entry, credential, repository_id) for entry in document["keys"]]
-        opened = {key.id: key for key in keys if key is not None}
+        found = [_open_slots(entry, credential, repository_id) for entry in document["keys"]]
+        opened = {key.id: key for _, key in filter(None, found)}
+        names = {key.id: name for name, key in filter(None, found)}
         active = int(document["active"])
         is_moved = "number" in document and where != layout.key_document(int(document["number"]))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -88,7 +90,8 @@ def read_key_document(raw: bytes, credential: Credential, *, where: str) -> KeyD
         raise ObjectCorrupt(f"key document {where!r} was changed after it was written")
     if is_moved:
         raise ObjectCorrupt(f"key document {where!r} was put there anew: it is number {document['number']}")
-    return KeyDocument(repository_id, Keyring(opened[active], opened), document)
+    by = OpenedBy(names[active], credential.kind, credential.is_escrow)
+    return KeyDocument(repository_id, Keyring(opened[active], opened, by), document)
 
 
 def named_slots(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -121,17 +124,20 @@ def _read_id(text: str) -> bytes:
     return repository_id
 
 
-def _open_slots(entry: Mapping[str, Any], credential: Credential, repository_id: bytes) -> RepositoryKey | None:
+def _open_slots(
+    entry: Mapping[str, Any], credential: Credential, repository_id: bytes
+) -> tuple[str, RepositoryKey] | None:
+    """Return the first slot's name that the credential opens, and the key in it."""
     key_id = int(entry["id"])
     unusable: KeyUnusable | None = None
-    for slot in entry["slots"]:
+    for name, slot in named_slots(entry):
         try:
             key = open_slot(slot, credential, repository_id, key_id=key_id)
         except KeyUnusable as error:  # KMS denies it, or is silent: another slot may do
             unusable = unusable or error
             continue
         if key is not None:
-            return key
+            return name, key
     if unusable is not None:
         raise unusable
     return None

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -37,9 +37,23 @@ class Credential:
     kind: str  # RAW, PASSPHRASE or AWS_KMS
     secret: bytes  # empty with AWS_KMS
     kms: AwsKms | None = None  # with AWS_KMS only
+    is_escrow: bool = False  # read from an escrow sheet
 
     def __repr__(self) -> str:
         return f"Credential(kind={self.kind!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBy:
+    """Which slot opened the repository, and whether an escrow sheet did: a drill proves the sheet, too."""
+
+    slot: str
+    kind: str
+    is_escrow: bool
+
+    def to_json(self) -> dict[str, str | bool]:
+        """Return it for machines."""
+        return {"slot": self.slot, "kind": self.kind, "is_escrow_sheet": self.is_escrow}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,7 @@ class Keyring:
 
     active: RepositoryKey
     by_id: Mapping[int, RepositoryKey]
+    opened_by: OpenedBy | None = field(default=None, compare=False)  # None: the keys were just made
 
 
 class RefreshedKeys(Mapping[int, RepositoryKey]):

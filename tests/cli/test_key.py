@@ -243,5 +243,12 @@ def test_given_key_stands_for_the_configured_one(site: Site) -> None:
     assert site.run("list").status == KeyUnusable.exit_code
 
     for key in (str(sheet), f"file:{sheet}", os.path.relpath(sheet)):
-        assert "has no backup" in site.run("list", "--key", key).output
+        listed = site.run("list", "--key", key).output
+        assert "has no backup" in listed
+        assert "opened by the escrow sheet (slot raw-1)" in listed
+    assert site.json("list", "--key", str(sheet), "--only-copy", "dr")["key"] == {
+        "slot": "raw-1",
+        "kind": "raw",
+        "is_escrow_sheet": True,
+    }
     assert site.refused(WrongKey, "list", "--key", f"file:{site.directory}/second")

@@ -331,9 +331,13 @@ def test_an_empty_repository_lists_nothing_and_does_not_verify(site: Site) -> No
         "unreadable_wal": [],
         "unfinished": [],
         "aborted": [],
+        "expiring": [],
+        "held_in": {},
+        "holds": [],
         "copies": ["primary"],
         "unread_copies": [],
         "healed": [],
+        "key": {"slot": "raw-1", "kind": "raw", "is_escrow_sheet": False},
     }
     assert "cluster main has no backup" in site.run("list")[1]
     document = pgvault_json("--config", site.config, "verify", status=VerifyFailed.exit_code)
