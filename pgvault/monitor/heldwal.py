@@ -92,6 +92,8 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
         gaps=() if path is None else tuple(_gaps_on(path, window.gaps)),
         positions=() if path is None else tuple(search.positions(path, end, marks, since=now - HOUR)),
         quiet=() if path is None else tuple(_quiet(path, marks)),
+        begins_at=window.begins_at,
+        has_expired=any(found.has_expired_behind for found in window.ranges),
         strays=tuple(map(str, strays)),
         logical=facts_of(catalog),
     )

@@ -92,6 +92,8 @@ class RepositoryFacts:
     gaps: tuple[GapFact, ...]
     positions: tuple[TimedPosition, ...]  # on the way to the judged timeline
     quiet: tuple[QuietPoint, ...]  # likewise
+    begins_at: datetime | None = None  # since when every moment can be restored, as far as it is archived
+    has_expired: bool = False  # retention removed WAL behind a backup that is kept: it restores to its end only
     strays: tuple[str, ...] = ()  # futures that the server is not in, as a backup of it since shows
     logical: tuple[LogicalFact, ...] = ()  # told of, never judged: no WAL goes with them
 

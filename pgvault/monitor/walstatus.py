@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import iso
-from pgvault.monitor.finding import Figures, Finding, Level, amount, ok, red, span, warn
+from pgvault.monitor.finding import Figures, Finding, Level, amount, moment, ok, red, span, warn
 from pgvault.monitor.logicalstatus import tell_logical
 from pgvault.monitor.walfacts import (
     ClusterFacts,
@@ -32,6 +32,7 @@ STALE = timedelta(hours=24)  # of the newest backup
 LEAST_TIME_UNTIL_FULL = timedelta(hours=4)
 CLOCK_TOLERANCE = timedelta(seconds=5)
 NAMES_SHOWN = 3
+EXPIRED = ", but for WAL that retention removed"
 
 
 def judge(facts: ClusterFacts) -> tuple[Finding, ...]:
@@ -291,7 +292,9 @@ def _gaps(held: RepositoryFacts) -> Iterator[Finding]:
         else:
             yield red("gap", f"{said}; moments in it can not be restored", figures, hint="See: pgvault wal list")
     if not held.gaps and held.end is not None and held.backups:
-        yield ok("gaps", f"none from the oldest backup to {held.end.end_lsn}")
+        yield ok("gaps", f"none from the oldest backup to {held.end.end_lsn}" + (EXPIRED if held.has_expired else ""))
+    if held.begins_at is not None:
+        yield ok("window", f"begins {moment(held.begins_at)}", {"begins_at": iso(held.begins_at)})
 
 
 def _missing(gap: GapFact) -> str:

@@ -1,6 +1,8 @@
 """WAL that retention removed, on the way to one timeline: a hole that was made on purpose, and is no gap.
 
     timeline 1   ──●═══╡ expired ╞──●══════●════╡        the first backup restores to its end only
+
+What is archived all the same counts as archived, whatever a record says.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ class Expired:
     def covers(self, first: int, last: int) -> bool:
         """Tell whether each segment of these numbers, at least one, has expired."""
         return first <= last and any(start <= first and last <= end for start, end in self.runs)
+
+    def last_from(self, number: int) -> int | None:
+        """Return the last of the segments without a gap, from `number` on, that have expired; None: it has not."""
+        return next((end for start, end in self.runs if start <= number <= end), None)
 
 
 def _on_path(path: RecoveryPath, records: Iterable[GapRecord]) -> Iterator[tuple[int, int]]:

@@ -17,10 +17,13 @@ from functools import partial
 from pgvault.errors import ObjectMissing, PgvaultError, StoreUnreachable, WalGap
 from pgvault.pipeline.header import Kind
 from pgvault.pooling import map_bounded
+from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walheader import check_segment, read_long_header
 from pgvault.postgres.walname import WalSegment
+from pgvault.recovery.expired import Expired
 from pgvault.recovery.path import cover, find_path
 from pgvault.repository import layout
+from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System
@@ -105,20 +108,27 @@ class ArchiveReader:
     def _walk(
         self, timeline: int, backups: Sequence[Manifest], inventory: WalInventory, reach: set[WalSegment]
     ) -> None:
-        """Collect what is archived on the way to a timeline; a hole with WAL behind it is a problem."""
+        """Collect what is archived on the way to a timeline; a hole with WAL behind it is a problem.
+
+        But for one that retention made.
+        """
         path = find_path(timeline, inventory)
         start = min((backup.start_lsn for backup in backups if path.holds(backup)), default=None)
         if start is None:
             return
         last = max((s.number for s in inventory.segments if path.has(s)), default=-1)
+        expired = Expired.of(path, read_gaps(self.repository, self.cluster, inventory.system_identifier))
         while start.value // path.segment_size <= last:
             coverage = cover(path, start, archived=inventory.segments)
             reach.update(coverage.segments)
-            if coverage.missing.number <= last:
+            start = coverage.missing.end_lsn
+            expired_to = expired.last_from(coverage.missing.number)
+            if expired_to is not None:
+                start = Lsn((expired_to + 1) * path.segment_size)
+            elif coverage.missing.number <= last:
                 name = coverage.missing.name
                 gap = WalGap(f"segment {name} is missing, and WAL goes on behind it")
                 self.findings.note(f"WAL {name}", gap, [self._suspect(backups[-1], name)])
-            start = coverage.missing.end_lsn
 
     def _verify_tails(self, segment: WalSegment, system: System, inventory: WalInventory) -> None:
         """Open every tail of a segment. A hole between tails is no damage: what lies behind it is of no use.

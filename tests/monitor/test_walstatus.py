@@ -296,3 +296,13 @@ def test_a_standby_is_not_taken_for_its_primary() -> None:
     assert levels(facts) == {"server": Level.WARN, "archiving": Level.WARN}
     always = with_server(is_standby=True, next_xid=None, archive_mode="always")
     assert levels(always) == {"server": Level.WARN}
+
+
+def test_a_window_that_retention_made_is_told_and_is_well() -> None:
+    """WAL behind an older backup was removed on purpose: no gap, and said."""
+    facts = with_held(begins_at=ago(hours=3), has_expired=True)
+    told = {each.name: each for each in judge(facts)}
+
+    assert (told["window"].level, told["window"].detail) == (Level.OK, "begins 2026-11-21 09:00:00+00:00")
+    assert told["gaps"].level is Level.OK
+    assert told["gaps"].detail.endswith("but for WAL that retention removed")
