@@ -90,12 +90,12 @@ def test_copy_that_made_us_wait_is_left_alone() -> None:
 
 def test_copy_that_fails_at_once_needs_no_rest() -> None:
     """One sector that can not be read is no reason to go without the copy: its next object may be the only good one."""
-    primary, dr = holding(GOOD, GOOD)
+    primary, dr = holding(b"bad", GOOD)
     reader = reader_of(primary, dr)
-    primary.error = StoreUnreachable("could not read: Input/output error")
-    assert reader.read(PATH, check) == GOOD
-    primary.error = None
-    dr.objects.clear()
+    dr.error = StoreUnreachable("could not read: Input/output error")
+    with pytest.raises(ObjectCorrupt):
+        reader.read(PATH, check)
+    dr.error = None
 
     assert reader.read(PATH, check) == GOOD
 
