@@ -48,13 +48,15 @@ class Report:
         """Say what the stores guard."""
         for tally in self.tallies.values():
             if tally.locked_until is not None:
-                yield f"copy {tally.copy!r}: {tally.locked_count} objects are locked until {iso(tally.locked_until)}"
+                count = "1 object is" if tally.locked_count == 1 else f"{tally.locked_count} objects are"
+                yield f"copy {tally.copy!r}: {count} locked until {iso(tally.locked_until)}"
 
     def _denials(self) -> Iterator[PgvaultError]:
         for tally in self.tallies.values():
             if tally.first_denial is not None:
+                count = "1 object was" if len(tally.denied) == 1 else f"{len(tally.denied)} objects were"
                 yield StoreDenied(
-                    f"copy {tally.copy!r}: {len(tally.denied)} objects were not removed: {tally.first_denial}",
+                    f"copy {tally.copy!r}: {count} not removed: {tally.first_denial}",
                     hint=tally.first_denial.hint or "May these credentials remove objects, and older versions of them?",
                 )
 
