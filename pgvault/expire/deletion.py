@@ -61,7 +61,7 @@ def require_confirmed_window(
 def find_new_begin(facts: ExpireFacts, surveyed: Survey, windows: Sequence[WindowChange]) -> datetime | None:
     """Return since when every moment can be restored from the deciding copy afterwards."""
     for change in windows:
-        if change.copy == facts.copies[0].name and change.system_identifier == surveyed.current_system:
+        if change.copy == facts.copies[0].name and change.system_identifier in surveyed.current_systems:
             return change.begins_after
     return None
 

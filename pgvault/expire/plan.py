@@ -11,7 +11,8 @@ or what that backup refers to, is not known. Marking goes on, since it takes not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from pgvault.errors import Refused
@@ -20,7 +21,7 @@ from pgvault.expire.deletion import choose_deleted, require_confirmed_window
 from pgvault.expire.facts import ExpireFacts, PhysicalBackup
 from pgvault.expire.needed import Needed
 from pgvault.expire.policy import Policy
-from pgvault.expire.removals import Removals, find_removals, find_sweeps, who_pins, why_nothing_goes
+from pgvault.expire.removals import find_removals, find_sweeps, who_pins, why_nothing_goes
 from pgvault.expire.rules import is_floor_met
 from pgvault.expire.survey import Survey, survey
 from pgvault.expire.walplan import plan_wal
@@ -29,7 +30,7 @@ from pgvault.expire.windows import compare_windows
 NOTHING_ASKED = ExpireRequest()
 
 
-def plan_expire(facts: ExpireFacts, policy: Policy, *, request: ExpireRequest = NOTHING_ASKED) -> ExpirePlan:
+def plan_expire(facts: ExpireFacts, policy: Policy, request: ExpireRequest = NOTHING_ASKED) -> ExpirePlan:
     """Return what an expiry does, or, where the request names labels, what deleting these does.
 
     Raises ObjectMissing for a label that is not there, Refused for what a safety rule forbids.
@@ -46,7 +47,8 @@ def plan_expire(facts: ExpireFacts, policy: Policy, *, request: ExpireRequest = 
     standing = facts.tombstones.keys() - withdrawals.keys()
     removals = find_removals(facts, surveyed, standing, grace=policy.grace, abandoned=request.abandoned)
     young = _young(facts, policy)
-    wal = _plan_wal(facts, policy, surveyed, removals, young)
+    left = _without(facts, removals.labels) if removals.labels else facts
+    wal = _plan_wal(left, policy, survey(left, policy, abandoned=request.abandoned), young)
     return ExpirePlan(
         cluster=facts.cluster,
         now=facts.now,
@@ -110,12 +112,19 @@ def _young(facts: ExpireFacts, policy: Policy) -> datetime:
     return min([facts.now, *under_way]) - policy.grace
 
 
-def _plan_wal(
-    facts: ExpireFacts, policy: Policy, surveyed: Survey, removals: Removals, young: datetime
-) -> list[WalRemoval]:
+def _without(facts: ExpireFacts, labels: Collection[str]) -> ExpireFacts:
+    """Return what the next run sees when these labels are gone: WAL that only they need goes with them."""
+    copies = (
+        replace(copy, backups=tuple(each for each in copy.backups if each.label not in labels)) for copy in facts.copies
+    )
+    tombstones = {label: each for label, each in facts.tombstones.items() if label not in labels}
+    return replace(facts, copies=tuple(copies), tombstones=tombstones)
+
+
+def _plan_wal(facts: ExpireFacts, policy: Policy, surveyed: Survey, young: datetime) -> list[WalRemoval]:
     if policy.retention is None or why_nothing_goes(surveyed) is not None:
         return []
-    return plan_wal(facts, surveyed, remaining=surveyed.present.keys() - removals.labels, young=young)
+    return plan_wal(facts, surveyed, young=young)
 
 
 def _kept(facts: ExpireFacts, surveyed: Survey, wanted: Mapping[str, Sequence[str]]) -> Iterator[Kept]:

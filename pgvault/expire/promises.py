@@ -92,18 +92,12 @@ def uphold_without_window(reaches: Sequence[Reach], kept: Collection[str], trust
     return Upheld(tuple(reasons), Needed.of(needed))
 
 
-def own_wal(reaches: Iterable[Reach], labels: Collection[str]) -> Needed:
+def own_wal(reaches: Iterable[Reach]) -> Needed:
     """Return the segments start…stop of backups, on every way that leads through them."""
-    return Needed.of(
-        number
-        for reach in reaches
-        for backup in reach.backups
-        if backup.label in labels
-        for number in own_numbers(reach, backup)
-    )
+    return Needed.of(number for reach in reaches for backup in reach.backups for number in _own_numbers(reach, backup))
 
 
-def own_numbers(reach: Reach, backup: PhysicalBackup) -> Iterator[Numbers]:
+def _own_numbers(reach: Reach, backup: PhysicalBackup) -> Iterator[Numbers]:
     """Yield the segments that hold a byte of a backup's start…stop."""
     size = reach.path.segment_size
     return on_way(reach.path, backup.start_lsn.value // size, (backup.stop_lsn.value - 1) // size)

@@ -10,7 +10,7 @@ the server has been down. Any other one ended when its last segment was written;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,54 +43,63 @@ def find_unknown_timelines(wal: WalFacts, backups: Iterable[PhysicalBackup]) -> 
     return tuple(sorted(seen - {1} - inventory.histories.keys()))
 
 
-def find_reaches(wal: WalFacts, backups: Sequence[PhysicalBackup], *, is_current: bool) -> tuple[Reach, ...]:
-    """Return the stretches on the ways to all timelines of a system whose history is known."""
+def find_reaches(
+    wal: WalFacts, backups: Sequence[PhysicalBackup], *, going: Collection[str], is_current: bool
+) -> tuple[Reach, ...]:
+    """Return the stretches on the ways to all timelines of a system whose history is known.
+
+    Where production is, is told with the backups `going`, and without them: both answers count.
+    """
     inventory = wal.inventory
     runs = find_runs(inventory.segments)
     tails = {segment: end for segment, end in inventory.tails.items() if segment not in inventory.segments}
     seen = {*runs, *(segment.timeline for segment in tails), *(backup.timeline for backup in backups)}
-    leading = _leading(wal, backups) if is_current else ()
+    staying = [backup for backup in backups if backup.label not in going]
+    leading = {*_leading(wal, backups), *_leading(wal, staying)} if is_current else set()
     found: list[Reach] = []
     for timeline in sorted(seen - set(find_unknown_timelines(wal, backups))):
         path = find_path(timeline, inventory)
         stretches = find_stretches(path, runs, tails=tails)
-        found += _on_way(
-            path, stretches, [each for each in backups if path.holds(each)], wal, leading is None or timeline in leading
-        )
+        ways = _Way(path, wal, tuple(each for each in backups if path.holds(each)), is_leading=timeline in leading)
+        found += ways.reaches(stretches, going)
     return tuple(found)
 
 
-def _leading(wal: WalFacts, backups: Sequence[PhysicalBackup]) -> Sequence[int] | None:
-    """Return the timelines that production may be on; None: any."""
+def _leading(wal: WalFacts, backups: Sequence[PhysicalBackup]) -> Iterable[int]:
+    """Return the timelines that production may be on."""
     try:
         return leading_timelines(wal.inventory, backups)
-    except PgvaultError:  # the newest backup's own history is lost
-        return None
+    except PgvaultError:  # the newest backup's own history is lost: any
+        return {1, *wal.inventory.histories}
 
 
-def _on_way(
-    path: RecoveryPath, stretches: Sequence[Stretch], held: Sequence[PhysicalBackup], wal: WalFacts, is_leading: bool
-) -> Iterator[Reach]:
-    members = [_members(path, stretch, held) for stretch in stretches]
-    reached = [index for index, backups in enumerate(members) if backups]
-    last = reached[-1] if reached else 0
-    for index, (stretch, backups) in enumerate(zip(stretches, members, strict=True)):
-        is_open = is_leading and index >= last
-        ended_at = None if is_open else _ended_at(path, stretch, held, wal)
-        yield Reach(path, stretch, backups, ended_at, is_open)
+@dataclass(frozen=True, slots=True)
+class _Way:
+    path: RecoveryPath
+    wal: WalFacts
+    held: tuple[PhysicalBackup, ...]
+    is_leading: bool
 
+    def reaches(self, stretches: Sequence[Stretch], going: Collection[str]) -> Iterator[Reach]:
+        members = [self._members(stretch) for stretch in stretches]
+        reached = [index for index, backups in enumerate(members) if backups]
+        staying = [index for index in reached if any(each.label not in going for each in members[index])]
+        last = min(reached[-1] if reached else 0, staying[-1] if staying else 0)
+        for index, (stretch, backups) in enumerate(zip(stretches, members, strict=True)):
+            is_open = self.is_leading and index >= last
+            yield Reach(self.path, stretch, backups, None if is_open else self._ended_at(stretch), is_open)
 
-def _members(path: RecoveryPath, stretch: Stretch, held: Iterable[PhysicalBackup]) -> tuple[PhysicalBackup, ...]:
-    """Return the backups that can be restored to their end within a stretch."""
-    size = path.segment_size
-    inside = [each for each in held if stretch.holds(each.start_lsn.value // size) and each.stop_lsn <= stretch.end_lsn]
-    return tuple(sorted(inside, key=lambda backup: (backup.stop_lsn, backup.label)))
+    def _members(self, stretch: Stretch) -> tuple[PhysicalBackup, ...]:
+        """Return the backups that can be restored to their end within a stretch."""
+        size = self.path.segment_size
+        inside = (each for each in self.held if stretch.holds(each.start_lsn.value // size))
+        whole = (each for each in inside if each.stop_lsn <= stretch.end_lsn)
+        return tuple(sorted(whole, key=lambda backup: (backup.stop_lsn, backup.label)))
 
-
-def _ended_at(path: RecoveryPath, stretch: Stretch, held: Iterable[PhysicalBackup], wal: WalFacts) -> datetime | None:
-    """Return when a stretch was last written: as its last segment says, or before a later backup was started."""
-    proofs = [backup.started_at for backup in held if backup.start_lsn >= stretch.end_lsn]
-    written_at = wal.last_writes.get(path.segment(stretch.last_number))
-    if written_at is not None:
-        proofs.append(written_at)
-    return min(proofs, default=None)
+    def _ended_at(self, stretch: Stretch) -> datetime | None:
+        """Return when a stretch was last written: as its last segment says, or before a later backup was started."""
+        proofs = [backup.started_at for backup in self.held if backup.start_lsn >= stretch.end_lsn]
+        written_at = self.wal.last_writes.get(self.path.segment(stretch.last_number))
+        if written_at is not None:
+            proofs.append(written_at)
+        return min(proofs, default=None)

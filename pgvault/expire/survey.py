@@ -55,7 +55,7 @@ class Survey:
     present: Mapping[str, BackupFacts]  # by label, of all that answered
     deliberate: frozenset[str]  # labels marked by the operator
     begun: frozenset[str]  # labels whose removal has begun
-    current_system: int | None  # of the newest backup
+    current_systems: frozenset[int]  # of the newest backup, with and without those that go; empty: there is none
 
     @property
     def held(self) -> frozenset[str]:
@@ -96,13 +96,22 @@ def survey(facts: ExpireFacts, policy: Policy, *, abandoned: Collection[str] = (
     present = {backup.label: backup for copy in reversed(answered) for backup in copy.backups}
     deliberate = frozenset(label for label, found in facts.tombstones.items() if found.is_deliberate)
     begun = frozenset(label for label, found in facts.tombstones.items() if found.is_begun)
-    physical = [each for each in present.values() if isinstance(each, PhysicalBackup) and each.label not in begun]
-    newest = max(physical, key=lambda backup: (backup.stopped_at, backup.stop_lsn), default=None)
-    current = None if newest is None else newest.system_identifier
+    current = _current_systems(present.values(), begun, begun | deliberate)
     surveyor = _Surveyor(facts, policy, deliberate, begun, current)
     copies = tuple(surveyor.look_at(copy) for copy in answered)
     silent = tuple(copy for copy in counted if copy.silence is not None)
     return Survey(copies, silent, present, deliberate, begun, current)
+
+
+def _current_systems(backups: Collection[BackupFacts], *going: frozenset[str]) -> frozenset[int]:
+    """Return where the newest physical backup is of, each time without the labels that go."""
+    found = set()
+    for labels in going:
+        staying = [each for each in backups if isinstance(each, PhysicalBackup) and each.label not in labels]
+        newest = max(staying, key=lambda backup: (backup.stopped_at, backup.stop_lsn), default=None)
+        if newest is not None:
+            found.add(newest.system_identifier)
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,7 @@ class _Surveyor:
     policy: Policy
     deliberate: frozenset[str]
     begun: frozenset[str]
-    current_system: int | None
+    current_systems: frozenset[int]
 
     def look_at(self, copy: CopyFacts) -> CopySurvey:
         systems = tuple(self._systems(copy))
@@ -134,8 +143,8 @@ class _Surveyor:
         physical = [each for each in copy.backups if isinstance(each, PhysicalBackup)]
         for wal in copy.wal:
             backups = tuple(each for each in physical if each.system_identifier == wal.system_identifier)
-            is_current = self.current_system in (None, wal.system_identifier)
-            reaches = find_reaches(wal, backups, is_current=is_current)
+            is_current = not self.current_systems or wal.system_identifier in self.current_systems
+            reaches = find_reaches(wal, backups, going=self.begun | self.deliberate, is_current=is_current)
             yield SystemSurvey(wal, backups, reaches, find_unknown_timelines(wal, backups))
 
     def _judge(self, copy: CopyFacts, systems: Sequence[SystemSurvey], *, without: frozenset[str]) -> Judged:

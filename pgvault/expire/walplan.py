@@ -8,7 +8,7 @@ timeline can be restored, nor can anybody say what it needs: they go with the la
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,24 +50,23 @@ class _Limits:
         return is_old and not is_needed and segment.number < self.barrier
 
 
-def plan_wal(facts: ExpireFacts, surveyed: Survey, *, remaining: Collection[str], young: datetime) -> list[WalRemoval]:
-    """Return what goes of each system's WAL when the backups `remaining` are left; `young`: nothing later goes."""
-    removals = (_of_system(facts, surveyed, system, remaining, young) for system in surveyed.systems)
+def plan_wal(facts: ExpireFacts, surveyed: Survey, *, young: datetime) -> list[WalRemoval]:
+    """Return what goes of each system's WAL while all backups there are stay; `young`: nothing later goes."""
+    removals = (_of_system(facts, surveyed, system, young) for system in surveyed.systems)
     return [removal for removal in removals if removal.ranges or removal.tails or removal.others]
 
 
-def _of_system(
-    facts: ExpireFacts, surveyed: Survey, identifier: int, remaining: Collection[str], young: datetime
-) -> WalRemoval:
+def _of_system(facts: ExpireFacts, surveyed: Survey, identifier: int, young: datetime) -> WalRemoval:
     systems = [each for copy in surveyed.copies for each in copy.systems if each.system_identifier == identifier]
     if any(system.unknown_timelines for system in systems):
         return WalRemoval(identifier, (), (), (), 0)
-    limits = _limits(facts, surveyed, systems, remaining, young)
+    limits = _limits(facts, surveyed, systems, young)
     segments = {each for system in systems for each in system.wal.inventory.segments if limits.lets_go(each)}
     tails = {each for system in systems for each in system.wal.tail_bytes if limits.lets_go(each)}
     is_over = (
-        surveyed.current_system not in (None, identifier)
-        and not any(backup.label in remaining for system in systems for backup in system.backups)
+        bool(surveyed.current_systems)
+        and identifier not in surveyed.current_systems
+        and not any(system.backups for system in systems)
         and all(system.wal.inventory.segments <= segments for system in systems)
         and all(system.wal.tail_bytes.keys() <= tails for system in systems)
     )
@@ -82,25 +81,22 @@ def _limits(
     facts: ExpireFacts,
     surveyed: Survey,
     systems: Sequence[SystemSurvey],
-    remaining: Collection[str],
     young: datetime,
 ) -> _Limits:
     needed = surveyed.promised(systems[0].system_identifier)
     old, left = NOTHING, NOTHING
     for system in systems:
-        needed |= own_wal(system.reaches, remaining) | _named(system, remaining)
+        needed |= own_wal(system.reaches) | _named(system)
         old |= Needed.of(_old(system, young))
         left |= Needed.of(_left(system, young))
     return _Limits(needed, old, left, _barrier(facts, systems[0]))
 
 
-def _named(system: SystemSurvey, remaining: Collection[str]) -> Needed:
+def _named(system: SystemSurvey) -> Needed:
     """Return the segments that backups name in their roots, and those from start to stop, stored or not."""
     size = system.wal.inventory.segment_size
     numbers: list[Numbers] = []
     for backup in system.backups:
-        if backup.label not in remaining:
-            continue
         first, last = backup.start_lsn.value // size, (backup.stop_lsn.value - 1) // size
         numbers.append(Numbers(backup.timeline, first, last))
         for name in backup.wal_names:
