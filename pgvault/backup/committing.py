@@ -15,7 +15,7 @@ from pgvault.repository.lengths import lengths_of
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
-from pgvault.repository.writing import bring_to, sync_copies
+from pgvault.repository.writing import bring_to, decided, sync_copies
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def _lacking(copy: Copy, needed: Sequence[Stored]) -> list[_Lack]:
 
 
 def require_root(repository: Repository, manifest: Root) -> None:
-    """Read a committed root back. Raises ObjectCorrupt when it is not as it was written."""
-    if read_root(repository, manifest.cluster, manifest.label) != manifest:
+    """Read a committed root back from the deciding copy. Raises ObjectCorrupt when it is not as it was written."""
+    if read_root(decided(repository), manifest.cluster, manifest.label) != manifest:
         raise ObjectCorrupt(f"the root of backup {manifest.label!r} does not read back as it was written")
 
 

@@ -25,6 +25,7 @@ from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System
 from pgvault.repository.walobjects import StoredWal, read_wal
+from pgvault.repository.writing import decided
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def wait_for_segments(server: ArchivingServer, segments: Iterable[WalSegment]) -
                 raise _not_arrived(server, segment)
             time.sleep(POLL_SECONDS)
         patience.renew()
-        stored.append(read_segment(server.repository, server.cluster, segment, system=system).stored)
+        # Of the deciding copy: one that only another has whole has not arrived.
+        stored.append(read_segment(decided(server.repository), server.cluster, segment, system=system).stored)
     return tuple(stored)
 
 
