@@ -16,8 +16,9 @@ from pgvault.config import ClusterConfig, StreamConfig
 from pgvault.errors import PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.monitor.copycheck import check_copies
+from pgvault.monitor.storecheck import store_findings
 from pgvault.monitor.streamcheck import check_kept, check_replication, check_role, check_slot
-from pgvault.monitor.tried import Finding, probe, tried
+from pgvault.monitor.tried import Finding, tried
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
@@ -41,7 +42,7 @@ def check_cluster(
     try:
         repository = open_repository()
         findings.append(Finding("repository", f"opens ({repository.deciding.store.url})"))
-        findings.append(tried("put-if-absent", lambda: probe(repository)))
+        findings += store_findings(repository)
         with open_session() as session:
             facts = session.facts()
             findings.append(Finding("server", f"PostgreSQL {facts.version_text}, system {facts.system_identifier}"))

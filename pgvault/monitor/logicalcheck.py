@@ -24,7 +24,8 @@ from pgvault.logical.databases import FoundDatabase, choose_databases, find_data
 from pgvault.logical.request import LogicalRequest
 from pgvault.logical.spool import open_spool
 from pgvault.monitor.finding import amount, span
-from pgvault.monitor.tried import Finding, probe, tried
+from pgvault.monitor.storecheck import store_findings
+from pgvault.monitor.tried import Finding, tried
 from pgvault.postgres.connection import Connection, read_number, read_text
 from pgvault.postgres.dumping import find_dump_programs
 from pgvault.postgres.grants import quoted_name
@@ -73,7 +74,7 @@ def check_logical(cluster: LogicalCluster, *, open_repository: Callable[[], Repo
     try:
         repository = open_repository()
         findings.append(Finding("repository", f"opens ({repository.deciding.store.url})"))
-        findings.append(tried("put-if-absent", lambda: probe(repository)))
+        findings += store_findings(repository)
         findings.append(_point_in_time(cluster))
         with Connection(request.dsn, password=request.password) as connection:
             findings += _server_findings(connection, request)

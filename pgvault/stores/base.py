@@ -182,6 +182,17 @@ class LockingStore(Protocol):
 
 
 @runtime_checkable
+class SummingStore(Protocol):
+    """A store that compares a put with the checksum that comes along."""
+
+    def notices_wrong_sum(self, key: str, body: bytes) -> bool | None:
+        """Put `body` under the checksum of other bytes; whether that was refused. None: puts carry no checksum here.
+
+        Only a probe does this, under a key of its own: a store that notices nothing holds `body` then.
+        """
+
+
+@runtime_checkable
 class CopyingStore(Protocol):
     """A store that can copy within itself, without the bytes passing through here."""
 

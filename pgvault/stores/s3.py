@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from pgvault.errors import ObjectMissing, StoreUnfit, StoreUnreachable
@@ -28,7 +29,7 @@ from pgvault.stores.retry import Patience, Transient
 from pgvault.stores.s3bucket import PAGE_SIZE, Bucket
 from pgvault.stores.s3client import Client, is_same_provider, open_client, parse_s3_url
 from pgvault.stores.s3errors import FOREIGN, status_of
-from pgvault.stores.s3options import body_arguments, object_arguments
+from pgvault.stores.s3options import Arguments, body_arguments, object_arguments
 
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
@@ -69,26 +70,22 @@ class S3Store:
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         """Store `body` under `key`, durable when this returns. Raises ObjectExists."""
-        self._put(key, body, IfNoneMatch="*")
+        self._put(self.bucket, key, body, {**body_arguments(self.location, key, body), "IfNoneMatch": "*"})
 
     def replace(self, key: str, body: bytes) -> None:
         """Store `body` under `key`, whatever it holds; a versioned bucket keeps what that was."""
-        self._put(key, body)
+        self._put(self.bucket, key, body, body_arguments(self.location, key, body))
 
-    def _put(self, key: str, body: bytes, **condition: str) -> None:
-        arguments = {
-            **self.bucket.where(key),
-            **body_arguments(self.location, key, body),
-            **object_arguments(self.location, key, now=self._clock.now()),
-            **condition,
-        }
+    def _put(self, bucket: Bucket, key: str, body: bytes, saying: Arguments) -> None:
+        keeping = object_arguments(self.location, key, now=self._clock.now())
+        arguments = {**bucket.where(key), **keeping, **saying}
 
         def put() -> None:
-            answer = self.bucket.client.put_object(Body=body, ContentLength=len(body), **arguments)
+            answer = bucket.client.put_object(Body=body, ContentLength=len(body), **arguments)
             if not answer.get("ETag"):
                 raise Transient(StoreUnreachable(f"store {self.url} did not acknowledge {key!r}"))
 
-        self.bucket.request(f"put {key!r}", put, moved_bytes=len(body))
+        bucket.request(f"put {key!r}", put, moved_bytes=len(body))
 
     def get(self, key: str) -> bytes:
         """Return a whole object. Raises ObjectMissing."""
@@ -169,6 +166,21 @@ class S3Store:
         """Lock a version (None: the current one) until then or later, and return until when. Raises ObjectMissing."""
         mode = "COMPLIANCE" if self.location.lock is None else self.location.lock.mode.upper()
         return s3versions.extend(self.bucket, key, version, s3versions.Retention(mode, until))
+
+    def notices_wrong_sum(self, key: str, body: bytes) -> bool | None:
+        """Put `body` under the checksum of other bytes; whether that was refused. None: puts carry none here."""
+        sums = body_arguments(self.location, key, body + b"\0")
+        if not sums:
+            return None
+        hasty = replace(self.bucket.patience, deadline_seconds=0.0)  # "damaged on the way" is tried again
+        bucket = Bucket(self.bucket.client, self.location, patience=hasty, page_size=PAGE_SIZE)
+        try:
+            self._put(bucket, key, body, {**sums, "IfNoneMatch": "*"})
+        except StoreUnreachable as error:
+            if status_of(error.__cause__) == 400:
+                return True
+            raise
+        return False
 
     def server_copy(self, source: ObjectStore, key: str, *, length: int, sha256: bytes) -> bool:
         """Bring `key` from `source` to here within the store; whether it is here now, with these very bytes.

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.cluster
 CHECKS = [
     "repository",
     "put-if-absent",
+    "store primary",
     "server",
     "grants",
     "settings",

@@ -23,7 +23,7 @@ from tests.servers import NEWEST, Server, ServerFactory
 pytestmark = pytest.mark.cluster
 
 ODD = 'shop "quoted" – Käse'
-NAMES = ["repository", "put-if-absent", "point in time", "server", "pg_dump", "roles", "databases"]
+NAMES = ["repository", "put-if-absent", "store primary", "point in time", "server", "pg_dump", "roles", "databases"]
 TABLES = """
 CREATE TABLE orders (id serial PRIMARY KEY, customer int);
 CREATE SCHEMA app;
@@ -200,7 +200,7 @@ def test_the_first_thing_that_the_rest_needs_ends_it(managed: Server, repository
     assert (finding.name, finding.level) == ("repository", Level.RED)
     nowhere = replace(cluster, request=replace(cluster.request, dsn="host=/nowhere"))
     found = check(nowhere, repository)
-    assert list(found) == [*NAMES[:4]]
+    assert list(found) == [*NAMES[:5]]
     assert isinstance(found["server"].error, ServerUnreachable)
 
 
