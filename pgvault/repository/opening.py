@@ -4,6 +4,8 @@
     primary       whole          damaged     ─┐
     dr            missing        whole       ─┴─► identity and keys of one repository; both copies are read
 
+Where that does not open, older versions of both are tried: whoever takes a host over may write over them, too.
+
 A copy that does not answer, or is empty, is said and left out. One whose identity is damaged is said and read all the
 same, since every object proves itself. One that holds another repository is an error, whoever else would open: the
 operator must hear of it. Whoever writes needs the deciding copy as it should be (repository.open_repository).
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pgvault.errors import (
@@ -23,6 +25,7 @@ from pgvault.errors import (
     PgvaultError,
     RepositoryForeign,
     RepositoryMissing,
+    StoreUnfit,
     WrongKey,
 )
 from pgvault.pipeline.seal import RepositoryKey
@@ -32,8 +35,11 @@ from pgvault.repository.keydocument import KeyDocument, read_key_document
 from pgvault.repository.keys import Credential, RefreshedKeys, decode_document, is_authentic
 from pgvault.repository.reader import DAMAGE, SILENCE
 from pgvault.repository.repository import Repository, open_repository
+from pgvault.stores.base import VersionedStore
 
 logger = logging.getLogger(__name__)
+
+UNOPENED = (KeyUnusable, ObjectMissing, *DAMAGE)  # answers that keep a repository from being opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class _Look:
     key_document: bytes = b""
     gone: PgvaultError | None = None  # why nothing can be read there
     waited_seconds: float = 0.0  # until that was clear
+    is_older: bool = False  # these are bytes that were written over, or deleted
 
     @property
     def is_silent(self) -> bool:
@@ -69,11 +76,20 @@ def open_for_reading(copies: Sequence[Copy], credential: Credential, *, looks_at
     ObjectCorrupt, KeyUnusable.
     """
     if len(copies) == 1:
-        return open_repository(copies, credential)
+        try:
+            return open_repository(copies, credential)
+        except (RepositoryForeign, RepositoryMissing, *UNOPENED) as error:
+            try:
+                return _open_together(copies, credential, looks_at_all=True)
+            except (RepositoryForeign, RepositoryMissing, *UNOPENED):
+                raise error from None
+    return _open_together(copies, credential, looks_at_all=looks_at_all)
+
+
+def _open_together(copies: Sequence[Copy], credential: Credential, *, looks_at_all: bool) -> Repository:
     looks = _look_at_all(copies) if looks_at_all else _look_until_one_is_whole(copies, credential)
-    keys = _open_keys(looks, credential)
+    keys, known_by = _identify(looks, credential)
     _refuse_foreign(looks, keys)
-    known_by = _require_identity(looks, keys)
     begin = next(number for number, look in enumerate(looks) if look.gone is None)
     kept = [look for number, look in enumerate(looks) if look.gone is None or (look.is_silent and number > begin)]
     left_out = tuple(
@@ -100,6 +116,40 @@ def open_for_reading(copies: Sequence[Copy], credential: Credential, *, looks_at
         else:
             _note_damage(repository, look, keys, known_by)
     return repository
+
+
+def _identify(looks: Sequence[_Look], credential: Credential) -> tuple[_Keys, _Look]:
+    """Return the keys, and a copy whose identity is the one that was written under them; older versions come last."""
+    try:
+        keys = _open_keys(looks, credential)
+        return keys, _require_identity(looks, keys)
+    except UNOPENED as error:
+        both = [*looks, *(each for look in looks if look.gone is None for each in _look_back(look.copy))]
+        try:
+            keys = _open_keys(both, credential)
+            return keys, _require_identity(both, keys)
+        except UNOPENED:
+            raise error from None
+
+
+def _look_back(copy: Copy) -> Iterator[_Look]:
+    """Yield what a copy showed earlier, oldest first, where it keeps that and lets us see it."""
+    store = copy.store
+    if not isinstance(store, VersionedStore):
+        return
+    try:
+        for prefix in (layout.IDENTITY, layout.KEYS):
+            for version in store.versions(prefix):
+                name = version.key.rpartition("/")[2]
+                if version.is_delete_marker or not (prefix == layout.IDENTITY or layout.is_number(name)):
+                    continue
+                body = store.get_version(version.key, version.id)
+                if prefix == layout.IDENTITY:
+                    yield _Look(copy, body, is_older=True)
+                else:
+                    yield _Look(copy, None, version.key, body, is_older=True)
+    except (ObjectMissing, StoreUnfit, *SILENCE) as error:
+        logger.info("older versions in copy %r can not be looked at: %s", copy.name, error)
 
 
 def _look_at_all(copies: Sequence[Copy]) -> list[_Look]:
@@ -168,7 +218,7 @@ def _open_keys(looks: Sequence[_Look], credential: Credential) -> _Keys:
 def _refuse_foreign(looks: Sequence[_Look], keys: _Keys) -> None:
     """Raise RepositoryForeign for a copy that says, wherever it says anything, that it is of another repository."""
     ours = keys.document.repository_id.hex()
-    for look in looks:
+    for look in looks if not keys.look.is_older else ():  # else it was ours before somebody wrote over it
         said = [_claim(look.identity, "pgvault"), _claim(look.key_document, "pgvault_keys")]
         claims = [claim for claim in said if claim is not None and len(claim) == len(ours)]
         if claims and not any(_is_alike(claim, ours) for claim in claims):
@@ -194,11 +244,14 @@ def _claim(raw: bytes | None, version_field: str) -> str | None:
 
 def _require_identity(looks: Sequence[_Look], keys: _Keys) -> _Look:
     """Return the first copy whose identity is the one that was written under these keys. Raises ObjectCorrupt."""
-    errors = {look.copy.name: _identity_error(look, keys) for look in looks if look.gone is None}
+    errors: list[PgvaultError] = []
     for look in looks:
-        if errors.get(look.copy.name, look.gone) is None:
-            return look
-    raise next(error for error in errors.values() if error is not None)
+        if look.gone is None:
+            error = _identity_error(look, keys)
+            if error is None:
+                return look
+            errors.append(error)
+    raise errors[0]
 
 
 def _identity_error(look: _Look, keys: _Keys) -> PgvaultError | None:
@@ -229,4 +282,6 @@ def _note_damage(repository: Repository, look: _Look, keys: _Keys, known_by: _Lo
         found.append((look.key_name, ObjectCorrupt(f"key document {look.key_name!r} is damaged"), keys.look))
     for path, error, helper in found:
         if error is not None:
-            repository.reader.note_damage(path, error, copy=look.copy.name, taken_from=helper.copy.name, is_older=False)
+            repository.reader.note_damage(
+                path, error, copy=look.copy.name, taken_from=helper.copy.name, is_older=helper.is_older
+            )

@@ -24,6 +24,7 @@ from pgvault.repository.keys import Credential
 from pgvault.repository.opening import open_for_reading
 from pgvault.repository.repository import Repository, init_repository
 from tests.fakes import MemoryStore
+from tests.repository.copies import Versioned
 
 KEYS = layout.key_document(1)
 IDENTITY = layout.IDENTITY
@@ -207,6 +208,30 @@ def test_foreign_copy_is_always_an_error(
 
     with pytest.raises(RepositoryForeign):
         opened(*stores)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("path", [IDENTITY, KEYS])
+@pytest.mark.parametrize("body", [b"ransom", None, b"foreign"])
+def test_identity_that_was_written_over_is_had_from_its_oldest_version(
+    now: datetime, copies: int, path: str, body: bytes | None
+) -> None:
+    """A lock keeps the version, and whoever took the host over can only hide it, in every copy."""
+    stores = [Versioned() for _ in range(copies)]
+    init_repository([Copy(name, s) for name, s in zip(("primary", "dr"), stores, strict=False)], CREDENTIAL, now=now)
+    foreign = MemoryStore()
+    init_repository([Copy("other", foreign)], Credential("raw", bytes(32)), now=now)
+    for store in stores:
+        store.overwrite(path, foreign.objects[path] if body == b"foreign" else body)
+        (other,) = {IDENTITY, KEYS} - {path}
+        store.kept[other] = [store.objects[other]]
+
+    repository = opened(*stores)
+
+    found = {(damage.copy, damage.path, damage.is_older) for damage in repository.reader.damages}
+    assert ("primary", path, True) in found
+    with pytest.raises((WrongKey, ObjectCorrupt, RepositoryMissing)):  # what is wrong now is what is said
+        opened(*stores, credential=Credential("raw", b"1" * 32))
 
 
 def test_wrong_key_is_said_before_silence(pair: tuple[MemoryStore, MemoryStore]) -> None:
