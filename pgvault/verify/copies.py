@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pgvault import __version__
 from pgvault.errors import ConfigInvalid, PgvaultError, StoreDenied, StoreUnreachable
@@ -27,6 +28,7 @@ from pgvault.verify.identity import IDENTITY, key_documents, verify_identity
 from pgvault.verify.report import Findings, VerifyReport, require_none
 from pgvault.verify.selection import Selection
 from pgvault.verify.verify import Verifier
+from pgvault.verify.versions import Effort, verify_versions
 
 SILENCE = (StoreDenied, StoreUnreachable)
 
@@ -70,7 +72,7 @@ def verify_copies(repository: Repository, request: Request, *, progress: Progres
     """Look at every copy, or the one that was asked for. Raises ConfigInvalid when there is none of that name."""
     copies = chosen_copies(repository, request.only)
     marks, mark_notes = _read_marks(repository, request.cluster)
-    survey = _Survey(repository, request, progress, marks)
+    survey = _Survey(repository, request, progress, marks, now=clock.now())
     reports = tuple(survey.look(copy) for copy in copies)
     survey.compare()
     reports[0].report.notes.extend(mark_notes)
@@ -98,7 +100,10 @@ class _Survey:
         request: Request,
         progress: Progress,
         marks: Mapping[tuple[str, str], Verified],
+        *,
+        now: datetime,
     ) -> None:
+        self._now = now
         self._repository = repository
         self._request = request
         self._progress = progress
@@ -124,6 +129,9 @@ class _Survey:
             verifier.run()
             catalog = verifier.catalog
             assert catalog is not None
+            if request.selection.takes_wal:
+                effort = Effort(request.selection, request.jobs, self._now)
+                verify_versions(self._repository, copy, request.cluster, findings, effort=effort)
             segments = list_segments(alone(self._repository, copy), request.cluster)
         except SILENCE as error:
             found.silence = error

@@ -10,11 +10,14 @@ is left alone. Objects that are under way to a copy that is behind are no damage
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from pgvault.errors import PgvaultError
+from pgvault.errors import ObjectMissing, PgvaultError
 from pgvault.instants import Clock
 from pgvault.progress import Progress
+from pgvault.repository import layout
 from pgvault.repository.leaseentry import Claim
 from pgvault.repository.leases import USUAL_TERMS, Lease, Terms, acquire
 from pgvault.repository.names import ROOT, parse_backup
@@ -59,7 +62,7 @@ def repair_copies(
     with acquire(repository, f"repair-{request.cluster}", claim, command=COMMAND, terms=terms) as lease:
         first = last = verify_copies(repository, quiet, progress=progress, clock=clock)
         repairer = _Repairer(repository, request.cluster, clock, lease)
-        pinned = Claim(cluster=request.cluster, labels=tuple(sorted(_labels(first))))
+        pinned = Claim(cluster=request.cluster, labels=_rooted(repository, request.cluster, _labels(first)))
         with pin(repository, pinned, command=COMMAND, terms=terms):
             for _ in range(ROUNDS):
                 if not repairer.repair(last):
@@ -137,6 +140,16 @@ def _suspects(found: CopyReport) -> list[Suspect]:
 def _is_manifest(path: str) -> bool:
     name = parse_backup(path)
     return name is not None and name.rest == ROOT
+
+
+def _rooted(repository: Repository, cluster: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels that any copy holds a root of: only those can be pinned, and only those expire."""
+    found = []
+    for label in sorted(labels):
+        with suppress(ObjectMissing):
+            repository.reader.size(layout.manifest(cluster, label))
+            found.append(label)
+    return tuple(found)
 
 
 def _labels(reports: Reports) -> set[str]:
