@@ -9,7 +9,7 @@ beside the restored directory for `wal fetch`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,9 @@ class RepositorySource:
     key: str | None = None  # file:PATH, env:NAME, passphrase:… or kms:ARN; None: as in the configuration
     region: str | None = None
     endpoint_url: str | None = None
+    more_urls: tuple[str, ...] = ()  # further copies, asked in that order
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Return the JSON form, absent fields left out."""
         fields = {
             "config": None if self.config is None else str(self.config),
@@ -59,6 +60,7 @@ class RepositorySource:
             "key": self.key,
             "region": self.region,
             "endpoint_url": self.endpoint_url,
+            "more_urls": list(self.more_urls) or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -72,6 +74,7 @@ class RepositorySource:
             document.get("key"),
             document.get("region"),
             document.get("endpoint_url"),
+            tuple(document.get("more_urls", ())),
         )
 
     def load(self) -> Config:
@@ -80,8 +83,15 @@ class RepositorySource:
             return _with_key(load_config(find_config(self.config)), self.key)
         if self.key is None:
             raise UsageError("--repository needs --key", hint="Say --key file:PATH or --key env:NAME.")
-        copy = {"url": self.url, "region": self.region, "endpoint_url": self.endpoint_url}
-        document = {"repository": {"key": "env:GIVEN", "copies": {"given": copy}}, "clusters": {}}
+        copies = {
+            "given" if number == 1 else f"given-{number}": {
+                "url": url,
+                "region": self.region,
+                "endpoint_url": self.endpoint_url,
+            }
+            for number, url in enumerate((self.url, *self.more_urls), 1)
+        }
+        document = {"repository": {"key": "env:GIVEN", "copies": copies}, "clusters": {}}
         return _with_key(parse_config(json.loads(json.dumps(document)), where="--repository"), self.key)
 
 
@@ -96,16 +106,20 @@ def _with_key(config: Config, key: str | None) -> Config:
 def make_source(
     config: Path | None,
     *,
-    url: str | None = None,
+    urls: Sequence[str] = (),
     key: str | None = None,
     region: str | None = None,
     endpoint_url: str | None = None,
 ) -> RepositorySource:
-    """Return the source that the options name. Relative key files are made absolute, so that it can be kept."""
+    """Return the source that the options name; the first of several URLs decides what is absent.
+
+    Relative key files are made absolute, so that it can be kept.
+    """
     if key is not None:
         key = absolute_key_reference(key)
-    if url is not None:
-        return RepositorySource(None, url, key, region, endpoint_url)
+    if urls:
+        first, *others = urls
+        return RepositorySource(None, first, key, region, endpoint_url, tuple(others))
     return RepositorySource(find_config(config).resolve(), key=key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,8 @@ ClusterOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
 RepositoryOption = Annotated[
-    str | None, typer.Option("--repository", help="URL of a copy, for a machine without configuration.")
+    list[str] | None,
+    typer.Option("--repository", help="URL of a copy, for a machine without configuration; once for each copy."),
 ]
 KeyOption = Annotated[
     str | None,
@@ -43,14 +45,14 @@ def source_of(
     ctx: typer.Context,
     config: Path | None,
     *,
-    repository: str | None = None,
+    repository: Sequence[str] | None = None,
     key: str | None = None,
     region: str | None = None,
     endpoint_url: str | None = None,
 ) -> RepositorySource:
     """Return the repository that the options name."""
     chosen = config or global_config(ctx)
-    return make_source(chosen, url=repository, key=key, region=region, endpoint_url=endpoint_url)
+    return make_source(chosen, urls=repository or (), key=key, region=region, endpoint_url=endpoint_url)
 
 
 def opened(ctx: typer.Context, config: Path | None, cluster: str | None) -> OpenedCluster:
