@@ -27,13 +27,15 @@ from pgvault.cli.options import (
 )
 from pgvault.cli.reading import open_cluster_to_read
 from pgvault.errors import PgvaultError, VerifyFailed
+from pgvault.instants import iso
 from pgvault.recovery.systemwindow import SystemWindow, read_windows
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.filelist import read_records
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.telling import reading_document, reading_lines
 from pgvault.repository.presence import copies_holding
+from pgvault.repository.telling import reading_document, reading_lines
+from pgvault.repository.verified import Verified, read_verified
 
 
 class ListedType(StrEnum):
@@ -56,6 +58,7 @@ class Listing:
     held_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the copies that a backup is in, by label
     copies: tuple[str, ...] = ()  # all that were looked at
     standing: Standing = field(default_factory=Standing)
+    marks: Mapping[tuple[str, str], Verified] = field(default_factory=dict)  # by label and copy
 
     @property
     def physical(self) -> tuple[Manifest, ...]:
@@ -122,7 +125,8 @@ def read_listing(opened: OpenedCluster, only: ListedType | None = None) -> Listi
     standing = read_standing(opened, catalog, passed_over=lambda name, error: passed_over.append((name, error)))
     held_in = copies_holding(opened.repository, opened.name, [root.label for root in catalog.roots])
     copies = tuple(copy.name for copy in opened.repository.copies if copy.name not in opened.repository.unread)
-    return Listing(catalog, systems, tuple(passed_over), only, held_in, copies, standing)
+    marks = read_verified(opened.repository, opened.name)
+    return Listing(catalog, systems, tuple(passed_over), only, held_in, copies, standing, marks)
 
 
 def copies_lines(listing: Listing) -> list[str]:
@@ -142,6 +146,9 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
         "backups": [backup_document(backup) for backup in listing.physical],
         "logical": [logical_document(backup) for backup in listing.logical],
         "held_in": {label: list(names) for label, names in listing.held_in.items()},
+        "verified": [
+            {"label": label, "copy": copy, "at": iso(mark.at)} for (label, copy), mark in sorted(listing.marks.items())
+        ],
         "recovery_window": [
             window_document(found, each.system_identifier) for each in listing.systems for found in each.window.ranges
         ],
@@ -175,10 +182,11 @@ def _write_listing(listing: Listing) -> None:
                 str(backup.timeline),
                 str(backup.stop_lsn),
                 str(backup.page_errors.count or "-"),
+                _verified(listing, backup.label),
             )
             for backup in listing.physical
         ]
-        render.write_table(f"backups of {catalog.cluster}", columns, rows)
+        render.write_table(f"backups of {catalog.cluster}", (*columns, "verified"), rows)
     if listing.logical:
         write_logical(catalog.cluster, listing.logical)
     render.write_lines(copies_lines(listing))
@@ -189,6 +197,16 @@ def _write_listing(listing: Listing) -> None:
     render.write_lines(listing.standing.lines())
     for label in _unfinished(listing):
         render.write_lines([f"unfinished: {label} (running, or killed)"])
+
+
+def _verified(listing: Listing, label: str) -> str:
+    """When the backup was last read back whole: the oldest of all copies' dates, or those there are."""
+    marks = {copy: mark.at for (of, copy), mark in listing.marks.items() if of == label}
+    if not marks:
+        return "-"
+    if set(listing.copies) <= set(marks):
+        return f"{min(marks[copy] for copy in listing.copies):%Y-%m-%d}"
+    return ", ".join(f"{at:%Y-%m-%d} in {copy}" for copy, at in marks.items())
 
 
 def _unfinished(listing: Listing) -> list[str]:

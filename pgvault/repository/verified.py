@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,8 @@ from pgvault.repository.objects import put_json, read_json
 from pgvault.repository.repository import Repository
 
 logger = logging.getLogger(__name__)
+
+READERS = 8  # a small read takes its round trip, so several go at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +68,16 @@ def put_verified(repository: Repository, cluster: str, mark: Verified) -> None:
 
 def read_verified(repository: Repository, cluster: str) -> Mapping[tuple[str, str], Verified]:
     """Return, by label and copy, the newest mark of each backup that was whole there when it was last read back."""
-    marks = {}
-    for label in repository.reader.names(layout.backups(cluster)):
-        for copy in repository.reader.names(layout.all_verified(cluster, label)):
-            mark = last_verified(repository, cluster, label, copy)
-            if mark is not None and mark.is_whole:
-                marks[label, copy] = mark
-    return marks
+
+    def look(label: str) -> list[Verified | None]:
+        names = repository.reader.names(layout.all_verified(cluster, label))
+        return [last_verified(repository, cluster, label, copy) for copy in names]
+
+    with ThreadPoolExecutor(READERS) as readers:
+        found = [
+            mark for marks in readers.map(look, repository.reader.names(layout.backups(cluster))) for mark in marks
+        ]
+    return {(mark.label, mark.copy): mark for mark in found if mark is not None and mark.is_whole}
 
 
 def last_verified(repository: Repository, cluster: str, label: str, copy: str) -> Verified | None:

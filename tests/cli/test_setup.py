@@ -333,6 +333,7 @@ def test_an_empty_repository_lists_nothing_and_does_not_verify(site: Site) -> No
         "aborted": [],
         "expiring": [],
         "held_in": {},
+        "verified": [],
         "holds": [],
         "copies": ["primary"],
         "unread_copies": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,19 @@ def test_what_is_new_since_a_moment(site: Site) -> None:
 def test_what_makes_no_sense_is_refused(site: Site, words: tuple[str, ...], status: int) -> None:
     """By its own code."""
     assert pgvault("--config", site.config, "verify", *words).status == status
+
+
+def test_list_says_when_a_backup_was_read_back(site: Site) -> None:
+    """The date once every copy has it whole; which copies, before that."""
+    assert pgvault_json("--config", site.config, "list")["verified"] == []
+    pgvault("--config", site.config, "verify", "--copy", "dr")
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    assert f"{today} in dr" in pgvault("--config", site.config, "list").output
+    pgvault("--config", site.config, "verify")
+
+    listed = pgvault_json("--config", site.config, "list")["verified"]
+    assert [(each["label"], each["copy"]) for each in listed] == [
+        (label, copy) for label in LABELS for copy in ("dr", "primary")
+    ]
+    rows = [line for line in pgvault("--config", site.config, "list").output.splitlines() if line.startswith("2026112")]
+    assert all(row.rstrip().endswith(today) for row in rows)
