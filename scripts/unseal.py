@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Decode one object of a pgvault repository, or all files of a logical backup, without pgvault.
 
-    unseal.py --key FILE --repository DIR OBJECT            plaintext to stdout; FILE: 32 bytes as hex or base64
+    unseal.py --key FILE --repository DIR OBJECT            plaintext to stdout; FILE: the key, or a sheet
     unseal.py --passphrase FILE --repository DIR OBJECT     the same by a passphrase slot
+    unseal.py --repository-key FILE --repository DIR OBJECT   what KMS decrypts `wrapped` of an aws-kms slot to
     unseal.py … --wal OBJECT                                a WAL file, or a tail, without our info frame
     unseal.py … --files TARGET MANIFEST                     the files of a logical or schema backup, for pg_restore
     unseal.py --check --repository DIR OBJECT               is the object whole? needs no key, prints what it is
@@ -23,6 +24,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import struct
 import sys
 from pathlib import Path
@@ -48,19 +50,20 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, required=True, metavar="DIR")
     parser.add_argument("--key", type=Path, metavar="FILE", help="the key: 32 bytes as hex or base64")
     parser.add_argument("--passphrase", type=Path, metavar="FILE", help="a file that holds the passphrase")
+    parser.add_argument("--repository-key", type=Path, metavar="FILE", help="the repository key, as KMS decrypts it")
     parser.add_argument("--wal", action="store_true", help="leave out the info frame of a WAL object or tail")
     parser.add_argument("--files", type=Path, metavar="TARGET", help="write the files of a logical backup")
     parser.add_argument("--check", action="store_true", help="check lengths and SHA-256 only; needs no key")
     parser.add_argument("object", help="name of the object, relative to DIR")
     given = parser.parse_args()
-    if not given.check and (given.key is None) == (given.passphrase is None):
-        parser.error("give either --key or --passphrase")
+    if not given.check and [given.key, given.passphrase, given.repository_key].count(None) != 2:
+        parser.error("give one of --key, --passphrase and --repository-key")
     try:
         body = (given.repository / given.object).read_bytes()
         if given.check:
             print(check(body))
             return
-        repository_id, keys = open_keys(given.repository, given.key, given.passphrase)
+        repository_id, keys = open_keys(given.repository, given.key, given.passphrase, given.repository_key)
         frames = unseal(body, given.object, repository_id, keys)
         if given.files is not None:
             extract(frames, Backup(given.repository, repository_id, keys), given.files)
@@ -222,8 +225,10 @@ def read_trailer(body: bytes) -> tuple[tuple[int, ...], int]:
     return lengths, plain_length
 
 
-def open_keys(repository: Path, key: Path | None, passphrase: Path | None) -> tuple[bytes, dict[int, bytes]]:
-    """Return the repository id and every repository key that a slot gives. Raises NotUnsealed."""
+def open_keys(
+    repository: Path, key: Path | None, passphrase: Path | None, repository_key: Path | None = None
+) -> tuple[bytes, dict[int, bytes]]:
+    """Return the repository id and every repository key that a slot gives, or the one given. Raises NotUnsealed."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -232,6 +237,8 @@ def open_keys(repository: Path, key: Path | None, passphrase: Path | None) -> tu
         raise NotUnsealed(f"no key document in {repository / 'keys'}")
     document = json.loads(max(numbers, key=lambda path: path.name).read_bytes())
     repository_id = bytes.fromhex(document["repository_id"])
+    if repository_key is not None:  # which of them it is, its objects tell
+        return repository_id, {entry["id"]: read_key(repository_key) for entry in document["keys"]}
     keys = {}
     for entry in document["keys"]:
         bound = b"pgvault 1 slot" + repository_id + entry["id"].to_bytes(4, "big")
@@ -270,14 +277,16 @@ def read_line(path: Path) -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """Return 32 bytes from hex or base64 text. Raises NotUnsealed."""
+    """Return 32 bytes from hex or base64 text, or from the four key lines of an escrow sheet. Raises NotUnsealed."""
     text = path.read_text().strip()
+    lines = re.findall(r"^\s*key [1-4]/4\s+([0-9a-f ]+?)\s+check", text, re.I | re.M)
+    text = "".join(lines).replace(" ", "") if lines else text
     try:
         secret = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
     except ValueError:
         secret = b""
     if len(secret) != KEY_BYTES:
-        raise NotUnsealed(f"{path} does not hold 32 bytes as hex or base64")
+        raise NotUnsealed(f"{path} does not hold 32 bytes as hex or base64, or a whole sheet")
     return secret
 
 

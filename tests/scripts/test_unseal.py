@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import hashlib
 import runpy
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pgvault.config import encode_key_lines
 from pgvault.pipeline.header import MAGIC, Kind, ObjectHeader
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.walname import WalSegment
@@ -176,6 +178,22 @@ def test_passphrase_opens_its_slot(tmp_path: Path) -> None:
     assert unseal("--passphrase", words, *place) == b"report"
     words.write_text("wrong horse\n")
     assert "opens no key slot" in complaint("--passphrase", words, *place)
+
+
+def test_sheet_opens_as_its_key_does_and_so_does_what_kms_decrypts(
+    repository: Repository, root: Path, tmp_path: Path
+) -> None:
+    """What lies in the safe, as it was exported; and the 32 bytes themselves as `aws kms decrypt` prints them."""
+    place = ("--repository", root, layout.first_system("main"))
+    sheet, plain = tmp_path / "sheet", tmp_path / "plain"
+    sheet.write_text(
+        "\n".join(["pgvault escrow sheet", "", *encode_key_lines(repository.id, bytes(range(32))), "Füße"])
+    )
+    plain.write_text(base64.b64encode(repository.keys.active.secret).decode() + "\n")
+
+    assert unseal("--key", sheet, *place) == unseal("--repository-key", plain, *place)
+    sheet.write_text(sheet.read_text().replace("key 2/4", "key 2"))
+    assert "does not hold 32 bytes" in complaint("--key", sheet, *place)
 
 
 @pytest.mark.parametrize("at", [9, 10, 11, 15, 20, 50, 70, 100, 130, 140, 300, -100, -61, -50, -40, -33, -1])
