@@ -4,8 +4,9 @@
     expire     remove the root ─► look for pins ─► none: remove what the root needed; else leave that for the next run
 
 Each looks after it has written, so at least one of them sees the other. The same goes for WAL: note that it is expired,
-look for pins, remove. Backups under way are seen by their own leases (`backup-…`, `logical-…`). Whoever reads one copy
-alone pins there: removal from a copy looks into that copy, too.
+look for pins, remove. Backups under way are seen by their own leases (`backup-…`, `logical-…`). Whoever reads without
+the deciding copy pins in the first copy that it reads, so pins are looked for in every copy that answers: from the
+others nothing can be removed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pgvault.errors import ObjectMissing, PgvaultError
 from pgvault.repository import layout
 from pgvault.repository.leaseentry import Claim, LeaseEntry, State, Verdict, Watch
 from pgvault.repository.leases import LOOKS_PER_TTL, USUAL_TERMS, Lease, Terms, acquire, read_newest, read_verdict
+from pgvault.repository.reader import SILENCE
 from pgvault.repository.repository import Repository
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,8 @@ def pin(repository: Repository, claim: Claim, *, command: str = "read", terms: T
 def live_leases(repository: Repository, prefix: str, *, terms: Terms = USUAL_TERMS) -> list[LeaseEntry]:
     """Return the newest entry of every lease whose name begins with `prefix` and that may be held, at once.
 
-    What is not known to be dead counts as live. Raises StoreUnreachable, StoreDenied.
+    What is not known to be dead counts as live. Pins are those of all copies, other leases of the deciding one. Raises
+    StoreUnreachable, StoreDenied when that one does not answer.
     """
     return [entry for entry, _, verdict in _look(repository, prefix, {}, terms) if verdict is not Verdict.DEAD]
 
@@ -81,7 +84,7 @@ def watched_leases(repository: Repository, prefix: str, *, terms: Terms = USUAL_
 
     Takes no time where nothing is held, at most the time to live of a holder that is gone.
     """
-    watches: dict[str, Watch] = {}
+    watches: Mapping[str, Watch] = {}
     while True:
         seen = _look(repository, prefix, watches, terms)
         watches = {entry.lease: watch for entry, watch, _ in seen}
@@ -92,7 +95,12 @@ def watched_leases(repository: Repository, prefix: str, *, terms: Terms = USUAL_
 
 
 def labels_under_way(repository: Repository, cluster: str) -> set[str]:
-    """Return the labels of backups whose holder has not said that it ended: running, or killed, and not taken over."""
+    """Return the labels of backups whose holder has not said that it ended: running, or killed, and not taken over.
+
+    None is known where the repository was opened without the deciding copy.
+    """
+    if repository.unwritable is not None:
+        return set()
     entries = [
         read_newest(repository, name)
         for name in _names(repository, "")
@@ -107,11 +115,11 @@ def sweep_pins(repository: Repository, *, terms: Terms = USUAL_TERMS) -> int:
     Only for whoever may remove. Never done for other leases: their numbers must go on.
     """
     swept = 0
-    for name in _names(repository, READ_PREFIX):
-        _, _, verdict = read_verdict(repository, name, None, terms)
+    for alone, name in _series(repository, READ_PREFIX):
+        _, _, verdict = read_verdict(alone, name, None, terms)
         if verdict in {Verdict.FREE, Verdict.DEAD}:
-            for entry in list(repository.deciding.store.list(layout.lease_series(name))):
-                repository.deciding.store.delete(entry.key)
+            for entry in list(alone.deciding.store.list(layout.lease_series(name))):
+                alone.deciding.store.delete(entry.key)
             swept += 1
     return swept
 
@@ -130,11 +138,27 @@ def _look(
     repository: Repository, prefix: str, watches: Mapping[str, Watch], terms: Terms
 ) -> list[tuple[LeaseEntry, Watch, Verdict]]:
     found: list[tuple[LeaseEntry, Watch, Verdict]] = []
-    for name in _names(repository, prefix):
-        entry, watch, verdict = read_verdict(repository, name, watches.get(name), terms)
+    for alone, name in _series(repository, prefix):
+        entry, watch, verdict = read_verdict(alone, name, watches.get(name), terms)
         if entry is not None and watch is not None and verdict is not Verdict.FREE:
             found.append((entry, watch, verdict))
     return found
+
+
+def _series(repository: Repository, prefix: str) -> Iterator[tuple[Repository, str]]:
+    """Yield the name of each lease with the repository as the copy that holds it shows it. Names of pins are random."""
+    for name in _names(repository, prefix):
+        yield repository, name
+    for copy in repository.copies[1:]:
+        alone = replace(repository, copies=(copy,), left_out=())
+        try:
+            names = _names(alone, prefix)
+        except SILENCE as error:
+            logger.debug("pins of copy %r are not known: %s", copy.name, error)
+            continue
+        for name in names:
+            if name.startswith(READ_PREFIX):
+                yield alone, name
 
 
 def _names(repository: Repository, prefix: str) -> list[str]:

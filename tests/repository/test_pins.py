@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from pgvault.errors import ObjectMissing, StoreDenied
+from pgvault.errors import ObjectMissing, StoreDenied, StoreUnreachable
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
 from pgvault.repository.catalog import commit_manifest
+from pgvault.repository.copies import Copy
+from pgvault.repository.keys import Credential
 from pgvault.repository.leaseentry import Claim
 from pgvault.repository.leases import acquire
 from pgvault.repository.pins import READ_PREFIX, labels_under_way, live_leases, pin, sweep_pins, watched_leases
-from pgvault.repository.repository import Repository
+from pgvault.repository.repository import Repository, init_repository
 from tests.fakes import MemoryStore
-from tests.repository.holders import Time, host_terms
+from tests.repository.holders import START, Time, host_terms
 from tests.repository.samples import LABEL, SAMPLE
 
 CLAIM = Claim("main", labels=(LABEL,), wal_from={7: Lsn(0x3000000)})
@@ -126,6 +129,32 @@ def test_error_of_the_reader_passes_and_releases(repository: Repository) -> None
         raise KeyError
 
     assert live_leases(repository, READ_PREFIX, terms=terms) == []
+
+
+def test_pins_of_other_copies_count_where_they_answer(credential: Credential) -> None:
+    """Of whoever reads one copy alone; a copy that is silent hinders nobody, since nothing is removed from it."""
+    time, dr = Time(), MemoryStore()
+    copies = [Copy("primary", MemoryStore()), Copy("dr", dr)]
+    repository = init_repository(copies, credential, now=START)[0]
+    alone = replace(repository, copies=repository.copies[1:])
+    commit_manifest(alone, SAMPLE)
+    terms = host_terms(time, "a")
+    acquire(alone, "backup-main", Claim("main", "x"), command="backup", terms=terms)
+
+    with pin(alone, CLAIM, terms=terms):
+        (seen,) = live_leases(repository, "", terms=terms)
+        assert seen.claim == CLAIM
+        assert watched_leases(repository, READ_PREFIX, terms=terms) == [seen]
+
+        def silent(prefix: str) -> list[str]:
+            raise StoreUnreachable("gone")
+
+        dr.children = silent  # type: ignore[method-assign]
+        assert live_leases(repository, READ_PREFIX, terms=terms) == []
+        del dr.children
+
+    assert sweep_pins(repository, terms=terms) == 1
+    assert dr.children(layout.LEASES) == ["backup-main"]
 
 
 def test_pins_that_are_over_are_swept(repository: Repository, store: MemoryStore) -> None:
