@@ -36,8 +36,8 @@ TAIL = struct.Struct(">IQQ8s")
 DIGEST_BYTES = 32
 KEY_BYTES = 32
 FRAME_BYTES_MAX = 1 << 20
-KINDS = ("", "manifest", "aborted", "part", "map", "pack", "wal", "system", "watermark", "drill", "tail", "gap")
-KINDS += ("tombstone", "verified", "hold")
+KINDS: tuple[str, ...] = ("", "manifest", "aborted", "part", "map", "pack", "wal", "system", "watermark", "drill")
+KINDS += ("tail", "gap", "tombstone", "verified", "hold")
 
 
 class NotUnsealed(Exception):
