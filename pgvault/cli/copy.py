@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -20,11 +21,11 @@ from pgvault.mirror.plan import CopyPlan, Lane
 from pgvault.mirror.run import CopyOrder, choose_targets, copy_round, look, require_done
 from pgvault.mirror.watch import watch_copies
 from pgvault.repository.copies import Copy
-from pgvault.stores.retry import Patience
+from pgvault.stores import retry
 
 NAMES_SHOWN = 20
 # Whoever watches tries again by itself, and says so; it must not wait long for one answer.
-PATIENCE = Patience(deadline_seconds=15.0)
+PATIENCE = retry.Patience(deadline_seconds=15.0, read_seconds=20.0)
 
 
 def copy(
@@ -72,6 +73,7 @@ def _copy(source: Copy, targets: tuple[Copy, ...], clusters: frozenset[str] | No
 
 def _watch(source: Copy, targets: tuple[Copy, ...], clusters: frozenset[str] | None, *, every: timedelta) -> None:
     setup_logging(is_verbose=True)  # a service tells what it does
+    logging.getLogger(retry.__name__).setLevel(logging.WARNING)  # an outage is said once, not at each attempt
     with setting_on_signals(otherwise="stopped without an answer of a store; the next run goes on from here") as stop:
         order = CopyOrder(source, targets, SystemClock(), clusters, may_begin=True, stop=stop)
         watch_copies(order, every=every)

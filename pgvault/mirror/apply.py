@@ -143,7 +143,7 @@ class Carrier:
 
     def _put_aside(self, path: str) -> None:
         """Keep what the target has under `path` in quarantine, and make room."""
-        aside = f"{layout.QUARANTINE}/{layout.stamp(self.clock.now())}-{secrets.token_hex(4)}/{path}"
+        aside = f"{layout.QUARANTINE}/{layout.make_label(self.clock.now(), secrets.token_bytes(2))}/{path}"
         try:
             put_object(self.target.store, aside, self.target.store.get(path))
         except ObjectMissing:

@@ -140,6 +140,7 @@ def test_pushes_keep_their_speed_while_a_region_is_gone_and_it_catches_up_alone(
     logger.info("push, median of %d: one copy %.3f s, region gone %.3f s, ratio %.2f", SEGMENTS, one, two, two / one)
     assert two / one < SLOWER_MOST
     told = log.read_text()
+    assert "attempt" not in told
     assert told.count("can not be brought up to date") == 1, told
     assert told.count("is brought up to date again") == 1, told
     assert pgvault("--config", site.config, "copy", "--json").output.count('"objects": 0') == 1

@@ -41,7 +41,7 @@ def test_a_watch_survives_outages_and_says_each_once(caplog: pytest.LogCaptureFi
     vault.fill()
     stop = Event()
     order = replace(vault.order(), stop=stop)
-    thread = Thread(target=watch_copies, args=(order,), kwargs={"every": timedelta(milliseconds=1)})
+    thread = Thread(target=watch_copies, args=(order,), kwargs={"every": timedelta(milliseconds=1)}, daemon=True)
     thread.start()
     wait_for(lambda: vault.dr.objects == vault.primary.objects)
 
@@ -69,7 +69,7 @@ def test_a_target_that_lost_its_disk_is_not_begun_anew(caplog: pytest.LogCapture
     vault.fill()
     stop = Event()
     order = replace(vault.order(), stop=stop)
-    thread = Thread(target=watch_copies, args=(order,), kwargs={"every": timedelta(milliseconds=1)})
+    thread = Thread(target=watch_copies, args=(order,), kwargs={"every": timedelta(milliseconds=1)}, daemon=True)
     thread.start()
     wait_for(lambda: vault.dr.objects == vault.primary.objects)
     wait_for_calls(vault.dr, 20)  # both lanes have been through
