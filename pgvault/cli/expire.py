@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,10 +13,12 @@ from pgvault.cli.expirerender import report_document, report_lines
 from pgvault.cli.holds import make_order
 from pgvault.cli.opening import OpenedCluster, name_cluster, open_from
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.config import Config
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.expire.actions import ExpireRequest
 from pgvault.expire.apply import Policed, expire_cluster, plan_only
 from pgvault.expire.carrying import Report
+from pgvault.expire.cold import ColdRule
 from pgvault.expire.policy import Policy
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
@@ -54,7 +57,9 @@ def expire(
     repository = open_from(loaded)
     names = list(loaded.clusters) if every else [cluster]
     request = ExpireRequest(abandoned=frozenset(abandon or ()))
-    ended = [attempt(name_cluster(source, loaded, repository, name), request, is_dry=dry_run) for name in names]
+    cold = cold_rules(loaded)
+    found = (name_cluster(source, loaded, repository, name) for name in names)
+    ended = [attempt(each, request, is_dry=dry_run, cold=cold) for each in found]
     if as_json:
         render.write_json({"dry_run": dry_run, "clusters": [_document(each) for each in ended]})
     else:
@@ -63,11 +68,27 @@ def expire(
     raise_first(ended)
 
 
-def attempt(found: OpenedCluster, request: ExpireRequest, *, is_dry: bool, why: str = "") -> Ended:
+def cold_rules(config: Config) -> dict[str, ColdRule]:
+    """Return which copies move what is old to another class of storage."""
+    return {
+        name: ColdRule(copy.archive_after, copy.archive_class)
+        for name, copy in config.repository.copies.items()
+        if copy.archive_after is not None
+    }
+
+
+def attempt(
+    found: OpenedCluster,
+    request: ExpireRequest,
+    *,
+    is_dry: bool,
+    why: str = "",
+    cold: Mapping[str, ColdRule] | None = None,
+) -> Ended:
     """Plan, and unless it is dry carry out, what is asked of one cluster; an error is that cluster's alone."""
     try:
         policy = Policy.of(found.config, time_zone=found.time_zone)
-        wanted = Policed(found.name, policy, make_order("").by, request, why)
+        wanted = Policed(found.name, policy, make_order("").by, request, why, cold or {})
         report = plan_only(found.repository, wanted) if is_dry else expire_cluster(found.repository, wanted)
     except PgvaultError as error:
         return Ended(found.name, None, error)

@@ -7,13 +7,14 @@ goes on. One expiry of a cluster at a time, by its lease.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pgvault.errors import PgvaultError, Refused, StoreDenied, StoreUnreachable, UsageError
 from pgvault.expire.actions import ExpirePlan, ExpireRequest
 from pgvault.expire.carrying import Report, Run, judge_view
+from pgvault.expire.cold import ColdRule, move_old
 from pgvault.expire.gather import gather
 from pgvault.expire.labels import remove_label, sweep_label
 from pgvault.expire.plan import plan_expire
@@ -39,6 +40,7 @@ class Policed:
     by: str  # who, on which host
     request: ExpireRequest = field(default_factory=ExpireRequest)
     why: str = ""  # of what is asked for by name
+    cold: Mapping[str, ColdRule] = field(default_factory=dict)  # by copy: what moves to another class of storage
 
 
 def lease_name(cluster: str) -> str:
@@ -72,6 +74,8 @@ def expire_cluster(repository: Repository, wanted: Policed, *, terms: Terms = US
         run.why = wanted.why
         run.report.problems += judge_view(gathered)
         apply_plan(run)
+        if not wanted.request.delete:
+            _attempt(run, partial(move_old, run, wanted.cold))
     return run.report
 
 
