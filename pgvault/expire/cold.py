@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
 
 from pgvault.errors import ObjectMissing, StoreUnfit, UsageError
 from pgvault.expire.carrying import Run
@@ -77,14 +76,15 @@ def _first_needed(roots: CopyRoots, system: int, size: int, before: datetime) ->
 
 def old_wal(roots: CopyRoots, system: int, size: int, first: int) -> Iterator[Sequence[str]]:
     """Yield the keys of each directory whose segments all come before number `first`; not tails, which come and go."""
-    entries = roots.copy.store.list(layout.wal(roots.cluster, system))
-    for directory, same in groupby((entry.key for entry in entries), key=lambda key: key.rpartition("/")[0]):
-        if directory.endswith(layout.TAIL):
-            continue
-        numbers = {key: _number(key.rpartition("/")[2], size) for key in same}
-        keys = [key for key, number in numbers.items() if number is not None]
-        if keys and all(number < first for number in numbers.values() if number is not None):
-            yield keys
+    directories: dict[str, dict[str, int]] = {}
+    for entry in roots.copy.store.list(layout.wal(roots.cluster, system)):
+        directory, _, name = entry.key.rpartition("/")
+        number = None if directory.endswith(layout.TAIL) else _number(name, size)
+        if number is not None:
+            directories.setdefault(directory, {})[entry.key] = number
+    for numbers in directories.values():
+        if max(numbers.values()) < first:
+            yield list(numbers)
 
 
 def _number(name: str, size: int) -> int | None:
