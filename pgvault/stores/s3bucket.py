@@ -77,7 +77,7 @@ class Bucket:
             answer = within(
                 self.patience.limit_seconds(0), lambda: self.client.head_object(**self.where(key), **arguments)
             )
-            if not answer.get("ETag"):
+            if not answer.get("ETag") or answer.get("ContentLength") is None:
                 raise Transient(StoreUnreachable(f"store {self.url} gave no proper answer about {key!r}"))
             return answer
 
