@@ -9,7 +9,7 @@ pinned for three days: by then it should be started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +22,7 @@ from pgvault.recovery.gather import gathering
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.recovery.target import Action, ImmediateTarget, TimeTarget
 from pgvault.repository import layout
+from pgvault.repository.frozen import find_frozen, require_readable
 from pgvault.repository.leaseentry import Claim
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.pins import pin
@@ -118,7 +119,15 @@ def prepare(repository: Repository, order: RestoreOrder, *, clock: Clock) -> Pre
     config_dir = None if order.config_dir is None else order.config_dir.absolute()
     site = Site(data, tablespaces, config_dir, None if swap is None else swap.data)
     check_site(repository, manifest, plan, site, forbidden=forbidden_places(repository, order))
-    return Prepared(plan, manifest, site, swap, (*gathered.notes, *plan.notes))
+    notes = (*gathered.notes, *plan.notes, *_thaw_notes(repository, manifest))
+    return Prepared(plan, manifest, site, swap, notes)
+
+
+def _thaw_notes(repository: Repository, manifest: Manifest) -> Iterator[str]:
+    """Say where the backup must be thawed before it can be read, and how long that takes."""
+    for stored in manifest.packs[-1:]:
+        frozen, _ = find_frozen(repository, stored.path)
+        yield from (f"backup {manifest.label}: {each}. {each.hint}" for each in frozen)
 
 
 def restore(
@@ -137,6 +146,8 @@ def restore(
     prepared = prepare(repository, order, clock=clock)
     confirm(prepared)
     site, manifest, plan = prepared.site, prepared.manifest, prepared.plan
+    for stored in manifest.packs[-1:]:
+        require_readable(repository, stored.path)
     with pin(repository, claim_of(manifest), command="restore") as pinned:
         applied = apply_plan(repository, manifest, plan, site, how=(order.fetching, effort))
         keep_copy(site.data, site.marks)
