@@ -94,7 +94,7 @@ def push(options: argparse.Namespace) -> int:
     config = getattr(options, "config", None)
     # Before the configuration is read: whatever changes in it from now on, the notes are void.
     notes = notes_of(None if config is None else str(config), getattr(options, "cluster", None))
-    opened = open_named(options)
+    opened = open_to_push(options)
     batch = Batch(SystemClock(), jobs=opened.config.jobs, notes=notes)
     outcome = push_ready(opened.repository, opened.name, options.path, batch=batch)
     if options.json:
@@ -132,11 +132,14 @@ def named_source(options: argparse.Namespace) -> RepositorySource:
     return make_source(getattr(options, "config", None))
 
 
-def open_named(options: argparse.Namespace) -> OpenedCluster:
-    """Open the configured cluster."""
-    from pgvault.cli.opening import open_cluster
+def open_to_push(options: argparse.Namespace) -> OpenedCluster:
+    """Open the configured cluster, with the copies that a push waits for."""
+    from pgvault.cli.opening import name_cluster, open_from, without_async
 
-    return open_cluster(named_source(options), getattr(options, "cluster", None), patience=patience(options))
+    source = named_source(options)
+    config = without_async(source.load())
+    repository = open_from(config, patience=patience(options))
+    return name_cluster(source, config, repository, getattr(options, "cluster", None))
 
 
 def patience(options: argparse.Namespace) -> Patience:

@@ -136,7 +136,7 @@ def bring_up_to_date(source: RepositorySource, clusters: Collection[str] | None)
 
     For the end of a backup, which is committed whatever becomes of this.
     """
-    copies = make_copies(source.load())
+    copies = make_copies(source.load(), patience=PATIENCE)
     targets = tuple(each for each in copies[1:] if not (each.is_sync_for_backups and each.is_sync_for_wal))
     if not targets:
         return

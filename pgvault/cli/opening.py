@@ -128,6 +128,17 @@ def open_from(config: Config, *, patience: Patience | None = None) -> Repository
     return open_repository(make_copies(config, patience=patience), read_credential(config))
 
 
+def without_async(config: Config) -> Config:
+    """Return the configuration less the copies that no write waits for.
+
+    For whoever writes one object: to make a client of S3 takes 0.3 s, and an async copy may cost a push nothing.
+    """
+    first, *others = config.repository.copies.items()
+    kept = [(name, copy) for name, copy in others if copy.is_sync_for_wal or copy.is_sync_for_backups]
+    repository = config.repository.model_copy(update={"copies": dict([first, *kept])})
+    return config.model_copy(update={"repository": repository})
+
+
 def make_copies(config: Config, *, patience: Patience | None = None) -> list[Copy]:
     """Return the configured copies, in order; nothing is asked of them yet."""
     return [
