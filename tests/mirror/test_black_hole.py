@@ -57,7 +57,8 @@ class Site:
         secret = directory / "secret"
         secret.write_text("secret\n")
         access = f"access_key: 'file:{secret}', secret_key: 'file:{secret}'"
-        dr = f"{{url: 's3://{BUCKET}/copy', endpoint_url: '{region.url}', region: us-east-1, {access}{options}}}"
+        place = f"url: 's3://{BUCKET}/{directory.name}', endpoint_url: '{region.url}', region: us-east-1"
+        dr = f"{{{place}, {access}{options}}}"
         self.config.write_text(
             f"repository:\n  key: file:{both.key}\n  copies:\n    primary: {{url: '{both.root.as_uri()}'}}\n"
             f"    dr: {dr}\nclusters:\n  main: {{dsn: 'host={directory}/nowhere'}}\n"
@@ -128,17 +129,19 @@ def test_pushes_keep_their_speed_while_a_region_is_gone_and_it_catches_up_alone(
     with site.watching(log):
         wait_until(lambda: site.copy_lag()["level"] == "ok", seconds=60)
         with region.black_hole():
-            timings = [
-                (site.push(site.alone, number), site.push(site.config, number)) for number in range(4, 4 + SEGMENTS)
-            ]
+            one, two = [], []
+            for number in range(4, 4 + SEGMENTS):
+                two.append(site.push(site.config, number))
+                if number % 4 == 0:  # in turn, since machines are noisy
+                    one.append(site.push(site.alone, number))
             found = site.copy_lag()
             assert found["level"] == "red"
             assert "does not answer" in found["detail"] or "could not" in found["detail"], found
         wait_until(lambda: site.copy_lag()["level"] == "ok", seconds=180)
 
-    one, two = (statistics.median(each) for each in zip(*timings, strict=True))
-    logger.info("push, median of %d: one copy %.3f s, region gone %.3f s, ratio %.2f", SEGMENTS, one, two, two / one)
-    assert two / one < SLOWER_MOST
+    alone, gone = statistics.median(one), statistics.median(two)
+    logger.info("push, median: with one copy %.3f s, with the region gone %.3f s: %.2f", alone, gone, gone / alone)
+    assert gone / alone < SLOWER_MOST
     told = log.read_text()
     assert "attempt" not in told
     assert told.count("can not be brought up to date") == 1, told
@@ -163,4 +166,6 @@ def test_a_sync_copy_that_is_gone_fails_the_push_by_its_name(tmp_path: Path, reg
     region.reset()
     assert pgvault("--config", site.config, "wal", "push", path).status == 0
     name = layout.wal_file("main", SYSTEM, small(1).name)
-    assert [request.path for request in region.requests if request.method == "PUT"] == [f"/{BUCKET}/copy/{name}"]
+    assert [request.path for request in region.requests if request.method == "PUT"] == [
+        f"/{BUCKET}/{tmp_path.name}/{name}"
+    ]
