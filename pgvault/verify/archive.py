@@ -48,6 +48,7 @@ class ArchiveReader:
     findings: Findings
     jobs: int
     selection: Selection = field(default_factory=Selection)
+    every_copy: Repository | None = None  # whose records explain a hole: a copy may hear of an expiry last
 
     def read_back(self, backups: Sequence[Manifest]) -> None:
         """Walk every timeline from the oldest of these backups, all of one system, that leads to it, to its end."""
@@ -117,7 +118,9 @@ class ArchiveReader:
         if start is None:
             return
         last = max((s.number for s in inventory.segments if path.has(s)), default=-1)
-        expired = Expired.of(path, read_gaps(self.repository, self.cluster, inventory.system_identifier))
+        expired = Expired.of(
+            path, read_gaps(self.every_copy or self.repository, self.cluster, inventory.system_identifier)
+        )
         while start.value // path.segment_size <= last:
             coverage = cover(path, start, archived=inventory.segments)
             reach.update(coverage.segments)

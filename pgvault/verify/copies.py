@@ -122,6 +122,7 @@ class _Survey:
             progress=self._progress,
             selection=replace(request.selection, marked=marked),
         )
+        verifier.explain_by(self._repository)
         found = CopyReport(copy.name, verifier.report)
         try:
             findings = Findings(self._progress, verifier.report)

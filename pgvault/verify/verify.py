@@ -12,6 +12,7 @@ itself where the repository is given with that copy alone (copies.py).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing
@@ -64,6 +65,10 @@ class Verifier:
     def catalog(self) -> Catalog | None:
         """The backups that there were when the run began; None before."""
         return self._catalog
+
+    def explain_by(self, every_copy: Repository) -> None:
+        """Take the records of all copies for what explains a hole: one copy may hear of an expiry late."""
+        self._archive = replace(self._archive, every_copy=every_copy)
 
     def run(self) -> VerifyReport:
         """Look at everything; raises only what ends all looking (a store that does not answer)."""

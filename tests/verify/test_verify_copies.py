@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pgvault.errors import ConfigInvalid, StoreDenied, StoreUnreachable, VerifyFailed
+from pgvault.postgres.walrange import make_ranges
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label
 from pgvault.repository.copies import Copy
+from pgvault.repository.gaps import note_expired
 from pgvault.repository.repository import Repository
 from pgvault.repository.tombstones import Order, begin_removal, put_tombstone
 from pgvault.repository.verified import last_verified
@@ -183,6 +185,17 @@ def test_what_expire_removes_is_missed_by_nobody(copies: Copies) -> None:
     drop(copies, "dr", of_backup(FIRST, ""))
 
     copies.verify().require_whole()
+
+
+def test_wal_that_retention_removed_is_missed_by_nobody(copies: Copies) -> None:
+    """Also in a copy that has not got the record of it yet."""
+    note_expired(copies.repository, "main", SYSTEM, make_ranges([segment_of(6)]), at=AT)
+    assert not any("/gaps/" in key for key in copies.dr.objects)
+    drop(copies, "dr", wal_key(segment_of(6).name))
+    copies.verify().require_whole()
+    drop(copies, "dr", wal_key(segment_of(8).name))
+
+    assert said(of(copies.verify(), "dr"))
 
 
 def test_a_sync_copy_lacks_nothing(sync: Copies) -> None:
