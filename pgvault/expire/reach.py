@@ -99,7 +99,11 @@ class _Way:
     def _ended_at(self, stretch: Stretch) -> datetime | None:
         """Return when a stretch was last written: as its last segment says, or before a later backup was started."""
         proofs = [backup.started_at for backup in self.held if backup.start_lsn >= stretch.end_lsn]
-        written_at = self.wal.last_writes.get(self.path.segment(stretch.last_number))
-        if written_at is not None:
-            proofs.append(written_at)
+        last = self.path.segment(stretch.last_number)
+        # Each segment of a timeline was written before those behind it.
+        proofs += [
+            written_at
+            for segment, written_at in self.wal.last_writes.items()
+            if segment.timeline == last.timeline and segment.number >= last.number
+        ]
         return min(proofs, default=None)
