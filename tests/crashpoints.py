@@ -10,8 +10,8 @@
 
 The command is a child process: `pgvault …` is the command line, in an empty environment; `module:function …` is any
 importable function, called with the words behind it, for what has no command. Operations that count are those that
-change a store in a directory: each put that stored something, and each delete. The process dies within the k-th, when
-it is durable and nobody has been told. What other processes do (the server's archive_command) does not count.
+change a store in a directory: each put that stored something, each delete and replace. The process dies in the k-th,
+when it is durable and nobody has been told. What other processes do (the server's archive_command) does not count.
 
 Crashes *within* an operation are the stores' own tests.
 """
@@ -31,7 +31,7 @@ from pgvault.process import attempt
 from pgvault.stores.file import FileStore
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("put_if_absent", "delete")
+VERBS = ("put_if_absent", "replace", "delete")
 MOST = 500  # crash points; a command with more of them is tried with a smaller place
 
 Words = Sequence[str | Path]
