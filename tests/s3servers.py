@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -48,22 +49,27 @@ class S3Server:
         return host, int(port)
 
     def client(self, credentials: tuple[str, str] | None = None) -> S3Client:
-        """Return a client of the owner's, or of somebody else's, for what pgvault itself does not do."""
-        access_key, secret_key = credentials or self.credentials
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-        )
+        """Return the client of the owner's, or of somebody else's, for what pgvault itself does not do."""
+        return make_client(self.url, credentials or self.credentials)
 
     def location(self, bucket: str, prefix: str = "copy") -> StoreLocation:
         """Return a location with everything given, so that no environment matters."""
         return StoreLocation(
             f"s3://{bucket}/{prefix}", region=REGION, endpoint_url=self.url, credentials=self.credentials
         )
+
+
+@cache
+def make_client(url: str, credentials: tuple[str, str]) -> S3Client:
+    """Return the client of a server and a user, made once: reading the SDK's description of S3 takes a while."""
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=credentials[0],
+        aws_secret_access_key=credentials[1],
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
 
 
 def find_versitygw() -> Path | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pgvault.stores.base import ObjectStore, StoreLocation
 from pgvault.stores.file import FileStore
 from pgvault.stores.retry import Patience
 from pgvault.stores.s3 import S3Store, open_s3
-from pgvault.stores.s3client import Client
+from pgvault.stores.s3client import Client, open_client
 from tests.fakes import MemoryStore
 from tests.s3servers import S3Server, Versitygw
 from tests.stores.faults import FaultyServer
@@ -102,7 +102,7 @@ def moto_server(moto_address: tuple[str, int]) -> S3Server:
     return S3Server(f"http://{moto_address[0]}:{moto_address[1]}", ("test", "test"))
 
 
-@pytest.fixture(params=["moto", "versitygw"])
+@pytest.fixture(params=[pytest.param("moto", marks=pytest.mark.endurance), "versitygw"])
 def s3_server(request: pytest.FixtureRequest) -> S3Server:
     """Each S3 server in turn."""
     if request.param == "versitygw":
@@ -115,11 +115,17 @@ def s3_server(request: pytest.FixtureRequest) -> S3Server:
 def make_store(server: S3Server, *, is_versioned: bool = False, can_lock: bool = False, **options: Any) -> S3Store:
     """Open a store with `options` of a StoreLocation, in a bucket of its own."""
     name = f"bucket-{secrets.token_hex(4)}"
-    with closing(server.client()) as client:
-        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=can_lock)
-        if is_versioned and not can_lock:
-            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    return open_s3(replace(server.location(name), **options), patience=BRIEF)
+    client = server.client()
+    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=can_lock)
+    if is_versioned and not can_lock:
+        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return S3Store(shared_client(server), replace(server.location(name), **options), patience=BRIEF)
+
+
+@cache
+def shared_client(server: S3Server) -> Client:
+    """Return a client as `open_s3` makes it for a server's owner, once."""
+    return open_client(server.location("any"), patience=BRIEF)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,10 +49,10 @@ def require_condition(request: Request) -> Fault:
 @pytest.fixture(scope="module")
 def owner(versitygw: Versitygw) -> S3Store:
     """A store of the bucket's owner, who has locked it and let the host in."""
-    with closing(versitygw.server.client()) as client:
-        client.create_bucket(Bucket="backups", ObjectLockEnabledForBucket=True)
-        versitygw.add_user(*HOST)
-        client.put_bucket_policy(Bucket="backups", Policy=policy_of(README.read_text(), user=HOST[0]))
+    client = versitygw.server.client()
+    client.create_bucket(Bucket="backups", ObjectLockEnabledForBucket=True)
+    versitygw.add_user(*HOST)
+    client.put_bucket_policy(Bucket="backups", Policy=policy_of(README.read_text(), user=HOST[0]))
     location = replace(versitygw.server.location("backups", "pg"), lock=ObjectLock("compliance", 3))
     return open_s3(location, patience=BRIEF)
 
@@ -79,11 +78,11 @@ def test_a_host_of_those_rights_appends_and_destroys_nothing(versitygw: Versityg
             host.delete_version("clusters/main/yesterday", version.id)
         with pytest.raises(StoreDenied):
             host.replace("clusters/main/yesterday", b"nothing")
-    with closing(versitygw.server.client(HOST)) as client:
-        with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
-            client.put_bucket_versioning(Bucket="backups", VersioningConfiguration={"Status": "Suspended"})
-        with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
-            client.delete_bucket_policy(Bucket="backups")
+    client = versitygw.server.client(HOST)
+    with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+        client.put_bucket_versioning(Bucket="backups", VersioningConfiguration={"Status": "Suspended"})
+    with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+        client.delete_bucket_policy(Bucket="backups")
 
     assert owner.get("clusters/main/yesterday") == b"yesterday"
 

@@ -62,7 +62,12 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+QUICK = {"end at 40 %", "error in a success", "absent"}  # the others take long: in .ci/run
+
+
+@pytest.mark.parametrize(
+    "fault", [fault if fault in QUICK else pytest.param(fault, marks=pytest.mark.endurance) for fault in FAULTS]
+)
 def test_no_verb_is_deceived(
     faulty_server: FaultyServer, faulty_store: S3Store, hurried_store: S3Store, fault: str
 ) -> None:

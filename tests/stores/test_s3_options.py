@@ -15,10 +15,10 @@ from pgvault.errors import ConfigInvalid, ObjectExists, ObjectMissing, StoreDeni
 from pgvault.stores.base import ColdStore, CopyingStore, ObjectLock, StoreLocation
 from pgvault.stores.cold import state_of, thaw_time
 from pgvault.stores.open import open_store
-from pgvault.stores.s3 import S3Store, open_s3
+from pgvault.stores.s3 import S3Store
 from tests.fakes import MemoryStore
 from tests.s3servers import S3Server, Versitygw
-from tests.stores.conftest import BRIEF, STEADY, make_store, s3_location
+from tests.stores.conftest import BRIEF, STEADY, make_store
 from tests.stores.faults import Answer, Change, FaultyServer, Request, error
 
 KEY = "clusters/main/backups/b/packs/1"
@@ -26,15 +26,16 @@ BODY = b"sealed" * 1000
 SHA256 = hashlib.sha256(BODY).digest()
 
 
-def test_a_put_carries_what_the_copy_asks_for(faulty_server: FaultyServer, bucket: str, faulty_prefix: str) -> None:
+def test_a_put_carries_what_the_copy_asks_for(faulty_server: FaultyServer, faulty_store: S3Store) -> None:
     """Encryption, class and lock go as plain headers; without checksums none goes, unless a lock needs one."""
-    plain = replace(s3_location(faulty_server.url, bucket, faulty_prefix), checksums="none")
+    client = faulty_store.bucket.client
+    plain = replace(faulty_store.location, checksums="none")
     kept = replace(plain, encryption="aws:kms", encryption_key="alias/backups", storage_class="STANDARD_IA")
     locked = replace(plain, lock=ObjectLock("compliance", 3))
     faulty_server.always(Answer(200, headers={"ETag": '"x"'}), method="PUT")
     for location in (plain, kept, locked, replace(locked, checksums="sha256")):
-        open_s3(location, patience=STEADY).put_if_absent(KEY, BODY)
-    open_s3(locked, patience=STEADY).put_if_absent("leases/a/1", BODY)
+        S3Store(client, location, patience=STEADY).put_if_absent(KEY, BODY)
+    S3Store(client, locked, patience=STEADY).put_if_absent("leases/a/1", BODY)
 
     bare, encrypted, with_md5, with_sha256, lease = (request.headers for request in faulty_server.requests)
 
