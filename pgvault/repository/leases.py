@@ -102,10 +102,10 @@ class Lease:
         self.release()
 
     def require_not_lost(self) -> None:
-        """Raise AlreadyRunning when a heartbeat has found the lease taken over; nothing is asked."""
-        with self._lock:
-            if self._lost is not None:
-                raise self._lost
+        """Raise AlreadyRunning when a heartbeat has found the lease taken over; nothing is asked or waited for."""
+        lost = self._lost  # without the lock: a heartbeat holds it for as long as the store lets it wait
+        if lost is not None:
+            raise lost
 
     def require_held(self) -> None:
         """See that the lease is still ours, as of now. Raises AlreadyRunning when somebody has taken it over."""
