@@ -217,6 +217,7 @@ class TestExport:
         assert finished.status == KeyUnusable.exit_code
         assert "typo in line key 1/4" in finished.errors
 
+    @pytest.mark.endurance  # each scrypt costs a third of a second
     def test_place_that_can_not_be_written_adds_no_slot(self, site: Site) -> None:
         """A sheet that nobody has must not open anything."""
         site.json("key", "add", "--passphrase", f"file:{site.directory}/words", "--name", "team")
@@ -225,6 +226,7 @@ class TestExport:
         site.refused(KeyUnusable, "key", "export", "--yes", "--out", site.directory / "absent" / "escrow.txt")
         assert sorted(site.slots()) == ["raw-1", "team"]
 
+    @pytest.mark.endurance  # each scrypt costs a third of a second
     def test_slot_that_can_not_be_added_leaves_no_sheet(self, site: Site) -> None:
         """A sheet that opens nothing would be believed for years."""
         site.json("key", "add", "--passphrase", f"file:{site.directory}/words", "--name", "team")
