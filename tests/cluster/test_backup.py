@@ -14,20 +14,16 @@ import psycopg
 import pytest
 
 from pgvault.backup.batches import BATCH_BYTES
-from pgvault.errors import AlreadyRunning, OtherCluster, ServerUnreachable
+from pgvault.errors import AlreadyRunning, OtherCluster
 from pgvault.postgres.control import CONTROL_PATH, parse_control, read_control
 from pgvault.postgres.grants import grants_for
 from pgvault.postgres.server import Session
 from pgvault.process import run
 from pgvault.repository.filelist import FileKind, read_records
-from pgvault.repository.leaseentry import Claim
-from pgvault.repository.leases import acquire
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.packs import OpenedPack
 from pgvault.restore.files import CONTROL_FILE
 from tests.cluster.places import OnPhase, Place, older_places_in_ci, set_archive_command
-from tests.repository.holders import elsewhere
-from tests.repository.samples import LABEL
 from tests.servers import NEWEST, Server, ServerFactory
 
 pytestmark = pytest.mark.cluster
@@ -99,38 +95,6 @@ def test_a_second_backup_at_once_is_refused(newest: Place) -> None:
         assert newest.labels() == []
 
     assert newest.back_up().label in newest.labels()
-
-
-def test_a_second_backup_from_another_host_is_told_who_holds_it(newest: Place) -> None:
-    """It can not see the process, so it waits for its next heartbeat; the first goes on as if nothing had been."""
-    listed, aborted = newest.labels(), newest.catalog().aborted
-    refused: list[str] = []
-
-    def second() -> None:
-        with pytest.raises(AlreadyRunning) as caught:
-            newest.back_up(terms=elsewhere("db2", ttl_seconds=2))
-        refused.append(str(caught.value))
-
-    manifest = newest.back_up_when("copying", second, terms=elsewhere("db1", ttl_seconds=2))
-
-    assert f"'backup-main' is held by backup on host 'db1', pid 7, backup {manifest.label}" in refused[0]
-    assert newest.labels() == [*listed, manifest.label]
-    assert newest.catalog().aborted == aborted
-
-
-def test_a_backup_that_is_gone_but_for_its_session_is_taken_over(newest: Place) -> None:
-    """Its host was cut off: no heartbeats, and its session still holds the lock of the server."""
-    terms = elsewhere("dead", ttl_seconds=0.2)
-    acquire(newest.archive.repository, "backup-main", Claim("main", LABEL), command="backup", terms=terms)
-    with Session(newest.server.dsn) as dead:
-        assert dead.try_backup_lock() is None
-
-        manifest = newest.back_up()
-
-        with pytest.raises(ServerUnreachable):
-            dead.ping()
-    assert manifest.label in newest.labels()
-    assert LABEL in newest.catalog().aborted
 
 
 def test_a_linked_tablespace_directory_is_followed(newest: Place) -> None:
