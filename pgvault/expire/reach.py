@@ -5,7 +5,8 @@
 
 A stretch is *open* where production may still be: the last one that a backup leads through, on the way to a leading
 timeline of the system that is backed up now, and whatever lies behind. It counts as written just now, however long
-the server has been down. Any other one ended when its last segment was written; when that is not known, it did not.
+the server has been down. Any other one ended before a backup behind it was started, and when its last segment was
+written; where neither is known, it did not end.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ class Reach:
     path: RecoveryPath
     stretch: Stretch
     backups: tuple[PhysicalBackup, ...]  # whose WAL start..stop lies in it, by stop LSN
-    ended_at: datetime | None  # nothing in it was written later; None: not known, or it is open
     is_open: bool
+    followed_at: datetime | None = None  # when a backup behind it was started, server clock; None: there is none
+    written_at: datetime | None = None  # when its last segment was, by an archiving host's clock; None: not known
 
     def lasts_until(self, since: datetime, *, margin: timedelta) -> bool:
-        """Tell whether moments at or after `since` may lie in it; `margin`: how far clocks may be apart."""
-        return self.is_open or self.ended_at is None or self.ended_at + margin >= since
+        """Tell whether moments at or after `since` may lie in it; `margin`: how far clocks of hosts may be apart."""
+        if self.is_open:
+            return True
+        if self.followed_at is not None and self.followed_at <= since:
+            return False
+        return self.written_at is None or self.written_at + margin >= since
 
 
 def find_unknown_timelines(wal: WalFacts, backups: Iterable[PhysicalBackup]) -> tuple[int, ...]:
@@ -87,7 +93,10 @@ class _Way:
         last = min(reached[-1] if reached else 0, staying[-1] if staying else 0)
         for index, (stretch, backups) in enumerate(zip(stretches, members, strict=True)):
             is_open = self.is_leading and index >= last
-            yield Reach(self.path, stretch, backups, None if is_open else self._ended_at(stretch), is_open)
+            behind = [backup.started_at for backup in self.held if backup.start_lsn >= stretch.end_lsn]
+            yield Reach(
+                self.path, stretch, backups, is_open, min(behind, default=None), self._written_at(stretch.last_number)
+            )
 
     def _members(self, stretch: Stretch) -> tuple[PhysicalBackup, ...]:
         """Return the backups that can be restored to their end within a stretch."""
@@ -96,14 +105,14 @@ class _Way:
         whole = (each for each in inside if each.stop_lsn <= stretch.end_lsn)
         return tuple(sorted(whole, key=lambda backup: (backup.stop_lsn, backup.label)))
 
-    def _ended_at(self, stretch: Stretch) -> datetime | None:
-        """Return when a stretch was last written: as its last segment says, or before a later backup was started."""
-        proofs = [backup.started_at for backup in self.held if backup.start_lsn >= stretch.end_lsn]
-        last = self.path.segment(stretch.last_number)
-        # Each segment of a timeline was written before those behind it.
-        proofs += [
-            written_at
-            for segment, written_at in self.wal.last_writes.items()
-            if segment.timeline == last.timeline and segment.number >= last.number
-        ]
-        return min(proofs, default=None)
+    def _written_at(self, number: int) -> datetime | None:
+        """Return when a segment was last written, at the latest: before any behind it on its timeline."""
+        last = self.path.segment(number)
+        return min(
+            (
+                written_at
+                for segment, written_at in self.wal.last_writes.items()
+                if segment.timeline == last.timeline and segment.number >= last.number
+            ),
+            default=None,
+        )
