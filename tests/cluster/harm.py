@@ -25,12 +25,12 @@ class Pair:
         """Every object of a copy, relative to it."""
         return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
 
-    def harm_all(self) -> dict[Path, tuple[str, str]]:
+    def harm_all(self, salt: str = "") -> dict[Path, tuple[str, str]]:
         """Damage every object in one of both copies; return where and how, as their names' hashes say."""
         done: dict[Path, tuple[str, str]] = {}
         waiting: dict[str, Path] = {}  # by copy: an object to swap with
         for path in self.objects(self.primary):
-            digest = hashlib.sha256(str(path).encode()).digest()
+            digest = hashlib.sha256(f"{salt}{path}".encode()).digest()
             name, root = (("primary", self.primary), ("dr", self.dr))[digest[0] % 2]
             way = WAYS[digest[1] % len(WAYS)]
             done[path] = (name, way)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.errors import ConfigInvalid, ObjectiveMissed, Refused, StoreUnreachable
+from pgvault.process import attempt
 from tests.cli.here import pgvault
 from tests.cluster.drills import Stage, make_told_stage
 from tests.cluster.harm import Pair, make_pair
@@ -98,6 +99,19 @@ def test_restore_with_every_object_damaged_in_one_copy_or_the_other(
         assert {harmed[Path(path)][0] for path in each["first"]} == {name}
     assert "taken from copy 'dr'" in finished.errors
     assert restored_rows(server, stage, directory) == stage.server.sql(COUNTS)
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("salt", "abcdefghijkl")
+def test_whatever_is_damaged_where(stage: Stage, pair: Pair, tmp_path: Path, salt: str) -> None:
+    """Identity here and key there, root here and parts there: PostgreSQL's own program finds the directory whole."""
+    pair.harm_all(salt)
+
+    finished = pgvault("--config", pair.config, "restore", "--to", "latest", tmp_path / "restored")
+
+    assert finished.status == 0, finished.errors
+    said = attempt([stage.server.programs.path("pg_verifybackup"), tmp_path / "restored"], timeout=120)
+    assert said.status == 0, said.errors
 
 
 def test_status_and_list_tell_of_damage(pair: Pair) -> None:
