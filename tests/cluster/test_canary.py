@@ -277,6 +277,7 @@ def live_through(site: Site, server: ServerFactory, source: Server, dsn: str) ->
     source.sql("SELECT pg_switch_wal()")
     wait_until(lambda: source.value("SELECT last_archived_wal IS NOT NULL FROM pg_stat_archiver"))
     site.run("backup")
+    site.run("status")
     site.configure(dsn, f"file:{site.vault}/key", stream={"spool": str(site.received), "every": "1s"})
     site.stream(source)
     site.run("key", "export", "--out", site.vault / "escrow.txt")
@@ -288,7 +289,6 @@ def live_through(site: Site, server: ServerFactory, source: Server, dsn: str) ->
     restored = server.directory() / "data"
     site.run("restore", "--to", "latest", "--finish", str(restored))
     site.run("list")
-    site.run("status")
     site.run("key", "list")
 
 
