@@ -11,7 +11,7 @@ are kept, and the WAL from the first one's start on: who knows which of them is 
 kept, too: they make restores shorter, and stand in for it should it turn out to be damaged.
 
 Without a window, WAL is kept from the start of the oldest backup that rules keep; on a stretch behind a hole that one
-does not reach, the first backups do, up to the first verified full.
+does not reach, the first backups do, up to the first verified full; where production is, the newest one always.
 """
 
 from __future__ import annotations
@@ -77,15 +77,17 @@ def uphold_without_window(reaches: Sequence[Reach], kept: Collection[str], trust
     needed: list[Numbers] = []
     for timeline in dict.fromkeys(reach.path.timeline for reach in reaches):
         is_behind = False
-        for reach in reaches:
-            if reach.path.timeline != timeline:
-                continue
+        for reach in (each for each in reaches if each.path.timeline == timeline):
             backups = _eligible(reach, trust)
             rooted = [each for each in backups if each.label in kept]
-            if is_behind or (reach.is_open and not rooted):
-                chosen = _first_ones(backups, trust)
-                reasons |= {(each.label, "first behind a hole in WAL"): None for each in chosen}
-                needed += _from(reach, chosen) if chosen else on_way(reach.path, reach.stretch.first)
+            if reach.is_open:
+                newest = _newest(backups, trust)
+                reasons |= {(each.label, "leads to where production is"): None for each in newest}
+                needed += _from(reach, newest) if newest else on_way(reach.path, reach.stretch.first)
+            if is_behind:
+                first = _first_ones(backups, trust)
+                reasons |= {(each.label, "first behind a hole in WAL"): None for each in first}
+                needed += _from(reach, first) if first else on_way(reach.path, reach.stretch.first)
             elif rooted:
                 needed += _from(reach, rooted)
             is_behind = is_behind or bool(rooted)
@@ -121,6 +123,12 @@ def _first_ones(backups: Sequence[PhysicalBackup], trust: Trust) -> Sequence[Phy
     """Return the backups from the first to the first sound one."""
     sound = [index for index, backup in enumerate(backups) if backup.label in trust.sound]
     return backups[: sound[0] + 1] if sound else backups
+
+
+def _newest(backups: Sequence[PhysicalBackup], trust: Trust) -> Sequence[PhysicalBackup]:
+    """Return the newest sound backup, else the newest of all; at most one."""
+    sound = [backup for backup in backups if backup.label in trust.sound]
+    return (sound or backups)[-1:]
 
 
 def _from(reach: Reach, chosen: Sequence[PhysicalBackup], *, last: int = ENDLESS) -> Iterator[Numbers]:

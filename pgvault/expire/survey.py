@@ -98,7 +98,12 @@ def survey(facts: ExpireFacts, policy: Policy, *, abandoned: Collection[str] = (
     begun = frozenset(label for label, found in facts.tombstones.items() if found.is_begun)
     current = _current_systems(present.values(), begun, begun | deliberate)
     surveyor = _Surveyor(facts, policy, deliberate, begun, current)
-    copies = tuple(surveyor.look_at(copy) for copy in answered)
+    looks = [surveyor.look_at(copy) for copy in answered]
+    fulls, all_fulls = (
+        frozenset[str]().union(*(surveyor.kept_fulls(judged) for judged in judgeds))
+        for judgeds in ([each.judged for each in looks], [each.everything for each in looks])
+    )
+    copies = tuple(surveyor.judge(look, fulls, all_fulls) for look in looks)
     silent = tuple(copy for copy in counted if copy.silence is not None)
     return Survey(copies, silent, present, deliberate, begun, current)
 
@@ -115,6 +120,16 @@ def _current_systems(backups: Collection[BackupFacts], *going: frozenset[str]) -
 
 
 @dataclass(frozen=True, slots=True)
+class _Look:
+    """A copy, and what rules choose from in it."""
+
+    copy: CopyFacts
+    systems: tuple[SystemSurvey, ...]
+    judged: Judged
+    everything: Judged  # with what is marked deliberately
+
+
+@dataclass(frozen=True, slots=True)
 class _Surveyor:
     facts: ExpireFacts
     policy: Policy
@@ -122,22 +137,35 @@ class _Surveyor:
     begun: frozenset[str]
     current_systems: frozenset[int]
 
-    def look_at(self, copy: CopyFacts) -> CopySurvey:
+    def look_at(self, copy: CopyFacts) -> _Look:
         systems = tuple(self._systems(copy))
-        judged = self._judge(copy, systems, without=self.begun | self.deliberate)
-        everything = self._judge(copy, systems, without=self.begun)
-        held, held_wal = self._uphold_holds(systems, everything)
-        wanted, promised = self._uphold_rules(systems, judged)
+        return _Look(
+            copy,
+            systems,
+            judged=self._judge(copy, systems, without=self.begun | self.deliberate),
+            everything=self._judge(copy, systems, without=self.begun),
+        )
+
+    def kept_fulls(self, judged: Judged) -> frozenset[str]:
+        """Return the fulls that rules keep: without a window, WAL is kept from the oldest of them on."""
+        kept = {label for label, _ in apply_rules(judged, self.policy, now=self.facts.now)}
+        return frozenset(each.label for each in judged.physical if each.is_full and each.label in kept)
+
+    def judge(self, look: _Look, fulls: frozenset[str], all_fulls: frozenset[str]) -> CopySurvey:
+        held, held_wal = self._uphold_holds(look.systems, look.everything)
+        wanted, promised = self._uphold_rules(look.systems, look.judged, fulls)
         # What it would take if nothing had been marked deliberately; the labels of this are not wanted.
-        _, undeleted = self._uphold_rules(systems, everything) if self.deliberate else (wanted, promised)
+        _, undeleted = self._uphold_rules(look.systems, look.everything, all_fulls)
         together = {
             each.system_identifier: promised[each.system_identifier]
             | undeleted[each.system_identifier]
             | held_wal[each.system_identifier]
-            for each in systems
+            for each in look.systems
         }
         reasons = tuple(dict.fromkeys((*wanted, *(each for each in held if each[0] not in self.deliberate))))
-        return CopySurvey(copy, systems, judged, reasons, frozenset(label for label, _ in held), together)
+        return CopySurvey(
+            look.copy, look.systems, look.judged, reasons, frozenset(label for label, _ in held), together
+        )
 
     def _systems(self, copy: CopyFacts) -> Iterator[SystemSurvey]:
         physical = [each for each in copy.backups if isinstance(each, PhysicalBackup)]
@@ -161,14 +189,12 @@ class _Surveyor:
         return Judged(copy.name, backups, sound, copy.verified)
 
     def _uphold_rules(
-        self, systems: Sequence[SystemSurvey], judged: Judged
+        self, systems: Sequence[SystemSurvey], judged: Judged, fulls: frozenset[str]
     ) -> tuple[tuple[Reason, ...], dict[int, Needed]]:
         """Return what rules and window keep of the backups that are judged, and the WAL by system."""
         reasons = dict.fromkeys(apply_rules(judged, self.policy, now=self.facts.now))
         trust = self._trust(judged)
         wal: dict[int, Needed] = {}
-        kept = {label for label, _ in reasons}
-        fulls = {each.label for each in judged.physical if each.is_full and each.label in kept}
         for system in systems:
             upheld = self._uphold_window(system.reaches, fulls, trust)
             reasons |= dict.fromkeys(upheld.reasons)

@@ -45,9 +45,9 @@ def systems(draw: st.DrawFn, identifier: int, begins_at: datetime) -> System:
 
 
 @st.composite
-def physical_backups(draw: st.DrawFn, system: System, prefix: str) -> list[PhysicalBackup]:
+def physical_backups(draw: st.DrawFn, system: System, prefix: str, *, least: int = 0) -> list[PhysicalBackup]:
     made: list[PhysicalBackup] = []
-    for index in range(draw(st.integers(0, 6))):
+    for index in range(draw(st.integers(least, 6))):
         timeline = draw(st.sampled_from(system.timelines()))
         begin = SIZE if timeline == 1 else system.parents[timeline][1]
         if system.ends[timeline] - begin < 2 * PAGE:
@@ -138,6 +138,24 @@ def worlds(draw: st.DrawFn) -> World:
         pins=draw(_pins(backups)),
         unfinished=draw(_unfinished(now)),
     )
+
+
+@st.composite
+def steady_worlds(draw: st.DrawFn) -> World:
+    """One copy, most of it verified and long ago, so that much goes; often a hole, a fork, and a range on hold."""
+    system = draw(systems(SYSTEMS[0], BEGIN))
+    backups: list[PhysicalBackup | LogicalBackup] = list(draw(physical_backups(system, "a", least=3)))
+    names = [each.label for each in backups]
+    whole = draw(copies("first", (system,), backups)) if backups else _empty((system,))
+    doubtful = draw(st.sets(st.sampled_from(names), max_size=1)) if names else set()
+    held = replace(whole, backups=tuple(backups), verified=frozenset(names) - doubtful, unknown_ends=frozenset())
+    held = replace(held, histories={system.identifier: frozenset(system.parents)})
+    ends = [system.written_at(timeline, end) for timeline, end in system.ends.items()]
+    holds = []
+    if draw(st.booleans()):
+        since = BEGIN + hours(draw(st.integers(0, 60)))
+        holds.append(HoldFacts("H", since=since, until=since + hours(draw(st.integers(1, 24)))))
+    return World((system,), (held,), max(ends) + hours(draw(st.sampled_from([0, 1, 40]))), holds=tuple(holds))
 
 
 def _empty(made: tuple[System, ...]) -> CopyWorld:

@@ -15,7 +15,7 @@ from pgvault.expire.actions import ExpirePlan
 from pgvault.expire.facts import PhysicalBackup
 from pgvault.expire.plan import plan_expire
 from pgvault.expire.policy import Policy
-from tests.expire.drawing import larger, policies, worlds
+from tests.expire.drawing import larger, policies, steady_worlds, worlds
 from tests.expire.worlds import (
     SIZE,
     CopyWorld,
@@ -28,7 +28,13 @@ from tests.expire.worlds import (
     restorable_ends,
 )
 
-RULELESS = ("needed by", "wanted by hold", "first behind")  # reasons that WAL does not begin at without a window
+RULELESS = (
+    "needed by",
+    "wanted by hold",
+    "first behind",
+    "leads to",
+)  # reasons that WAL does not begin at without a window
+WORLDS = worlds() | steady_worlds()
 QUICK = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
@@ -106,6 +112,8 @@ def check_labels(world: World, policy: Policy, plan: ExpirePlan) -> None:
     assert not removed & pinned
     assert not {mark.label for mark in plan.marks} & (pinned | held)
     expiring = {mark.label for mark in plan.marks} | (world.tombstones.keys() - plan.withdrawals.keys())
+    needed = {label for each in staying.values() if each.label not in expiring | pinned for label in each.needs}
+    assert not {mark.label for mark in plan.marks} & needed
     for copy in world.copies:
         restorable = {label for label, _ in restorable_ends(world, copy, copy.labels())}
         sound = [
@@ -170,7 +178,7 @@ DELAYS = st.lists(st.sampled_from([1, 6, 31, 80]), max_size=3)
 
 
 @QUICK
-@given(worlds(), policies(), DELAYS)
+@given(WORLDS, policies(), DELAYS)
 def test_what_was_promised_is_still_reachable(world: World, policy: Policy, delays: list[int]) -> None:
     """Through marking, grace and removal: promised moments, ends of backups, evidence, references; idempotent."""
     run_through(world, policy, delays)
@@ -178,7 +186,7 @@ def test_what_was_promised_is_still_reachable(world: World, policy: Policy, dela
 
 @pytest.mark.endurance
 @LONG
-@given(worlds(), policies(), DELAYS)
+@given(WORLDS, policies(), DELAYS)
 def test_what_was_promised_is_still_reachable_often(world: World, policy: Policy, delays: list[int]) -> None:
     """The same, many times."""
     run_through(world, policy, delays)
@@ -199,7 +207,7 @@ def compare(world: World, policy: Policy, more: Policy) -> None:
 
 
 @QUICK
-@given(worlds(), policies(), st.data())
+@given(WORLDS, policies(), st.data())
 def test_more_retention_never_removes_more(world: World, policy: Policy, data: st.DataObject) -> None:
     """Whatever a larger policy marks or removes, the smaller one does too."""
     compare(world, policy, data.draw(larger(policy)))
@@ -207,14 +215,14 @@ def test_more_retention_never_removes_more(world: World, policy: Policy, data: s
 
 @pytest.mark.endurance
 @LONG
-@given(worlds(), policies(), st.data())
+@given(WORLDS, policies(), st.data())
 def test_more_retention_never_removes_more_often(world: World, policy: Policy, data: st.DataObject) -> None:
     """The same, many times."""
     compare(world, policy, data.draw(larger(policy)))
 
 
 @QUICK
-@given(worlds(), policies(), st.data())
+@given(WORLDS, policies(), st.data())
 def test_nothing_goes_while_a_copy_is_silent(world: World, policy: Policy, data: st.DataObject) -> None:
     """What a copy that does not answer wants is not known: nothing is removed, nor swept."""
     silent = data.draw(st.sampled_from(world.copies))
