@@ -55,7 +55,7 @@ def test_a_root_enters_a_sync_copy_with_everything_it_needs(is_wal_sync: bool) -
 
 def test_a_backup_whose_lease_was_lost_is_not_committed() -> None:
     """It stood still for too long; whoever has the lease now has aborted its label, and no copy gets the root."""
-    repository, primary, dr = make(is_wal_sync=True)
+    repository, _, dr = make(is_wal_sync=True)
     time = Time()
     claim = Claim("main", LABEL)
     lease = acquire(repository, "backup-main", claim, command="backup", terms=host_terms(time, "a"))
