@@ -5,7 +5,7 @@
 Success means: durable in the deciding copy, and in those that are sync for WAL. The same content again is success
 too, since PostgreSQL repeats itself after a crash; other content under an archived name is an error for ever. A
 `.history` that leaves its parent before WAL archived on it is stored with a warning (wal/fork.py). What this does not
-promise: that records inside a segment are intact, and anything about async copies: one that is down costs a push nothing.
+promise: that records inside a segment are intact, and anything about async copies: one that is away costs nothing.
 """
 
 from __future__ import annotations
