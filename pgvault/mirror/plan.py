@@ -7,7 +7,7 @@
 
 A root comes only when the target holds everything in its `refs`: so whatever is killed, what `list` shows in a copy is
 whole there. An aborted record of the deciding copy takes the place of a root that the target has. What both hold with
-different lengths is damage in one of them: it is told, never overwritten here.
+different lengths is damage in one of them, and what a backup lacks beside its root was lost: told, never healed here.
 """
 
 from __future__ import annotations
@@ -171,10 +171,11 @@ def _plan_backup(facts: MirrorFacts, cluster: str, label: str, rests: list[str],
         return CopyPlan(((aborted,),))
     own = {f"{prefix}/{rest}" for rest in rests}
     marks = {path for path in own if _is_mark(path.removeprefix(f"{prefix}/"))}
-    if fact is None:  # the target has the root, so everything is there, or damaged
+    if fact is None:  # the target has the root, so everything was there when it came
         missing = sorted(path for path in marks if path not in facts.target)
         stages = (tuple(Transfer(path, facts.source[path]) for path in missing),)
-        return CopyPlan(stages if missing else (), (), tuple(_differing(facts, own)))
+        problems = [*_differing(facts, own), *_lost(facts, prefix, own - marks)]
+        return CopyPlan(stages if missing else (), (), tuple(problems))
     return _plan_root(facts, root, own - marks - {root}, marks, planned)
 
 
@@ -214,6 +215,17 @@ def _is_removed(facts: MirrorFacts, prefix: str) -> bool:
     """
     later = [path for path in facts.target if path.startswith(f"{prefix}/tombstones/")]
     return any(layout.is_number(name) and int(name) > 0 for name in (path.rpartition("/")[2] for path in later))
+
+
+def _lost(facts: MirrorFacts, prefix: str, own: set[str]) -> Iterator[Problem]:
+    """What a backup has lacked in the target since its root came there; one problem, however many objects those are.
+
+    Not where the backup may be going at this moment: root and data are listed one after the other.
+    """
+    lost = sorted(path for path in own if path not in facts.target)
+    if lost and not _is_removed(facts, prefix):
+        more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        yield Problem(lost[0], f"it was lost here, where its backup's root is{more}", HEAL)
 
 
 def _differing(facts: MirrorFacts, paths: Iterable[str]) -> Iterator[Problem]:

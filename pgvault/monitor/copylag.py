@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
@@ -27,7 +27,7 @@ from pgvault.repository.walinfo import read_first_frame
 
 NAME = "copy_lag"
 HINT = "Does pgvault copy run for it, and what does it say?"
-UNREADABLE = (FormatUnsupported, KeyError, ObjectCorrupt, ObjectMissing, ValueError, WrongKey)
+UNREADABLE = (FormatUnsupported, KeyError, ObjectCorrupt, ValueError, WrongKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,20 @@ def _compare(repository: Repository, copy: Copy, cluster: str, now: datetime) ->
             plan = plan_copy(lane, read_facts(repository.deciding, copy, lane, clusters={cluster}))
             plan = plan.own if lane is Lane.BACKUPS else plan
             times = dict(_times(repository, dated(plan)))
-            found[lane] = measure_behind(plan, times, now=now)
+            known = {path: at for path, at in times.items() if at is not None}
+            behind = measure_behind(plan, known, now=now)
+            damaged = {path for path, at in times.items() if at is None}.difference(each.path for each in plan.problems)
+            found[lane] = replace(behind, different=behind.different + len(damaged))
     except PgvaultError as error:
         return error
     return found
 
 
-def _times(repository: Repository, paths: Sequence[str]) -> Iterator[tuple[str, datetime]]:
-    """Yield when objects were pushed, or backups committed; verify tells of what does not open."""
+def _times(repository: Repository, paths: Sequence[str]) -> Iterator[tuple[str, datetime | None]]:
+    """Yield when objects were pushed, or backups committed; None for what does not open.
+
+    That one must be red by itself: its time stands for all that is missing behind it.
+    """
     for path in paths:
         name = parse_backup(path)
         try:
@@ -90,8 +96,10 @@ def _times(repository: Repository, paths: Sequence[str]) -> Iterator[tuple[str, 
                 root = read_root(repository, name.cluster, name.label)
                 if root is not None:
                     yield path, root.stopped_at
+        except ObjectMissing:
+            continue  # it went since it was listed
         except UNREADABLE:
-            continue
+            yield path, None
 
 
 def judge_copies(facts: Sequence[CopyFact]) -> Iterator[Finding]:
@@ -136,5 +144,5 @@ def _seconds(behind: Mapping[Lane, Behind], lane: Lane) -> float | None:
 
 def _words(lane: Lane, behind: Behind) -> str:
     since = "" if behind.seconds is None else f", the oldest for {span(behind.seconds)}"
-    different = f", {behind.different} damaged in one of both" if behind.different else ""
+    different = f", {behind.different} damaged or lost in one of both" if behind.different else ""
     return f"{lane}: {behind.objects} objects missing, {amount(behind.size)}{since}{different}"

@@ -158,6 +158,22 @@ def test_an_object_of_another_length_is_told_and_stays(vault: Vault) -> None:
     assert vault.dr.objects[wal_path(2)] == cut
 
 
+def test_what_a_backup_has_lost_in_the_target_is_told(vault: Vault) -> None:
+    """Its root is there, and packs are not: a listing shows that, and the copy is not up to date."""
+    vault.copy()
+    for number in (0, 1):
+        del vault.dr.objects[layout.pack("main", LABELS[0], number)]
+
+    report = vault.copy()
+
+    assert [(problem.path, problem.why) for problem in report.problems] == [
+        (layout.pack("main", LABELS[0], 0), "it was lost here, where its backup's root is, and 1 more")
+    ]
+    with pytest.raises(ObjectCorrupt, match="not brought"):
+        require_done((report,))
+    assert report.objects == 0
+
+
 def test_a_root_is_withheld_over_an_object_that_the_target_holds_cut(vault: Vault) -> None:
     """Also where the listing shows it: a name is not enough."""
     vault.copy()

@@ -13,10 +13,12 @@ from pgvault.mirror.plan import Lane, plan_wal
 from pgvault.monitor.copycheck import check_copies
 from pgvault.monitor.copylag import judge_copies, look_at_copies
 from pgvault.monitor.finding import Finding, Level
+from pgvault.repository import layout
 from pgvault.repository.copies import LeftOut
 from pgvault.repository.repository import Repository
 from tests.archive import StillClock
-from tests.mirror.vaults import NOW, Vault, tail_path, wal_path
+from tests.mirror.vaults import LABELS, NOW, Vault, tail_path, wal_path
+from tests.verify.copies import flip
 
 
 @pytest.fixture
@@ -94,6 +96,24 @@ def test_damage_is_red_at_once(vault: Vault) -> None:
 
     assert finding.level is Level.RED
     assert "1 damaged" in finding.detail
+
+
+def test_a_copy_that_lost_an_object_of_a_backup_is_red(vault: Vault) -> None:
+    """By its listing alone; the root is there still, and nothing is under way."""
+    del vault.dr.objects[layout.pack("main", LABELS[0], 2)]
+
+    assert judged(vault.both, after=timedelta(0)).level is Level.RED
+
+
+def test_lag_is_red_where_nobody_can_say_since_when(vault: Vault) -> None:
+    """The oldest missing segment is damaged, and its time stands for that of all behind it."""
+    vault.push(7, 8, 9, at=NOW)
+    flip(vault.primary, wal_path(7))
+
+    finding = judged(vault.both, after=timedelta(days=9))
+
+    assert finding.level is Level.RED
+    assert finding.figures["different"] == 1
 
 
 def test_an_unreachable_copy_is_red_and_one_that_was_left_out_too(vault: Vault) -> None:
