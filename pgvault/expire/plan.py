@@ -3,7 +3,7 @@
     present ── rules, window, holds, dependants ──► wanted: stays       marked all the same: the mark is withdrawn
        └────── nobody wants it ──► marked ── grace ──► removed          unless somebody reads it, or a copy hinders
     unfinished ── nobody works on it, older than the grace ──► aborted, swept
-    WAL ── no promise, no backup that is left needs it ──► removed
+    WAL ── no promise of a window longer by the grace, no backup that is left or marked needs it ──► removed
 
 Nothing is removed while any copy that counts did not answer, or holds a root that does not open: what that copy wants,
 or what that backup refers to, is not known. Marking goes on, since it takes nothing away.
@@ -23,6 +23,7 @@ from pgvault.expire.needed import Needed
 from pgvault.expire.policy import Policy
 from pgvault.expire.removals import find_removals, find_sweeps, who_pins, why_nothing_goes
 from pgvault.expire.rules import is_floor_met
+from pgvault.expire.sparing import survey_patiently
 from pgvault.expire.survey import Survey, survey
 from pgvault.expire.walplan import plan_wal
 from pgvault.expire.windows import compare_windows
@@ -48,7 +49,8 @@ def plan_expire(facts: ExpireFacts, policy: Policy, request: ExpireRequest = NOT
     removals = find_removals(facts, surveyed, standing, grace=policy.grace, abandoned=request.abandoned)
     young = _young(facts, policy)
     left = _without(facts, removals.labels) if removals.labels else facts
-    wal = _plan_wal(left, policy, survey(left, policy, abandoned=request.abandoned), young)
+    spared = (standing | {mark.label for mark in marks}) - surveyed.begun
+    wal = _plan_wal(left, policy, survey_patiently(left, policy, abandoned=request.abandoned), spared, young)
     return ExpirePlan(
         cluster=facts.cluster,
         now=facts.now,
@@ -121,10 +123,12 @@ def _without(facts: ExpireFacts, labels: Collection[str]) -> ExpireFacts:
     return replace(facts, copies=tuple(copies), tombstones=tombstones)
 
 
-def _plan_wal(facts: ExpireFacts, policy: Policy, surveyed: Survey, young: datetime) -> list[WalRemoval]:
+def _plan_wal(
+    facts: ExpireFacts, policy: Policy, surveyed: Survey, spared: Collection[str], young: datetime
+) -> list[WalRemoval]:
     if policy.retention is None or why_nothing_goes(surveyed) is not None:
         return []
-    return plan_wal(facts, surveyed, young=young)
+    return plan_wal(facts, surveyed, spared=spared, young=young)
 
 
 def _kept(facts: ExpireFacts, surveyed: Survey, wanted: Mapping[str, Sequence[str]]) -> Iterator[Kept]:

@@ -8,7 +8,7 @@ timeline can be restored, nor can anybody say what it needs: they go with the la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from pgvault.expire.actions import WalRemoval
 from pgvault.expire.facts import ExpireFacts, PhysicalBackup
 from pgvault.expire.needed import NOTHING, Needed, Numbers, on_way
 from pgvault.expire.promises import own_wal
+from pgvault.expire.sparing import spared_for
 from pgvault.expire.survey import Survey, SystemSurvey
 from pgvault.postgres.walname import (
     BackupHistoryFile,
@@ -50,17 +51,22 @@ class _Limits:
         return is_old and not is_needed and segment.number < self.barrier
 
 
-def plan_wal(facts: ExpireFacts, surveyed: Survey, *, young: datetime) -> list[WalRemoval]:
-    """Return what goes of each system's WAL while all backups there are stay; `young`: nothing later goes."""
-    removals = (_of_system(facts, surveyed, system, young) for system in surveyed.systems)
+def plan_wal(facts: ExpireFacts, surveyed: Survey, *, spared: Collection[str], young: datetime) -> list[WalRemoval]:
+    """Return what goes of each system's WAL while all backups there are stay; `young`: nothing later goes.
+
+    `spared`: labels that are marked, or will be in this run; what they reach now they reach until they are removed.
+    """
+    removals = (_of_system(facts, surveyed, system, spared, young) for system in surveyed.systems)
     return [removal for removal in removals if removal.ranges or removal.tails or removal.others]
 
 
-def _of_system(facts: ExpireFacts, surveyed: Survey, identifier: int, young: datetime) -> WalRemoval:
+def _of_system(
+    facts: ExpireFacts, surveyed: Survey, identifier: int, spared: Collection[str], young: datetime
+) -> WalRemoval:
     systems = [each for copy in surveyed.copies for each in copy.systems if each.system_identifier == identifier]
     if any(system.unknown_timelines for system in systems):
         return WalRemoval(identifier, (), (), (), 0)
-    limits = _limits(facts, surveyed, systems, young)
+    limits = _limits(facts, systems, surveyed.promised(identifier) | spared_for(surveyed, identifier, spared), young)
     segments = {each for system in systems for each in system.wal.inventory.segments if limits.lets_go(each)}
     tails = {each for system in systems for each in system.wal.tail_bytes if limits.lets_go(each)}
     is_over = (
@@ -79,11 +85,10 @@ def _of_system(facts: ExpireFacts, surveyed: Survey, identifier: int, young: dat
 
 def _limits(
     facts: ExpireFacts,
-    surveyed: Survey,
     systems: Sequence[SystemSurvey],
+    needed: Needed,
     young: datetime,
 ) -> _Limits:
-    needed = surveyed.promised(systems[0].system_identifier)
     old, left = NOTHING, NOTHING
     for system in systems:
         needed |= own_wal(system.reaches) | _named(system)

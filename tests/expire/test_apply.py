@@ -53,12 +53,13 @@ def pair(filled_pair: Vault) -> Vault:
 
 
 def test_first_marked_then_removed_when_the_grace_is_over(vault: Vault) -> None:
-    """In the first run nothing goes; in a later one root, data, marks and tombstones, and the WAL before the window."""
+    """In the first run nothing goes; in a later one root, data, marks, tombstones, and the WAL that only they need."""
     first = expire(vault, NOW)
     early = expire(vault, NOW + 3 * HOUR)
 
     assert first.marked == [label_of(number) for number in range(4)]
     assert (first.removed, early.removed, early.marked) == ([], [], [])
+    assert vault.segments() == list(range(1, 13))  # what is marked can be taken back, with every moment behind it
     assert len(vault.labels()) == 6
     vault.require_whole()
 
@@ -67,10 +68,13 @@ def test_first_marked_then_removed_when_the_grace_is_over(vault: Vault) -> None:
     assert last.removed == [label_of(number) for number in range(4)]
     assert vault.labels() == [label_of(4), label_of(5)]
     assert [vault.below(number) for number in range(4)] == [[], [], [], []]
-    assert vault.segments() == [9, 11, 12]  # the older backup restores to its end only
+    assert vault.segments() == [9, 10, 11, 12]  # WAL leaves the window, and goes when the grace is over
     vault.require_whole()
     last.require_done()
-    assert expire(vault, LATER + HOUR).plan.is_empty
+    expire(vault, LATER + 4 * HOUR)
+    assert vault.segments() == [9, 11, 12]  # the older backup restores to its end only
+    vault.require_whole()
+    assert expire(vault, LATER + 5 * HOUR).plan.is_empty
 
 
 def test_expired_wal_is_noted_in_few_records(vault: Vault) -> None:
@@ -83,6 +87,7 @@ def test_expired_wal_is_noted_in_few_records(vault: Vault) -> None:
         vault.put_backup(number)
     expire(vault, NOW + 3 * DAY)
     expire(vault, LATER + 3 * DAY)
+    expire(vault, LATER + 3 * DAY + 4 * HOUR)
 
     gaps = read_gaps(vault.repository, "main", SYSTEM)
 
@@ -101,7 +106,7 @@ def test_both_copies_lose_it_the_deciding_one_last(pair: Vault) -> None:
     expire(pair, LATER)
 
     assert pair.labels("dr") == pair.labels("primary") == [label_of(4), label_of(5)]
-    assert pair.segments("dr") == pair.segments("primary") == [9, 11, 12]
+    assert pair.segments("dr") == pair.segments("primary") == [9, 10, 11, 12]
     pair.require_whole()
 
 

@@ -91,35 +91,44 @@ def gone(plan: ExpirePlan) -> str:
 
 
 def test_marking_comes_first() -> None:
-    """Two fulls go in three days; like any other before the window they keep the WAL from start to stop."""
+    """Two fulls go in three days, and with them the WAL that they lead through; none lead to segment 1."""
     plan = plan_expire(facts(weekly()), WINDOW)
 
     assert [mark.label for mark in plan.marks] == ["f2", "f9"]
     assert plan.removals == ()
-    assert gone(plan) == (
-        "000000010000000000000001 000000010000000000000003..000000010000000000000008"
-        " 00000001000000000000000A..00000001000000000000000F"
-        " 000000010000000000000011..000000010000000000000016"
-    )
+    assert gone(plan) == "000000010000000000000001"
     kept = {each.label: each for each in plan.kept}
     assert kept["f23"].reasons == ("full 1 of 2", "reaches into the 120 h window")
     assert kept["f16"].reasons == ("full 2 of 2",)
     assert kept["f16"].restores_to_end_only
     assert not kept["f23"].restores_to_end_only
     assert plan.windows[0].begins_before == day(2) + timedelta(minutes=9)
-    assert plan.windows[0].begins_after == day(23) + timedelta(minutes=9)
+    assert plan.windows[0].begins_after == day(16) + timedelta(minutes=9)  # of the backups that are not marked
 
 
 def test_removal_follows_grace() -> None:
-    """After 72 hours the backup goes, and its WAL in the same run; once more changes nothing."""
+    """After 72 hours the backup goes, and in the same run its WAL up to the next one that is left."""
     marks = {"f2": TombstoneFacts(NOW - 4 * DAY, is_deliberate=False), "f9": TombstoneFacts(NOW - DAY, False)}
 
     plan = plan_expire(facts(weekly(), tombstones=marks), WINDOW)
 
     assert [each.label for each in plan.removals] == ["f2"]
-    assert "000000010000000000000001..000000010000000000000008" in gone(plan)
+    assert gone(plan) == "000000010000000000000001..000000010000000000000008"
     assert [(each.label, each.removable_at) for each in plan.waiting] == [("f9", NOW + 2 * DAY)]
-    assert plan.bytes_won == 5000 + 100 * (8 + 6 + 6)
+    assert plan.bytes_won == 5000 + 100 * 8
+
+
+def test_wal_that_left_the_window_goes_after_the_grace() -> None:
+    """A window of five days, and three of grace: what lies before the full of day 16 goes, as day 22 counts still."""
+    marks = {label: TombstoneFacts(NOW - 4 * DAY, is_deliberate=False) for label in ("f2", "f9")}
+    short = Policy(RetentionConfig(full=2, window=timedelta(days=5), grace=timedelta(days=1)))
+
+    assert gone(plan_expire(facts(weekly(), tombstones=marks), WINDOW)) == (
+        "000000010000000000000001..00000001000000000000000F"
+    )
+    assert gone(plan_expire(facts(weekly(), tombstones=marks), short)) == (
+        "000000010000000000000001..00000001000000000000000F 000000010000000000000011..000000010000000000000016"
+    )
 
 
 def test_a_mark_is_withdrawn_when_policy_wants_the_backup_again() -> None:
@@ -191,13 +200,16 @@ def test_a_dead_timeline_goes_when_it_is_past_the_window() -> None:
         names=["00000002.history", "00000001000000000000000F.partial"],
     )
     backups = [full(10), full(20, timeline=2), full(23, timeline=2)]
+    marks = {"f10": TombstoneFacts(NOW - 4 * DAY, is_deliberate=False)}
 
-    late = plan_expire(facts(copy("primary", backups, stored)), WINDOW)
+    marked = plan_expire(facts(copy("primary", backups, stored)), WINDOW)
+    late = plan_expire(facts(copy("primary", backups, stored), tombstones=marks), WINDOW)
     early = plan_expire(
         facts(copy("primary", backups, stored)), Policy(RetentionConfig(full=2, window=timedelta(days=14)))
     )
 
-    assert "00000001000000000000000B..00000001000000000000000E" in gone(late)
+    assert gone(marked) == "000000010000000000000001..000000010000000000000009"
+    assert "000000010000000000000001..00000001000000000000000E" in gone(late)
     assert "00000002.history" not in gone(late)
     assert "00000001000000000000000B" not in gone(early)
 
@@ -213,7 +225,7 @@ def test_wal_of_another_system_goes_with_its_last_backup() -> None:
     without = plan_expire(facts(copy("primary", backups, old, new)), WINDOW)
 
     assert [mark.label for mark in with_backup.marks] == ["f2"]
-    assert "000000010000000000000003..000000010000000000000008" in gone(with_backup)
+    assert gone(with_backup).startswith("000000010000000000000001 00000001")  # f2 can be taken back, with its WAL
     assert "history" not in gone(with_backup)
     assert gone(without).startswith("000000010000000000000001..000000010000000000000008 00000002.history")
 
@@ -231,9 +243,13 @@ def test_what_a_running_backup_may_need_stays() -> None:
     known = UnfinishedFacts("u", day(29), is_live=True, system_identifier=OLD, start_lsn=Lsn(11 * SIZE))
     unknown = UnfinishedFacts("u", day(8), is_live=True)
 
-    assert gone(plan_expire(facts(weekly(), unfinished=(known,)), WINDOW)).endswith("00000001000000000000000A")
-    assert gone(plan_expire(facts(weekly(), unfinished=(unknown,)), WINDOW)).endswith(
-        "000000010000000000000001 000000010000000000000003"
+    old = {label: TombstoneFacts(NOW - 4 * DAY, is_deliberate=False) for label in ("f2", "f9")}
+
+    assert gone(plan_expire(facts(weekly(), tombstones=old, unfinished=(known,)), WINDOW)) == (
+        "000000010000000000000001..00000001000000000000000A"
+    )
+    assert gone(plan_expire(facts(weekly(), tombstones=old, unfinished=(unknown,)), WINDOW)) == (
+        "000000010000000000000001..000000010000000000000003"
     )
 
 
@@ -253,11 +269,14 @@ def test_unfinished_labels_are_aborted_and_swept_when_nobody_works_on_them() -> 
 
 
 def test_without_window_wal_begins_with_the_oldest_kept_full() -> None:
-    """`full: 2` alone: the second newest and everything since."""
-    plan = plan_expire(facts(weekly()), Policy(RetentionConfig(full=2)))
+    """`full: 2` alone: the second newest and everything since; and what is marked reaches as far as before."""
+    marks = {label: TombstoneFacts(NOW - 4 * DAY, is_deliberate=False) for label in ("f2", "f9")}
 
-    assert "000000010000000000000010" not in gone(plan)
-    assert gone(plan).endswith("00000001000000000000000A..00000001000000000000000F")
+    marked = plan_expire(facts(weekly()), Policy(RetentionConfig(full=2)))
+    later = plan_expire(facts(weekly(), tombstones=marks), Policy(RetentionConfig(full=2)))
+
+    assert gone(marked) == "000000010000000000000001"
+    assert gone(later) == "000000010000000000000001..00000001000000000000000F"
 
 
 def test_without_retention_nothing_expires() -> None:
@@ -280,7 +299,7 @@ def test_a_hold_keeps_the_way_to_every_moment() -> None:
 
     assert plan.marks == ()
     assert {each.label for each in plan.kept if "wanted by hold 42" in each.reasons} == {"f2", "f9"}
-    assert gone(plan) == "000000010000000000000001 000000010000000000000011..000000010000000000000016"
+    assert gone(plan) == "000000010000000000000001"  # the full of day 16 leads into the window and its grace
 
 
 @pytest.mark.parametrize(
