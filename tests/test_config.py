@@ -154,6 +154,16 @@ def test_secret_in_plain_text_is_refused_and_not_repeated(path: str, value: obje
     assert caught.value.hint
 
 
+def test_one_bucket_of_two_providers_is_two_places() -> None:
+    """Nor is one prefix inside another the same place."""
+    copies = {
+        "a": {"url": "s3://one/place"},
+        "b": {"url": "s3://one/place", "endpoint_url": "https://s3.example.com"},
+        "c": {"url": "s3://one/place/within"},
+    }
+    assert len(parse_config(changed("repository/copies", copies), where="x").repository.copies) == 3
+
+
 @pytest.mark.parametrize("dsn", ["host=db passfile=/x", "postgresql://me@db/postgres", "service=prod", ""])
 def test_dsn_without_a_password_is_fine(dsn: str) -> None:
     """What only looks near it is no secret."""
@@ -172,6 +182,8 @@ def test_dsn_without_a_password_is_fine(dsn: str) -> None:
         ("repository/copies/primary/url", "https://bucket"),
         ("repository/copies/primary/url", "s3:///prefix"),
         ("repository/copies/primary/addressing", "dns"),
+        ("repository/copies", {"a": {"url": "s3://one/place"}, "b": {"url": "s3://one/place/"}}),
+        ("repository/copies", {"a": {"url": "file:///one/place"}, "b": {"url": "file:///one/./place"}}),
         ("clusters/Main", {"dsn": ""}),
         ("clusters/ma in", {"dsn": ""}),
         ("clusters/" + "a" * 64, {"dsn": ""}),

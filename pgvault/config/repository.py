@@ -56,6 +56,12 @@ class CopyConfig(Section):
         """Whether the archiver waits for this copy."""
         return (self.wal or self.mode) == "sync"
 
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """What tells two places apart, as far as words can: a link or a second address of a server do not show."""
+        scheme, _, rest = self.url.partition("://")
+        return self.endpoint_url, f"{scheme}:{'/'.join(part for part in rest.split('/') if part not in ('', '.'))}"
+
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
@@ -77,3 +83,14 @@ class RepositoryConfig(Section):
 
     key: KeyField
     copies: dict[CopyName, CopyConfig] = Field(min_length=1)
+
+    @field_validator("copies")
+    @classmethod
+    def _apart(cls, value: dict[str, CopyConfig]) -> dict[str, CopyConfig]:
+        """See that no two copies are one place: what is lost there would be lost in both."""
+        known: dict[tuple[str | None, str], str] = {}
+        for name, copy in value.items():
+            other = known.setdefault(copy.place, name)
+            if other != name:
+                raise ValueError(f"copies {other!r} and {name!r} are one place, {copy.url}: one copy, that is")
+        return value

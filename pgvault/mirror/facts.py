@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
-from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, RepositoryForeign, RepositoryMissing
+from pgvault.errors import (
+    ConfigInvalid,
+    FormatUnsupported,
+    ObjectCorrupt,
+    ObjectMissing,
+    RepositoryForeign,
+    RepositoryMissing,
+)
 from pgvault.mirror.plan import Lane, MirrorFacts, RootFact
 from pgvault.pipeline.header import Kind, ObjectHeader
 from pgvault.repository import layout
@@ -19,7 +26,7 @@ from pgvault.repository.lengths import lengths_of
 from pgvault.repository.names import ROOT, is_local, parse_backup
 from pgvault.repository.refs import decode_refs
 from pgvault.repository.whole import check_whole
-from pgvault.stores.base import ObjectStore
+from pgvault.stores.base import LinkedStore, ObjectStore
 from pgvault.stores.commit import put_object
 
 TIMELINE_DIGITS = 8
@@ -144,9 +151,15 @@ def _read_root(store: ObjectStore, path: str) -> RootFact:
 def is_begun(source: Copy, target: Copy) -> bool:
     """Tell whether the target holds the source's repository; False: it is empty. Nothing is written.
 
-    Raises RepositoryMissing for a source without one, RepositoryForeign for a target with anything else.
+    Raises RepositoryMissing for a source without one, RepositoryForeign for a target with anything else,
+    ConfigInvalid for a target that is the source.
     """
     identity = _identity(source)
+    if isinstance(source.store, LinkedStore) and source.store.is_place_of(target.store):
+        raise ConfigInvalid(
+            f"copies {source.name!r} and {target.name!r} are one directory ({target.store.url})",
+            hint="Whatever is lost there is lost in both. Is a disk not mounted, or a link where it should be?",
+        )
     names = {name for name in target.store.children("") if not is_local(name)}
     if layout.IDENTITY in names:
         if _id_of(target.store.get(layout.IDENTITY)) != _id_of(identity):

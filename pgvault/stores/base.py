@@ -207,6 +207,14 @@ class CopyingStore(Protocol):
 
 
 @runtime_checkable
+class LinkedStore(Protocol):
+    """A store that can be reached by more than one url, and tells."""
+
+    def is_place_of(self, other: ObjectStore) -> bool:
+        """Tell whether what is put here is found there. Raises StoreUnreachable."""
+
+
+@runtime_checkable
 class ColdStore(Protocol):
     """A store with classes of storage, some of which must be thawed before they can be read (`cold`)."""
 

@@ -32,7 +32,7 @@ from pgvault.errors import (
     StoreUnreachable,
     UsageError,
 )
-from pgvault.stores.base import Names, ObjectEntry
+from pgvault.stores.base import Names, ObjectEntry, ObjectStore
 from pgvault.stores.keys import TEMPORARY, check_key, is_component
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -93,6 +93,11 @@ class FileStore:
     def url(self) -> str:
         return self._root.as_uri()
 
+    @property
+    def root(self) -> Path:
+        """The directory that all objects lie below."""
+        return self._root
+
     def create_root(self) -> None:
         """Make the root and what is missing above it, durably."""
         with self._translated("make the root"):
@@ -102,6 +107,11 @@ class FileStore:
                     directory.mkdir(DIRECTORY_MODE)
                     sync_directory(directory.parent)
         self._require_root()
+
+    def is_place_of(self, other: ObjectStore) -> bool:
+        """Tell whether both are one directory, by whatever links."""
+        self._require_root()
+        return isinstance(other, FileStore) and is_same_file(self._root, other.root)
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         """Store `body` under `key`, durable when this returns. Raises ObjectExists."""

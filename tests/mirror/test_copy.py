@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from pgvault.errors import (
+    ConfigInvalid,
     ObjectCorrupt,
     ObjectExists,
     RepositoryForeign,
@@ -12,12 +14,14 @@ from pgvault.errors import (
     StoreUnreachable,
     UsageError,
 )
-from pgvault.mirror.run import choose_targets, copy_into, copy_round, require_done
+from pgvault.mirror.run import CopyOrder, choose_targets, copy_into, copy_round, require_done
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label, commit_manifest, read_catalog
 from pgvault.repository.copies import Copy
 from pgvault.repository.names import is_local
 from pgvault.repository.refs import decode_refs
+from pgvault.stores.file import FileStore
+from tests.archive import StillClock
 from tests.fakes import MemoryStore
 from tests.mirror.vaults import LABELS, Vault, tail_path, wal_path
 from tests.repository.samples import make_manifest
@@ -312,6 +316,21 @@ def test_another_repository_is_not_mixed_with_ours(vault: Vault) -> None:
 
     vault.dr.objects = {"holiday.jpg": b""}
     assert isinstance(vault.copy().error, RepositoryForeign)
+
+
+def test_one_directory_by_two_names_is_no_copy(vault: Vault, tmp_path: Path) -> None:
+    """It would be up to date for ever, and gone with the first."""
+    (tmp_path / "srv").mkdir()
+    (tmp_path / "link").symlink_to("srv")
+    stores = FileStore(tmp_path / "srv"), FileStore(tmp_path / "link")
+    for path, body in vault.primary.objects.items():
+        stores[0].put_if_absent(path, body)
+    source, target = (Copy(name, store) for name, store in zip(("primary", "dr"), stores, strict=True))
+
+    report = copy_into(CopyOrder(source, (target,), StillClock(), may_begin=True), target)
+
+    assert isinstance(report.error, ConfigInvalid)
+    assert "one directory" in str(report.error)
 
 
 def test_a_dead_copy_does_not_keep_the_others_from_theirs(vault: Vault) -> None:
