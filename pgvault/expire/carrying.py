@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pgvault.errors import PgvaultError, StoreDenied, StoreUnreachable, VerifyFailed
 from pgvault.expire.actions import ExpirePlan
@@ -71,7 +71,9 @@ class Run:
         self.gathered = gathered
         self.by = by
         self.terms = terms
-        self.removers = {copy.name: Remover(copy) for copy in repository.copies if copy.name in gathered.roots}
+        answering = tuple(copy for copy in repository.copies if copy.name in gathered.roots)
+        self.answering = replace(repository, copies=answering)
+        self.removers = {copy.name: Remover(copy) for copy in answering}
         self.report = Report(plan, tallies={name: remover.tally for name, remover in self.removers.items()})
         self.lease: Lease | None = None
         self.why = ""  # the operator's own words
@@ -111,7 +113,7 @@ class Run:
     def any_hold(self, label: str | None, *, known: Collection[str] = ()) -> str | None:
         """Return a hold, other than those known, that may want a backup, or WAL, to stay."""
         now = self.terms.clock.now()
-        for hold in read_holds(self.deciding, self.cluster):
+        for hold in read_holds(self.answering, self.cluster):
             if hold.id not in known and hold.counts_at(now) and (hold.label is None or hold.label == label):
                 return str(hold)
         return None

@@ -1,15 +1,16 @@
 """Read what an expiry rests on: each copy by itself, by its own listings and roots, and nothing local.
 
 A copy whose listing fails, wherever in it, is silent: half a view is none, and what is removed by it would be removed
-in the dark. Tombstones, holds and leases are those of the deciding copy; without it there is no expiry at all. So is
-there none with a hold or a tombstone that does not open.
+in the dark. Tombstones and leases are those of the deciding copy; without it there is no expiry at all. So is there
+none with a hold or a tombstone that does not open. A hold holds in whichever copy it is: the first may have lost it, or
+have been another when it was put.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from pgvault.errors import StoreDenied, StoreUnreachable, UsageError
@@ -87,7 +88,8 @@ def gather(repository: Repository, cluster: str, *, terms: Terms = USUAL_TERMS) 
             copies.append(CopyFacts(copy.name, silence=str(error)))
     labels = sorted({label for facts in copies for label in facts.label_bytes})
     tombstones = read_tombstones(deciding, cluster, labels)
-    holds = read_holds(deciding, cluster)
+    answering = tuple(copy for copy in repository.copies if copy.name in roots)
+    holds = read_holds(replace(repository, copies=answering), cluster)
     facts = ExpireFacts(
         cluster=cluster,
         now=now,

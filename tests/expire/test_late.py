@@ -103,6 +103,19 @@ def test_a_hold_saves_what_a_killed_run_had_only_announced(vault: Vault) -> None
     vault.require_whole()
 
 
+def test_a_hold_that_the_first_copy_lost_still_holds() -> None:
+    """Or never had, where another was the first when it was put."""
+    vault = Vault.make("primary", "dr").fill(6)
+    put_hold(vault.repository, "main", Hold("a", label_of(0), None, None, None, Order(LATER, "ann@db1", "")))
+    del vault.stores["primary"].objects[layout.hold("main", "a", 0)]
+
+    expire(vault, NOW)
+    report = expire(vault, LATER)
+
+    assert label_of(0) not in {each.label for each in report.plan.marks}
+    assert label_of(0) in vault.labels()
+
+
 class Comes:
     """Somebody pins, or holds, the moment one operation on one key is through."""
 
