@@ -134,10 +134,10 @@ def named_source(options: argparse.Namespace) -> RepositorySource:
 
 def open_to_push(options: argparse.Namespace) -> OpenedCluster:
     """Open the configured cluster, with the copies that a push waits for."""
-    from pgvault.cli.opening import name_cluster, open_from, without_async
+    from pgvault.cli.opening import name_cluster, open_from, with_copies_for_wal
 
     source = named_source(options)
-    config = without_async(source.load())
+    config = with_copies_for_wal(source.load())
     repository = open_from(config, patience=patience(options))
     return name_cluster(source, config, repository, getattr(options, "cluster", None))
 

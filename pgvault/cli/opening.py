@@ -128,13 +128,14 @@ def open_from(config: Config, *, patience: Patience | None = None) -> Repository
     return open_repository(make_copies(config, patience=patience), read_credential(config))
 
 
-def without_async(config: Config) -> Config:
-    """Return the configuration less the copies that no write waits for.
+def with_copies_for_wal(config: Config) -> Config:
+    """Return the configuration less the copies that no WAL waits for.
 
-    For whoever writes one object: to make a client of S3 takes 0.3 s, and an async copy may cost a push nothing.
+    For whoever archives one file: to make a client of S3 takes 0.3 s, and such a copy may cost a push nothing. What
+    the first push of a cluster stores beside WAL, `pgvault copy` brings there.
     """
     first, *others = config.repository.copies.items()
-    kept = [(name, copy) for name, copy in others if copy.is_sync_for_wal or copy.is_sync_for_backups]
+    kept = [(name, copy) for name, copy in others if copy.is_sync_for_wal]
     repository = config.repository.model_copy(update={"copies": dict([first, *kept])})
     return config.model_copy(update={"repository": repository})
 

@@ -150,6 +150,20 @@ def test_an_unforeseen_error_is_a_plain_failure(archive: Archive, segment: Path,
         assert "poison" in log.read_text()
 
 
+def test_a_copy_that_only_backups_wait_for_costs_a_push_nothing(archive: Archive, segment: Path) -> None:
+    """Its disk is gone: not so much as the first push of a cluster hears of it."""
+    archive.config.write_text(
+        archive.config.read_text().replace(
+            "clusters:", f"    nas: {{url: '{archive.root.parent.as_uri()}/gone', backups: sync}}\nclusters:"
+        )
+    )
+
+    done = pgvault("--config", archive.config, "wal", "push", segment)
+
+    assert done.status == 0, done.errors
+    assert archive.names(SYSTEM) == [segment.name]
+
+
 def test_closed_streams_change_nothing(archive: Archive, segment: Path) -> None:
     """Neither a full stdout nor missing streams turn a success into a failure, or the other way round."""
     push = " ".join([*program(), "--config", str(archive.config), "wal push"])
