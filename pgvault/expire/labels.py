@@ -1,7 +1,7 @@
 """Remove labels: whole backups whose grace is over, and what killed ones have left.
 
     announce ─► look at holds and readers ─► in each copy, the deciding one last:
-        root ─► look at readers ─► refs ─► what no other root of this copy needs ─► verified
+        (say so there, too) ─► root ─► look at readers ─► refs ─► what no other root of this copy needs ─► verified
     ─► when nothing is left in any copy: tombstones, in the deciding copy last
 
 Without its root a label is no backup, so what `list` shows is whole at any moment, and whoever is killed here is
@@ -24,7 +24,7 @@ from pgvault.expire.removing import Found
 from pgvault.instants import iso
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label, read_root
-from pgvault.repository.tombstones import State, Tombstone, begin_removal, keep, read_tombstone
+from pgvault.repository.tombstones import ROOT_GOES, State, Tombstone, announce_in, begin_removal, keep, read_tombstone
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def remove_label(run: Run, removal: Removal) -> None:
         return
     left = []
     for name in removal.copies:
-        left.append(_remove_from(run, run.gathered.roots[name], label, objects[name]))
+        left.append(_remove_from(run, run.gathered.roots[name], begun, objects[name]))
         if left[-1] in (Left.ROOT, Left.PINNED):
             return
     if all(each is Left.NOTHING for each in left):
@@ -124,13 +124,18 @@ def _is_withdrawn(run: Run, begun: Tombstone, *, was_begun: bool) -> bool:
     if reason is None:
         return False
     if is_whole:
+        for name in run.copies_in_order[:-1]:  # what a killed run removed there, `pgvault copy` brings back
+            remover = run.removers[name]
+            found = remover.find(layout.tombstones(run.cluster, label))
+            remover.remove(each for each in found if each.key == layout.tombstone(run.cluster, label, ROOT_GOES))
         keep(run.repository, run.cluster, begun, run.order(reason))
         run.report.kept[label] = reason
     run.report.left[label] = reason
     return True
 
 
-def _remove_from(run: Run, roots: CopyRoots, label: str, objects: Iterable[Found]) -> Left:
+def _remove_from(run: Run, roots: CopyRoots, begun: Tombstone, objects: Iterable[Found]) -> Left:
+    label = begun.label
     remover = run.removers[roots.copy.name]
     roots.refresh()
     if roots.unreadable:
@@ -138,6 +143,8 @@ def _remove_from(run: Run, roots: CopyRoots, label: str, objects: Iterable[Found
         return Left.ROOT
     found = list(objects)
     path = layout.manifest(run.cluster, label)
+    if roots.copy.name != run.repository.deciding.name:
+        announce_in(roots.repository, run.cluster, begun)
     if not remover.remove(each for each in found if each.key == path):
         run.report.left[label] = f"its root could not be removed from copy {roots.copy.name!r}"
         return Left.ROOT

@@ -20,6 +20,7 @@ from pgvault.errors import PgvaultError, UsageError
 from pgvault.repository import layout
 from pgvault.repository.names import BackupName, is_wal, parse_backup, tailed_segment
 from pgvault.repository.tails import SPAN_TEXT, Span
+from pgvault.repository.tombstones import ROOT_GOES
 
 HEAL = "See: pgvault verify --repair."
 NOTHING: frozenset[str] = frozenset()
@@ -209,12 +210,8 @@ def _is_mark(rest: str) -> bool:
 
 
 def _is_removed(facts: MirrorFacts, prefix: str) -> bool:
-    """Tell whether the target had a backup and it was removed there: its removal, too, has left a mark by then.
-
-    The first mark says that it is to go, and may have come before the backup did; a root comes before its marks here.
-    """
-    later = [path for path in facts.target if path.startswith(f"{prefix}/tombstones/")]
-    return any(layout.is_number(name) and int(name) > 0 for name in (path.rpartition("/")[2] for path in later))
+    """Tell whether the target had a backup and it was removed there, which it says by a mark of its own."""
+    return f"{prefix}/tombstones/{ROOT_GOES:08d}" in facts.target
 
 
 def _lost(facts: MirrorFacts, prefix: str, own: set[str]) -> Iterator[Problem]:

@@ -10,6 +10,9 @@ A marked backup stays whole and restorable. *Begun* and *kept* compete for the n
 takes a backup back knows that it stays, or hears that it is too late. Holds and readers are written elsewhere; expire
 looks at them after it has put *begun*, and withdraws if one wants the backup, while they look for *begun* after they
 have written themselves down: one of the two sees the other, whatever their clocks say.
+
+The deciding copy's root goes last. Before any other copy's does, *begun* is put there once more, under the highest
+number that there is: whoever copies without the key tells by that name that the copy does not lack the backup.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from pgvault.repository.repository import Repository
 
 logger = logging.getLogger(__name__)
 
+ROOT_GOES = 99_999_999  # number of the entry that a copy, other than the deciding one, gets before its root goes
 ATTEMPTS = 5  # somebody else may mark the same backup, or take the mark back
 READERS = 8  # a small read takes its round trip, so several go at a time
 
@@ -131,6 +135,11 @@ def begin_removal(repository: Repository, cluster: str, tombstone: Tombstone) ->
         return tombstone if tombstone.state is State.BEGUN else begun
     known = read_tombstone(repository, cluster, tombstone.label)
     return known if known is not None and known.state is State.BEGUN else None
+
+
+def announce_in(alone: Repository, cluster: str, begun: Tombstone) -> None:
+    """Say in a copy, which `alone` shows, that its root of a backup goes; idempotent."""
+    _put(alone, cluster, replace(begun, number=ROOT_GOES))
 
 
 def take_back(repository: Repository, cluster: str, label: str, order: Order) -> bool:

@@ -20,6 +20,7 @@ from pgvault.repository.catalog import abort_label, commit_manifest, read_catalo
 from pgvault.repository.copies import Copy
 from pgvault.repository.names import is_local
 from pgvault.repository.refs import decode_refs
+from pgvault.repository.tombstones import ROOT_GOES
 from pgvault.stores.file import FileStore
 from tests.archive import StillClock
 from tests.fakes import MemoryStore
@@ -291,9 +292,7 @@ def test_marks_come_after_the_root_and_later_ones_too(vault: Vault) -> None:
 def test_what_was_removed_from_the_target_does_not_come_back(vault: Vault) -> None:
     """Expiry removes from the deciding copy last: until then the source still has it all."""
     vault.copy()
-    for number in (0, 1):
-        mark = f"{layout.tombstones('main', LABELS[0])}/{number:08d}"
-        vault.primary.objects[mark] = vault.dr.objects[mark] = vault.primary.objects[PACK]
+    vault.dr.objects[layout.tombstone("main", LABELS[0], ROOT_GOES)] = vault.primary.objects[PACK]
     for path in [path for path in vault.dr.objects if LABELS[0] in path and "/tombstones/" not in path]:
         del vault.dr.objects[path]
 
