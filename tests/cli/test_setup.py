@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pgvault.cli import app
 from pgvault.errors import (
     ConfigInvalid,
     ConfigUnknownKey,
@@ -356,3 +357,10 @@ def test_grants_are_printed_without_any_configuration(tmp_path: Path, monkeypatc
     lines = finished.output.splitlines()
     assert len(lines) == 5
     assert all(line.startswith("GRANT ") and line.endswith(' TO "odd""role";') for line in lines)
+
+
+def test_help_names_every_command() -> None:
+    """A command without its name before its line can not be found."""
+    shown = [line.strip("│ ").split(" ")[0] for line in pgvault("--help").output.splitlines()]
+
+    assert set(app.COMMANDS) <= set(shown)
