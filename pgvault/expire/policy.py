@@ -11,9 +11,11 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from pgvault.config import ClusterConfig, GfsConfig, RetentionConfig
+from pgvault.config.retention import HUNDRED_YEARS
 from pgvault.errors import ConfigInvalid
 
 LEAST_GRACE = timedelta(hours=1)
+LONGEST = timedelta(days=HUNDRED_YEARS)
 NO_GFS = GfsConfig()
 
 
@@ -28,13 +30,16 @@ class Policy:
     def __post_init__(self) -> None:
         for name, keep in self.class_keeps.items():
             _require(keep > timedelta(), f"classes.{name}.keep is no time at all")
+            _require(keep <= LONGEST, f"classes.{name}.keep is {keep.days} days, more than a hundred years")
         if self.retention is None:
             return
         schema, window = self.retention.schema_backups, self.retention.window
-        _require(schema == "forever" or schema > 0, f"retention.schema is {schema} days")
+        _require(schema == "forever" or 0 < schema <= HUNDRED_YEARS, f"retention.schema is {schema} days")
         _require(window is None or window > timedelta(), "retention.window is no time at all")
+        _require(window is None or window <= LONGEST, "retention.window is more than a hundred years")
         # It is also how far the clocks of two hosts may be apart.
         _require(self.grace >= LEAST_GRACE, f"retention.grace is {self.grace}, less than an hour")
+        _require(self.grace <= LONGEST, "retention.grace is more than a hundred years")
 
     @property
     def grace(self) -> timedelta:
