@@ -17,8 +17,9 @@ from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, opened
 from pgvault.errors import Refused, UsageError
 from pgvault.instants import SystemClock, iso, parse_instant
+from pgvault.recovery.systemwindow import read_windows
 from pgvault.repository import layout
-from pgvault.repository.catalog import read_catalog
+from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.holds import Hold, put_hold, read_holds, release_hold
 from pgvault.repository.tombstones import Order, State, read_tombstones
 
@@ -109,6 +110,8 @@ def set_hold(found: OpenedCluster, chosen: Hold) -> None:
     if chosen.label is not None:
         catalog.find_any(chosen.label)
     put_hold(found.repository, found.name, chosen)
+    if chosen.starts_at is not None:
+        _warn_of_what_is_gone(found, catalog, chosen.starts_at)
     marked = read_tombstones(found.repository, found.name, [root.label for root in catalog.roots])
     begun = [label for label, tombstone in marked.items() if tombstone.state is State.BEGUN]
     if chosen.label in begun:
@@ -118,6 +121,21 @@ def set_hold(found: OpenedCluster, chosen: Hold) -> None:
         )
     if chosen.label is None and begun:
         logger.warning("being removed at this moment, whether held or not: %s", ", ".join(begun))
+
+
+def _warn_of_what_is_gone(found: OpenedCluster, catalog: Catalog, starts_at: datetime) -> None:
+    """Say which moments the hold can not keep, since nothing leads to them: it would pass for evidence that is safe."""
+    systems = read_windows(
+        found.repository,
+        found.name,
+        catalog.backups,
+        passed_over=lambda name, error: logger.warning("%s does not open: %s", name, error),
+    )
+    begins = [each.starts_at for system in systems for each in system.window.ranges]
+    if not begins:
+        logger.warning("no moment can be restored now: the hold keeps only what comes")
+    elif starts_at < min(begins):
+        logger.warning("no moment before %s can be restored, held or not", iso(min(begins)))
 
 
 def make_order(why: str) -> Order:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from pgvault.errors import ObjectMissing, Refused, TargetInvalid, UsageError
+from pgvault.instants import iso
+from pgvault.postgres.walname import segments_between
 from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.tombstones import Order, begin_removal, put_tombstone
-from tests.archive import AT, Archive
+from pgvault.repository.walobjects import WalInfo, put_wal
+from tests.archive import AT, Archive, make_segment
 from tests.cli.here import pgvault, pgvault_json
 from tests.repository.samples import make_manifest
 
@@ -68,3 +73,29 @@ def test_a_hold_that_may_be_too_late_says_so(held: Archive) -> None:
     assert finished.status == Refused.exit_code
     assert "is being removed at this moment" in finished.errors
     assert len(pgvault_json("--config", held.config, "holds")["holds"]) == 1
+
+
+def test_a_hold_of_moments_that_nothing_reaches_says_so(archive: Archive) -> None:
+    """An incident before the oldest backup is not kept by being held, and nobody may believe so."""
+    manifest = make_manifest(label=LABEL, timeline=1)
+    for segment in segments_between(1, manifest.start_lsn, manifest.stop_lsn, manifest.wal_segment_size):
+        content = make_segment(segment, system_identifier=manifest.system_identifier)
+        digest = hashlib.sha256(content).digest()
+        info = WalInfo(segment.name, len(content), digest, manifest.system_identifier, 1, segment.start_lsn, AT, AT)
+        put_wal(archive.repository, "main", info, content=content)
+    commit_manifest(archive.repository, manifest)
+    words = ("--config", archive.config, "hold", "--to", "2026-02-01T00:00", "--from")
+
+    gone = pgvault(*words, "2025-10-25T10:00")
+
+    assert gone.status == 0
+    assert f"no moment before {iso(manifest.stopped_at)} can be restored" in gone.errors
+    assert pgvault(*words, iso(manifest.stopped_at)).errors == ""
+
+
+def test_a_hold_without_any_backup_says_what_it_keeps(archive: Archive) -> None:
+    """Only what comes."""
+    held = pgvault("--config", archive.config, "hold", "--from", "2026-01-01T10:00", "--to", "2026-02-01T00:00")
+
+    assert held.status == 0
+    assert "no moment can be restored now" in held.errors
