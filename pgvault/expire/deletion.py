@@ -80,7 +80,9 @@ def _why_confirm(surveyed: Survey, request: ExpireRequest) -> str | None:
 
 def _require_free(facts: ExpireFacts, surveyed: Survey, label: str, staying: dict[str, BackupFacts]) -> None:
     if label in surveyed.held:
-        holds = [hold.hold_id for hold in facts.holds if label in hold.labels or hold.since is not None]
+        wanting = {why for each in surveyed.copies for other, why in each.wanted if other == label}
+        holds = [hold.hold_id for hold in facts.holds if f"wanted by hold {hold.hold_id}" in wanting]
+        holds = holds or [hold.hold_id for hold in facts.holds]  # of what is marked already no reason is told
         raise Refused(f"backup {label!r} is held: {'; '.join(holds)}", hint="End the hold first: pgvault release ID")
     reader = who_pins(facts, label)
     if reader is not None:
@@ -99,7 +101,7 @@ def _require_rest(surveyed: Survey, asked: Sequence[str], staying: Sequence[Back
     left = [each for each in staying if not had_full or (isinstance(each, PhysicalBackup) and each.is_full)]
     if asked and not left and any(label in surveyed.present for label in asked):
         raise Refused(
-            f"nothing would be left: {asked[0]!r} is the last {'full' if had_full else 'backup'}",
+            f"no {'full' if had_full else 'backup'} would be left without {', '.join(map(repr, asked))}",
             hint="Take another one first: pgvault backup",
         )
 

@@ -306,8 +306,13 @@ def test_a_hold_keeps_the_way_to_every_moment() -> None:
     ("asked", "more", "message"),
     [
         (["f2"], {"holds": (HoldFacts("42", frozenset({"f2"})),)}, "is held"),
+        (
+            ["f2"],
+            {"holds": (HoldFacts("42", frozenset({"f2"})), HoldFacts("7", since=day(16), until=day(17)))},
+            "held: 42$",
+        ),
         (["f2"], {"pins": (PinFacts("restore on db7", frozenset({"f2"})),)}, "is read by restore on db7"),
-        (["f2", "f9", "f16", "f23"], {}, "nothing would be left"),
+        (["f2", "f9", "f16", "f23"], {}, "no full would be left"),
     ],
 )
 def test_a_deletion_is_refused(asked: list[str], more: dict[str, object], message: str) -> None:
