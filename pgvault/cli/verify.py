@@ -20,6 +20,7 @@ from pgvault.cli.options import (
 )
 from pgvault.cli.reading import open_cluster_to_verify
 from pgvault.cli.repairs import repair_documents, repair_lines
+from pgvault.errors import UsageError
 from pgvault.instants import SystemClock, iso, parse_instant
 from pgvault.repository.repository import Repository
 from pgvault.verify.copies import CopyReport, Reports, Request, verify_copies
@@ -83,6 +84,8 @@ def _run(repository: Repository, request: Request, *, is_repair: bool) -> tuple[
 
 def make_selection(sample: str | None, seed: int | None, since: str | None, *, zone: str) -> Selection:
     """Return what the options choose. Raises UsageError, TargetInvalid."""
+    if seed is not None and sample is None:
+        raise UsageError("--seed draws a sample, and none is asked for", hint=f"Say: --sample 5% --seed {seed}")
     return Selection(
         share=None if sample is None else parse_share(sample),
         seed=secrets.randbits(SEED_BITS) if seed is None else seed,

@@ -124,6 +124,7 @@ def test_what_is_new_since_a_moment(site: Site) -> None:
         (("--sample", "0%"), UsageError.exit_code),
         (("--copy", "mars"), ConfigInvalid.exit_code),
         (("--seed", "x"), 2),
+        (("--seed", "3"), 2),
     ],
 )
 def test_what_makes_no_sense_is_refused(site: Site, words: tuple[str, ...], status: int) -> None:
