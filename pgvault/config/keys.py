@@ -106,6 +106,6 @@ def decode_key(content: bytes, *, where: str) -> bytes:
     if len(decoded) != KEY_BYTES:
         raise KeyUnusable(
             f"key in {where!r} is not {KEY_BYTES} bytes as hex or base64",
-            hint="Make one with: pgvault init --generate-key FILE",
+            hint="Make one with: pgvault init --generate-key FILE. A passphrase is named passphrase:file:PATH.",
         )
     return decoded

@@ -137,7 +137,8 @@ def classify(error: Exception, message: str) -> PgvaultError | Transient:
         return classify_answer(error, message)
     message = f"{message}: {error}"
     if isinstance(error, NO_CREDENTIALS):
-        return StoreDenied(message, hint="Give `access_key` and `secret_key`, or a `profile`.")
+        hint = "Configure `access_key` and `secret_key`, or a `profile`; or set AWS_ACCESS_KEY_ID and its secret."
+        return StoreDenied(message, hint=hint)
     if isinstance(error, ParamValidationError):
         return ConfigInvalid(message)
     if isinstance(error, CONNECTION):
