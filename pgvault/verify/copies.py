@@ -20,7 +20,7 @@ from pgvault.instants import Clock
 from pgvault.progress import Progress
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.copies import Copy
-from pgvault.repository.repository import Repository
+from pgvault.repository.repository import Repository, require_unchanged
 from pgvault.repository.verified import Verified, put_verified, read_verified
 from pgvault.verify.alone import alone
 from pgvault.verify.compare import Comparison, Held, list_segments
@@ -192,7 +192,15 @@ def _read_marks(repository: Repository, cluster: str) -> tuple[Mapping[tuple[str
 
 
 def put_marks(repository: Repository, cluster: str, reports: Reports, *, clock: Clock) -> None:
-    """Record which backups are whole in which copy, and which are not any more. What hinders that is a note."""
+    """Record which backups are whole in which copy, and which are not any more. What hinders that is a note.
+
+    Nothing goes into a first copy that is no repository any more: not into the directory below a disk that is away.
+    """
+    try:
+        require_unchanged(repository)
+    except PgvaultError as error:
+        reports.copies[0].report.notes.append(f"what was found could not be recorded: {error}")
+        return
     marks, _ = _read_marks(repository, cluster)
     for each in reports.copies:
         for mark in _new_marks(each, marks, clock):

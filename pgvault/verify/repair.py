@@ -14,17 +14,18 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from pgvault.errors import ObjectMissing, PgvaultError
+from pgvault.errors import ObjectMissing, PgvaultError, RepositoryMissing, StoreDenied, StoreUnreachable
 from pgvault.instants import Clock
 from pgvault.progress import Progress
 from pgvault.repository import layout
+from pgvault.repository.copies import Copy
 from pgvault.repository.leaseentry import Claim
 from pgvault.repository.leases import USUAL_TERMS, Lease, Terms, acquire
-from pgvault.repository.names import ROOT, parse_backup
+from pgvault.repository.names import ROOT, is_local, parse_backup
 from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
 from pgvault.repository.tombstones import State, read_tombstone
-from pgvault.verify.copies import CopyReport, Reports, Request, put_marks, verify_copies
+from pgvault.verify.copies import CopyReport, Reports, Request, chosen_copies, put_marks, verify_copies
 from pgvault.verify.healing import Healed, Healer
 from pgvault.verify.report import Suspect, backup_name
 from pgvault.verify.selection import Selection
@@ -55,8 +56,10 @@ def repair_copies(
     """Verify, put right what can be, and verify that again; return what is left to tell, and what was done.
 
     Raises AlreadyRunning when somebody else repairs this cluster, StoreDenied where nothing may be written,
-    StoreUnreachable without the deciding copy.
+    StoreUnreachable without the deciding copy, RepositoryMissing for a copy that is empty.
     """
+    for copy in (repository.deciding, *chosen_copies(repository, request.only)):
+        _require_begun(copy)
     quiet = replace(request, keeps_marks=False)
     claim = Claim(cluster=request.cluster)
     with acquire(repository, f"repair-{request.cluster}", claim, command=COMMAND, terms=terms) as lease:
@@ -73,6 +76,16 @@ def repair_copies(
     if request.keeps_marks:
         put_marks(repository, request.cluster, first, clock=clock)
     return first, tuple(repairer.done(each.copy) for each in first.copies)
+
+
+def _require_begun(copy: Copy) -> None:
+    """See that a copy was one, whatever is left of it: a whole repository does not go below a disk that is away."""
+    with suppress(StoreDenied, StoreUnreachable):  # which is told when it is looked at
+        if all(is_local(name) for name in copy.store.children("")):
+            raise RepositoryMissing(
+                f"copy {copy.name!r} is empty: there is nothing to repair ({copy.store.url})",
+                hint="Is its disk mounted? If all of it is lost: pgvault init, then pgvault copy or verify --repair.",
+            )
 
 
 class _Repairer:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pgvault.errors import AlreadyRunning, ObjectCorrupt, StoreUnreachable, VerifyFailed
+from pgvault.errors import AlreadyRunning, ObjectCorrupt, RepositoryMissing, StoreUnreachable, VerifyFailed
 from pgvault.progress import NoProgress
 from pgvault.repository import layout
 from pgvault.repository.catalog import abort_label
@@ -201,6 +201,17 @@ def test_the_aborted_record_of_the_deciding_copy_wins(copies: Copies) -> None:
     assert copies.dr.objects[key] == copies.primary.objects[key] != root
     assert quarantined(copies.dr) == {key: root}
     assert [healed.path for healed in done.healed] == [key]
+
+
+@pytest.mark.parametrize("copy", ["primary", "dr"])
+def test_an_empty_copy_is_not_filled(copies: Copies, copy: str) -> None:
+    """Its disk may not be mounted, and all of a repository would go below."""
+    copies.store(copy).objects.clear()
+
+    with pytest.raises(RepositoryMissing, match=f"'{copy}' is empty"):
+        repair(copies)
+
+    assert copies.store(copy).objects == {}
 
 
 def test_two_do_not_repair_at_once(copies: Copies) -> None:

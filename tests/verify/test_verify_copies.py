@@ -103,6 +103,17 @@ def test_a_healed_backup_gets_its_mark_again(copies: Copies) -> None:
     assert len(copies.marks()) == 4
 
 
+def test_nothing_is_put_where_the_first_copy_was(copies: Copies) -> None:
+    """Its disk is not mounted: what lies in the empty directory would be hidden, and pass for a damaged copy."""
+    copies.primary.objects.clear()
+
+    reports = copies.verify()
+
+    assert copies.primary.objects == {}
+    assert any("could not be recorded" in note for note in of(reports, "primary").notes)
+    assert said(of(reports, "dr")) == []
+
+
 def test_only_one_copy_on_request(copies: Copies) -> None:
     """The other is not judged; an unknown name is refused."""
     flip(copies.primary, of_backup(FIRST, "packs/00000001"))
