@@ -41,7 +41,7 @@ WORLDS = worlds() | steady_worlds()
 QUICK = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
-LONG = settings(QUICK, max_examples=3000)
+LONG = settings(QUICK, max_examples=1000)
 
 
 def gone(world: World) -> frozenset[str]:
