@@ -61,10 +61,10 @@ def test_the_key_is_its_owners_alone(host: Host) -> None:
 
 
 def test_the_crontab_has_what_a_host_needs() -> None:
-    """A backup every day, its objects and its recovery proven every week."""
+    """A backup and what retention wants every day, its objects and its recovery proven every week."""
     verbs = [command.split()[1] for command in cron_lines()]
 
-    assert verbs == ["backup", "verify", "drill"]
+    assert verbs == ["backup", "expire", "verify", "drill"]
 
 
 @pytest.mark.parametrize("command", cron_lines())
