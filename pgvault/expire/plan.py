@@ -21,7 +21,7 @@ from pgvault.expire.deletion import choose_deleted, require_confirmed_window
 from pgvault.expire.facts import ExpireFacts, PhysicalBackup
 from pgvault.expire.needed import Needed
 from pgvault.expire.policy import Policy
-from pgvault.expire.removals import find_removals, find_sweeps, who_pins, why_nothing_goes
+from pgvault.expire.removals import find_removals, find_sweeps, who_pins, why_clock_is_doubted, why_nothing_goes
 from pgvault.expire.rules import is_floor_met
 from pgvault.expire.sparing import survey_patiently
 from pgvault.expire.survey import Survey, survey
@@ -126,7 +126,7 @@ def _without(facts: ExpireFacts, labels: Collection[str]) -> ExpireFacts:
 def _plan_wal(
     facts: ExpireFacts, policy: Policy, surveyed: Survey, spared: Collection[str], young: datetime
 ) -> list[WalRemoval]:
-    if policy.retention is None or why_nothing_goes(surveyed) is not None:
+    if policy.retention is None or why_nothing_goes(surveyed) is not None or why_clock_is_doubted(facts) is not None:
         return []
     return plan_wal(facts, surveyed, spared=spared, young=young)
 
@@ -181,7 +181,7 @@ def _notes(facts: ExpireFacts, policy: Policy, surveyed: Survey, marks: Sequence
                     f"no WAL of system {system.system_identifier} goes: copy {copy.copy.name!r} holds no history"
                     f" that opens of timeline {timelines}"
                 )
-    nothing_goes = why_nothing_goes(surveyed)
+    nothing_goes = why_nothing_goes(surveyed) or why_clock_is_doubted(facts)
     if nothing_goes is not None:
         yield f"nothing is removed in this run: {nothing_goes}"
     if len(marks) > 1 and len(marks) * 3 > len(surveyed.present):

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from pgvault.expire.actions import Removal, Sweep, Waiting
 from pgvault.expire.facts import CopyFacts, ExpireFacts
 from pgvault.expire.survey import Survey
+from pgvault.instants import iso
 
 IN_GRACE = "its grace is not over"
+LONGEST_SILENCE = timedelta(days=7)  # of production, after which our clock may as well be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,20 @@ def why_nothing_goes(surveyed: Survey) -> str | None:
     return None
 
 
+def why_clock_is_doubted(facts: ExpireFacts) -> str | None:
+    """Return why nothing goes by this host's clock: nothing that was stored is nearly as new. None: it may be right.
+
+    A clock that is a year ahead would end every grace and every window at once. What an operator marked goes all the
+    same, and of a cluster that is no more the rest can be deleted by name.
+    """
+    traces = [each.stopped_at for copy in facts.copies for each in copy.backups]
+    traces += [at for copy in facts.copies for wal in copy.wal for at in wal.last_writes.values()]
+    if not traces or facts.now - max(traces) <= LONGEST_SILENCE:
+        return None
+    days = (facts.now - max(traces)).days
+    return f"the newest backup and WAL are of {iso(max(traces))}, {days} days ago by this host's clock: is it right?"
+
+
 def who_pins(facts: ExpireFacts, label: str) -> str | None:
     """Return who reads a backup at the moment; None: nobody."""
     return next((pin.name for pin in facts.pins if label in pin.labels), None)
@@ -81,6 +97,8 @@ def _hindrance(
     if pinned is not None:
         return f"it is read by {pinned}"
     nothing_goes = why_nothing_goes(surveyed)
+    if nothing_goes is None and not tombstone.is_begun and not tombstone.is_deliberate:
+        nothing_goes = why_clock_is_doubted(facts)
     if nothing_goes is not None:
         return nothing_goes
     if tombstone.is_begun:  # so every copy had it
