@@ -1,6 +1,6 @@
 """What an operator may mark by name: anything but what is held, read or needed, and never the last of its kind.
 
-The last verified full of a copy, or more than a third of all backups at once, needs the operator to name where the
+The last verified full of a copy, or more than a third of all backups in one grace, needs the operator to name where the
 recovery window will begin: the value that a dry run printed, which nobody types by accident.
 """
 
@@ -71,10 +71,12 @@ def _why_confirm(surveyed: Survey, request: ExpireRequest) -> str | None:
     for each in surveyed.copies:
         if each.judged.sound and each.judged.sound <= asked:
             return f"this is the last verified full of copy {each.copy.name!r}"
-    countable = [label for label in surveyed.present if label not in surveyed.deliberate | surveyed.begun]
-    fresh = asked & set(countable)
-    if len(fresh) > 1 and len(fresh) > len(countable) * LARGEST_SHARE:
-        return f"these are {len(fresh)} of {len(countable)} backups"
+    # What was marked by name before, and is there still, counts: one at a time is no way round.
+    countable = surveyed.present.keys() - surveyed.begun
+    going = countable & (asked | surveyed.deliberate)
+    if asked & countable - surveyed.deliberate and len(going) > max(1, len(countable) * LARGEST_SHARE):
+        marked = len(going - asked)
+        return f"these are {len(going)} of {len(countable)} backups" + (f", {marked} marked before" if marked else "")
     return None
 
 

@@ -344,6 +344,17 @@ def test_deleting_much_at_once_names_where_the_window_begins() -> None:
         plan_expire(facts(weekly()), WINDOW, ExpireRequest(asked, shrink_window_to=day(2)))
 
 
+def test_deleting_much_one_after_the_other_names_where_the_window_begins() -> None:
+    """What was marked by name, and is there still, counts with what is asked for; naming it again asks for nothing."""
+    known = facts(weekly(), tombstones={"f2": TombstoneFacts(NOW, is_deliberate=True)})
+
+    plan = plan_expire(known, WINDOW, ExpireRequest(("f9",)))
+
+    assert plan.needs_window
+    assert "2 of 4 backups, 1 marked before" in plan.notes[0]
+    assert not plan_expire(known, WINDOW, ExpireRequest(("f2",))).needs_window
+
+
 def test_deleting_the_last_verified_full_names_where_the_window_begins() -> None:
     """Others are left, but nobody has read them back."""
     known = facts(replace(weekly(), verified=frozenset({"f23"})))
