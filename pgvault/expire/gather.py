@@ -33,6 +33,7 @@ from pgvault.repository import layout
 from pgvault.repository.holds import Hold, read_holds
 from pgvault.repository.leaseentry import LeaseEntry
 from pgvault.repository.leases import USUAL_TERMS, Terms
+from pgvault.repository.names import TOMBSTONES, VERIFIED
 from pgvault.repository.pins import live_leases, watched_leases
 from pgvault.repository.repository import Repository
 from pgvault.repository.tombstones import State, Tombstone, read_tombstones
@@ -135,9 +136,12 @@ def _look_at(roots: CopyRoots, verified: frozenset[str], segment_sizes: Mapping[
     repository, cluster = roots.repository, roots.cluster
     below = f"{layout.backups(cluster)}/"
     label_bytes: dict[str, int] = {}
+    spoken_of: set[str] = set()
     for entry in roots.copy.store.list(layout.backups(cluster)):
-        label = entry.key.removeprefix(below).partition("/")[0]
+        label, _, rest = entry.key.removeprefix(below).partition("/")
         label_bytes[label] = label_bytes.get(label, 0) + entry.size
+        if rest.partition("/")[0] in (VERIFIED, TOMBSTONES):
+            spoken_of.add(label)
     systems = [int(name) for name in repository.reader.names(layout.wals(cluster)) if name.isdecimal()]
     return CopyFacts(
         name=roots.copy.name,
@@ -146,6 +150,7 @@ def _look_at(roots: CopyRoots, verified: frozenset[str], segment_sizes: Mapping[
         unreadable=tuple(sorted(roots.unreadable)),
         wal=tuple(_wal(repository, cluster, system, segment_sizes.get(system)) for system in systems),
         label_bytes=label_bytes,
+        spoken_of=frozenset(spoken_of),
     )
 
 
@@ -220,15 +225,21 @@ def _unfinished(
 ) -> Iterator[UnfinishedFacts]:
     """Yield the labels that are no backup in any copy, unless their removal is under way.
 
+    What was verified, or marked, was committed: it has lost its root, which a copy that is not in this configuration,
+    or a backup of the bucket, may hold. Nobody sweeps that.
     One whose root the deciding copy has lost is a backup still; where a copy is silent, nobody knows.
     """
     if any(each.silence is not None for each in copies):
         return
     deciding = roots[copies[0].name]
     elsewhere = {label for each in copies for label in (*(root.label for root in each.backups), *each.unreadable)}
+    spoken_of = {label for each in copies for label in each.spoken_of}
     for label in sorted((deciding.unfinished - elsewhere) | deciding.aborted):
         known = tombstones.get(label)
         if known is not None and known.state is State.BEGUN:
+            continue
+        if label in spoken_of - deciding.aborted:
+            logger.warning("backup %s has lost its root: what is left of it stays", label)
             continue
         started_at = label_time(label)
         if started_at is None:

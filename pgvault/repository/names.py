@@ -20,6 +20,7 @@ LOCAL = (layout.LEASES, PROBES, layout.QUARANTINE)
 ROOT = "manifest"
 REFS = "refs"
 TOMBSTONES = "tombstones"
+VERIFIED = "verified"
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,16 @@ def test_what_was_never_committed_is_swept(vault: Vault) -> None:
     assert record not in vault.store.objects
 
 
+def test_a_backup_that_lost_its_root_is_not_swept(vault: Vault) -> None:
+    """It was verified, so it was committed: another copy, which this host does not know of, may have its root."""
+    del vault.store.objects[layout.manifest("main", label_of(4))]
+    before = vault.below(4)
+
+    assert expire(vault, NOW).swept == []
+    assert expire(vault, LATER).swept == []
+    assert vault.below(4) == before
+
+
 def test_a_backup_under_way_is_not_swept(vault: Vault) -> None:
     """However long it takes: its lease says that somebody works on it."""
     label = label_of(1)[:-4] + "ffff"
