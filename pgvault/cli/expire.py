@@ -13,6 +13,7 @@ from pgvault.cli.expirerender import report_document, report_lines
 from pgvault.cli.holds import make_order
 from pgvault.cli.opening import OpenedCluster, name_cluster, open_from
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.cli.reading import impatient
 from pgvault.config import Config
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.expire.actions import ExpireRequest
@@ -54,7 +55,7 @@ def expire(
         raise UsageError("--all and --cluster are two things")
     source = source_of(ctx, config)
     loaded = source.load()
-    repository = open_from(loaded)
+    repository = open_from(loaded, elsewhere=impatient(None))
     names = list(loaded.clusters) if every else [cluster]
     request = ExpireRequest(abandoned=frozenset(abandon or ()))
     cold = cold_rules(loaded)

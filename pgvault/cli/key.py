@@ -10,7 +10,7 @@ import typer
 from pgvault.cli import render
 from pgvault.cli.opening import credential_of, open_from, read_credential
 from pgvault.cli.options import ConfigOption, JsonOption, source_of
-from pgvault.cli.reading import open_every_copy
+from pgvault.cli.reading import impatient, open_every_copy
 from pgvault.config import Config, KmsKey, PassphraseKey, Secret, absolute_key_reference, parse_key_reference
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock
@@ -150,7 +150,7 @@ def export_(
 
 def _open(ctx: typer.Context, config: Path | None) -> tuple[Repository, Credential, Config]:
     loaded = source_of(ctx, config).load()
-    return open_from(loaded), read_credential(loaded), loaded
+    return open_from(loaded, elsewhere=impatient(None)), read_credential(loaded), loaded
 
 
 def _named_credential(raw: str | None, passphrase: str | None, kms: str | None) -> Credential:

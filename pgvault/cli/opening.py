@@ -123,9 +123,12 @@ def make_source(
     return RepositorySource(find_config(config).resolve(), key=key)
 
 
-def open_from(config: Config, *, patience: Patience | None = None) -> Repository:
-    """Open the repository that a configuration describes; `patience` is how long its stores may take to answer."""
-    return open_repository(make_copies(config, patience=patience), read_credential(config))
+def open_from(config: Config, *, patience: Patience | None = None, elsewhere: Patience | None = None) -> Repository:
+    """Open the repository that a configuration describes; `patience` is how long its stores may take to answer.
+
+    `elsewhere` is that of all copies but the first, where it is another: for whoever can go on without one of them.
+    """
+    return open_repository(make_copies(config, patience=patience, elsewhere=elsewhere), read_credential(config))
 
 
 def with_copies_for_wal(config: Config) -> Config:
@@ -140,18 +143,19 @@ def with_copies_for_wal(config: Config) -> Config:
     return config.model_copy(update={"repository": repository})
 
 
-def make_copies(config: Config, *, patience: Patience | None = None) -> list[Copy]:
-    """Return the configured copies, in order; nothing is asked of them yet."""
+def make_copies(config: Config, *, patience: Patience | None = None, elsewhere: Patience | None = None) -> list[Copy]:
+    """Return the configured copies, in order; nothing is asked of them yet. Patience as in `open_from`."""
+    others = elsewhere or patience
     return [
         Copy(
             name,
-            open_store(locate(copy), patience=patience),
+            open_store(locate(copy), patience=others if number else patience),
             copy.is_sync_for_backups,
             copy.is_sync_for_wal,
             copy.wal_lag,
             copy.backup_lag,
         )
-        for name, copy in config.repository.copies.items()
+        for number, (name, copy) in enumerate(config.repository.copies.items())
     ]
 
 

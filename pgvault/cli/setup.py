@@ -11,6 +11,7 @@ from pgvault.cli import render
 from pgvault.cli.opening import make_copies, open_from, read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.printing import write_settings
+from pgvault.cli.reading import impatient
 from pgvault.cli.sessions import connect, role_of
 from pgvault.config import ClusterConfig, Config, Secret, find_config
 from pgvault.errors import PgvaultError, UsageError
@@ -121,7 +122,7 @@ def _look_at(loaded: Config, name: str, chosen: ClusterConfig) -> list[Finding]:
     return check_cluster(
         name,
         chosen,
-        open_repository=lambda: open_from(loaded),
+        open_repository=lambda: open_from(loaded, elsewhere=impatient(None)),
         open_session=lambda: connect(chosen),
         clock=SystemClock(),
     )
