@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -59,6 +60,12 @@ CHILD_LIBRARIES = frozenset({"multiprocessing", "pty", "subprocess"})
 CHILD_PREFIXES = ("os.exec", "os.fork", "os.popen", "os.posix_spawn", "os.spawn", "os.system")
 
 
+@cache
+def parse(source: str, path: str) -> ast.Module:
+    """Parse a source once for all rules: there are hundreds."""
+    return ast.parse(source, path)
+
+
 @dataclass(frozen=True, slots=True)
 class Module:
     """One source file of the package."""
@@ -72,7 +79,7 @@ class Module:
 
     @property
     def tree(self) -> ast.Module:
-        return ast.parse(self.source, self.path)
+        return parse(self.source, self.path)
 
     def at(self, node: ast.AST, what: str) -> str:
         """Name a place as editors open it."""

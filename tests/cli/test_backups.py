@@ -187,6 +187,11 @@ def test_verify_says_what_it_read(place: Place, backup: dict[str, Any]) -> None:
         "wal_tails",
         "notes",
         "problems",
+        "copies",
+        "sample",
+        "seed",
+        "since",
+        "repairs",
     }
     assert document["passed"] is True
     assert backup["label"] in document["backups"]

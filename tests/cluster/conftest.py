@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.places import Place, make_place
-from tests.servers import MAJORS, NEWEST, ServerFactory
+from tests.servers import NEWEST, NEWEST_OR_CI, ServerFactory
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,11 @@ def servers(templates: Path) -> Iterator[ServerFactory]:
         factory.clear()
 
 
-@pytest.fixture(scope="module", params=MAJORS or [pytest.param(0, marks=pytest.mark.skip(reason="no PostgreSQL"))])
+@pytest.fixture(
+    scope="module", params=NEWEST_OR_CI or [pytest.param(0, marks=pytest.mark.skip(reason="no PostgreSQL"))]
+)
 def place(request: pytest.FixtureRequest, servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """An archiving server of each major in turn, shared by a module: tests leave it archiving."""
+    """An archiving server of each major in turn (here the newest alone), shared by a module: tests leave it archiving."""
     return make_place(servers, tmp_path_factory.mktemp("place"), request.param)
 
 

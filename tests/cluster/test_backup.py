@@ -284,6 +284,7 @@ def test_configuration_outside_the_data_directory_comes_along(server: ServerFact
         assert content(fresh, manifest, path) == Path(os.fsdecode(path)).read_bytes()
 
 
+@pytest.mark.endurance
 def test_two_thousand_tables(newest: Place) -> None:
     """Several lists' worth of small files, in a fraction of the time that one process per file would take."""
     newest.server.sql(

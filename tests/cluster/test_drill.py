@@ -81,6 +81,7 @@ def test_a_good_backup_passes(
     assert (digest(stage.server.data, without=UNWRITTEN), stage.names()) == (before, archived)
 
 
+@older_in_ci
 def test_a_hard_cluster_passes(server: ServerFactory, major: int, tmp_path: Path) -> None:
     """Another superuser, a tablespace, an open prepared transaction, and settings that would hurt or hinder."""
     stage = make_stage(server, major, tmp_path)
@@ -191,6 +192,7 @@ def test_an_idle_server(server: ServerFactory, tmp_path: Path) -> None:
     assert at_proven.passed, at_proven.reason
 
 
+@pytest.mark.endurance
 def test_large_segments(server: ServerFactory, tmp_path: Path) -> None:
     """A server with segments of 64 MiB does not start on the limits that it takes by itself."""
     archive = make_archive(tmp_path)

@@ -49,6 +49,7 @@ def promote_behind(vault: Vault, server: ServerFactory) -> Server:
     return other
 
 
+@pytest.mark.endurance
 def test_a_failover_that_lost_wal_does_not_stop_the_archiver(vault: Vault, server: ServerFactory) -> None:
     """The new primary archives without one failure; `latest` is refused until a backup says where it goes on."""
     vault.insert(1)

@@ -28,7 +28,7 @@ from pgvault.restore.place import marks_directory
 from pgvault.restore.run import Ending, restore
 from tests.archive import pgvault
 from tests.cluster.vaults import QUICK_EFFORT, Vault, make_vault
-from tests.servers import NEWEST, ServerFactory
+from tests.servers import NEWEST, ServerFactory, older_in_ci
 from tests.wal.servers import rows, system_of
 
 pytestmark = pytest.mark.cluster
@@ -58,6 +58,7 @@ def vault(originals: Callable[[int], Vault], server: ServerFactory, major: int, 
     return originals(major).copied(server, tmp_path)
 
 
+@older_in_ci
 def test_a_finished_directory_needs_nobody_any_more(vault: Vault) -> None:
     """Plain `postgres -D DIR` starts with repository, key and configuration gone; beside it lies what adopt takes."""
     restored = vault.finished(LatestTarget())

@@ -16,12 +16,12 @@ from pgvault.process import Finished, attempt
 from tests.s3servers import REGION, S3Server, Versitygw
 from tests.servers import NEWEST, ServerFactory
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
 
 SECONDS = 120
 
 
-@pytest.fixture(params=["moto", pytest.param("versitygw", marks=pytest.mark.endurance)])
+@pytest.fixture(params=["moto", "versitygw"])
 def s3(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S3Server]:
     """Each S3 server in turn, with one empty bucket."""
     if request.param == "versitygw":

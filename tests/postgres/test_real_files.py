@@ -24,6 +24,7 @@ from pgvault.postgres.pages import PAGE_BYTES, check_pages
 from pgvault.postgres.walheader import WAL_MAGIC, check_segment, read_long_header
 from pgvault.postgres.walname import WalSegment, segment_at, segments_between
 from pgvault.process import run
+from tests.servers import older_in_ci
 
 if TYPE_CHECKING:
     from tests.servers import Server, ServerFactory
@@ -194,6 +195,7 @@ def base_backup(one: Server, target: Path, tablespaces: dict[int, Path]) -> None
     tool(one, "pg_basebackup", "-D", target, "-c", "fast", "-X", "none", "--no-manifest", *mapping, *connection)
 
 
+@older_in_ci
 def test_file_set_is_that_of_pg_basebackup(server: ServerFactory, major: int) -> None:
     """Same files, sizes and modes as the server's own backup, tablespaces, debris and odd names included."""
     one = server(major, settings={"summarize_wal": "on"} if major >= 17 else {})
@@ -252,6 +254,7 @@ def our_page_errors(one: Server, entries: dict[str, Entry], start_lsn: int) -> t
     return count, bad
 
 
+@older_in_ci
 def test_page_checksums_agree_with_pg_checksums(server: ServerFactory, major: int) -> None:
     """Every page of a real cluster is fine, page for page as many as pg_checksums counts; damage is found by both."""
     one = server(major, initdb=("--data-checksums",))
