@@ -23,7 +23,7 @@ def servers(templates: Path) -> Iterator[ServerFactory]:
     scope="module", params=NEWEST_OR_CI or [pytest.param(0, marks=pytest.mark.skip(reason="no PostgreSQL"))]
 )
 def place(request: pytest.FixtureRequest, servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """An archiving server of each major in turn (in scripts/test the newest), shared by a module that leaves it archiving."""
+    """An archiving server of each major in turn (in scripts/test the newest); tests leave it archiving."""
     return make_place(servers, tmp_path_factory.mktemp("place"), request.param)
 
 
