@@ -253,6 +253,7 @@ def test_a_history_that_does_not_open_hides_no_backup(place: Place, backup: dict
     assert "00000002.history" in finished.errors
 
 
+@pytest.mark.endurance
 def test_a_backup_that_is_told_to_end_leaves_word(server: ServerFactory, tmp_path: Path) -> None:
     """Ctrl-C, or a machine that shuts down: nothing is listed, and the label is marked as aborted."""
     place = make_place(server, tmp_path, NEWEST)

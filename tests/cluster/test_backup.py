@@ -319,6 +319,7 @@ def test_damage_in_a_heap_is_recorded_and_never_hidden(fresh: Place) -> None:
     assert listed.page_errors == manifest.page_errors
 
 
+@pytest.mark.endurance
 def test_a_large_table_is_cut_and_joined(newest: Place) -> None:
     """One relation in several packs, read by several workers, is the file that was on disk."""
     newest.server.sql(

@@ -121,6 +121,7 @@ class TestArchiveCommand:
 
         assert "pgvault wal push %p" in str(caught.value.hint)
 
+    @pytest.mark.endurance
     def test_one_that_breaks_while_the_backup_runs(self, fresh: Place) -> None:
         """Archiving was proven at the start, but the WAL of the end must arrive too."""
         with pytest.raises(ArchiveNotWorking, match="did not arrive"):

@@ -176,6 +176,7 @@ def test_a_moment_that_nothing_proves_is_red(told: tuple[Stage, dict[str, dateti
     assert "lies beyond what the archived WAL proves" in report.reason
 
 
+@pytest.mark.endurance
 def test_an_idle_server(server: ServerFactory, tmp_path: Path) -> None:
     """Backed up and drilled at once, with nothing after it: idleness bounds the RPO and is a target."""
     stage = make_stage(server, NEWEST, tmp_path)
@@ -207,6 +208,7 @@ def test_large_segments(server: ServerFactory, tmp_path: Path) -> None:
     assert report.passed, report.reason
 
 
+@pytest.mark.endurance
 def test_rpo_is_never_less_than_what_is_lost(server: ServerFactory, tmp_path: Path) -> None:
     """Power cut: the last archived commit is proven, the first that was not archived lies beyond, RPO covers it."""
     stage = make_told_stage(server, NEWEST, tmp_path)

@@ -26,6 +26,7 @@ def vault(server: ServerFactory, tmp_path: Path) -> Vault:
     return make_vault(server, NEWEST, tmp_path)
 
 
+@pytest.mark.endurance
 def test_a_restored_subscriber_does_not_log_in_to_the_publisher(vault: Vault) -> None:
     """It would take the slot of the one in production, and what that one has not received yet."""
     publisher = vault.factory.directory()
@@ -46,6 +47,7 @@ def test_a_restored_subscriber_does_not_log_in_to_the_publisher(vault: Vault) ->
             listener.accept()
 
 
+@pytest.mark.endurance
 def test_libraries_of_the_cluster_are_not_loaded(vault: Vault) -> None:
     """Their workers would begin to work on the restored copy, and a library may be missing on this machine."""
     vault.server.sql("ALTER SYSTEM SET shared_preload_libraries = 'no_such_library'")
@@ -57,6 +59,7 @@ def test_libraries_of_the_cluster_are_not_loaded(vault: Vault) -> None:
     assert "shared_preload_libraries = 'no_such_library'" in (restored.directory / "postgresql.auto.conf").read_text()
 
 
+@pytest.mark.endurance
 def test_who_starts_it_is_told_of_subscriptions(vault: Vault) -> None:
     """Before he does, and how to start it without."""
     vault.backup()

@@ -179,6 +179,7 @@ def test_what_would_not_archive_is_not_adopted(vault: Vault) -> None:
 
 
 @newest_only
+@pytest.mark.endurance
 def test_two_copies_do_not_both_become_the_cluster(vault: Vault) -> None:
     """The second restore takes another number; the same number with another history is refused for ever."""
     one, two = vault.finished(LatestTarget()), vault.finished(LatestTarget())

@@ -47,6 +47,7 @@ def refuses_to_start(vault: Vault, data: Path) -> bool:
     return False
 
 
+@pytest.mark.endurance
 def test_a_restore_that_was_killed_never_starts(vault: Vault) -> None:
     """Whenever it dies: the directory has no pg_control, or everything."""
     argv = [*program(), "--config", str(vault.archive.config), "restore", "--to", "latest", "--cluster", "main"]

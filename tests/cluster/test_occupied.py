@@ -53,6 +53,7 @@ def test_replay_keeps_out_of_production_s_new_tablespace(vault: Vault) -> None:
 
 
 @older_in_ci
+@pytest.mark.endurance
 def test_a_place_that_is_empty_may_be_used(vault: Vault) -> None:
     """On another machine its directory has to be there, empty; then the tablespace is made in it."""
     space = vault.factory.directory()

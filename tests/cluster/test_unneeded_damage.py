@@ -70,6 +70,7 @@ def test_a_damaged_history_stands_in_the_way_of_its_own_timeline_only(vault: Vau
             vault.restore(LatestTarget(), options)
 
 
+@pytest.mark.endurance
 def test_a_damaged_last_segment_stands_in_the_way_of_its_own_records_only(vault: Vault) -> None:
     """What lies before it is reached, and the plan says that it does not know how far one could go."""
     vault.insert(1)

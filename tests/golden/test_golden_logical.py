@@ -101,6 +101,7 @@ def test_verify_finds_nothing(root: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.skipif(18 not in MAJORS, reason="PostgreSQL 18 is not installed")
+@pytest.mark.endurance
 def test_it_is_restored(root: Path, repository: Repository, server: ServerFactory, expected: dict[str, Any]) -> None:
     """Into an empty server, and what is there then has the fingerprints of that day."""
     target = server(18, fresh=True)

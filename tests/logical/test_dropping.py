@@ -188,11 +188,12 @@ def test_an_extension_that_can_not_be_made_is_missed_before_anything_is_done(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a host where it is not installed."""
+    place.server.sql("CREATE DATABASE bare")
     facts = place.order("crm").target.facts()
     monkeypatch.setattr(Target, "facts", lambda _: replace(facts, extensions=frozenset({"plpgsql"})))
 
     with pytest.raises(ServerUnfit, match='extension "hstore" is not available'):
-        place.restore(place.order("scratch", databases=("crm",), is_cleaned=True))
+        place.restore(place.order("bare", databases=("crm",), is_cleaned=True))
 
 
 def test_definitions_alone_go_into_no_server(place: Place) -> None:

@@ -44,6 +44,7 @@ def suggested(
 
 
 @pytest.mark.cluster
+@pytest.mark.endurance
 def test_a_server_archives_and_a_standby_follows_with_what_was_printed(server: ServerFactory, tmp_path: Path) -> None:
     """From a directory whose name nobody should have, of one cluster of two, in an empty environment."""
     directory = tmp_path / ODD

@@ -32,6 +32,7 @@ def many_keys(s3_store: ObjectStore, bucket: str) -> list[str]:
     return keys
 
 
+@pytest.mark.endurance
 def test_2500_keys_are_listed(s3_store: ObjectStore, many_keys: list[str]) -> None:
     """A listing goes on after its first 1,000 keys."""
     assert [entry.key for entry in s3_store.list("packs")] == many_keys

@@ -84,6 +84,7 @@ def with_a_broken_module(archive: Archive) -> Callable[[], object]:
     return lambda: archive.config.write_text(text)
 
 
+@pytest.mark.endurance
 def test_every_failure_is_counted_and_heals(server: ServerFactory, archive: Archive) -> None:
     """pg_stat_archiver.failed_count grows with each fault, nothing is lost, and the archiver goes on afterwards."""
     one = archiving(server, NEWEST, archive)

@@ -186,7 +186,7 @@ CASES = [
         pytest.param(major, tuple(FAULTS), id=f"{major}", marks=() if major == NEWEST else pytest.mark.endurance)
         for major in MAJORS
     ),
-    *(pytest.param(major, FEW, id=f"{major} few") for major in MAJORS if major != NEWEST),
+    *(pytest.param(major, FEW, id=f"{major} few", marks=pytest.mark.endurance) for major in MAJORS if major != NEWEST),
 ]
 
 
