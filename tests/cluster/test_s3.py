@@ -19,6 +19,7 @@ from tests.servers import NEWEST, ServerFactory
 pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
 
 SECONDS = 120
+BUCKET = "main-job"  # one process has one moto: other tests have other buckets
 
 
 @pytest.fixture(params=["moto", "versitygw"])
@@ -26,14 +27,14 @@ def s3(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S3Server]:
     """Each S3 server in turn, with one empty bucket."""
     if request.param == "versitygw":
         with Versitygw(tmp_path / "versitygw") as running:
-            running.server.client().create_bucket(Bucket="backups")
+            running.server.client().create_bucket(Bucket=BUCKET)
             yield running.server
         return
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
     served = S3Server(f"http://{host}:{port}", ("test", "test"))
-    served.client().create_bucket(Bucket="backups")
+    served.client().create_bucket(Bucket=BUCKET)
     yield served
     moto.stop()
 
@@ -74,10 +75,10 @@ def test_the_main_job_works_on_s3(server: ServerFactory, s3: S3Server, tmp_path:
 def forget_backups(s3: S3Server) -> None:
     """Delete every backup behind pgvault's back."""
     with closing(s3.client()) as client:
-        listing = client.list_objects_v2(Bucket="backups", Prefix="pg/clusters/main/backups/")
+        listing = client.list_objects_v2(Bucket=BUCKET, Prefix="pg/clusters/main/backups/")
         assert not listing["IsTruncated"]
         for entry in listing["Contents"]:
-            client.delete_object(Bucket="backups", Key=entry["Key"])
+            client.delete_object(Bucket=BUCKET, Key=entry["Key"])
 
 
 def configuration(dsn: str, s3: S3Server, directory: Path) -> dict[str, object]:
@@ -85,7 +86,7 @@ def configuration(dsn: str, s3: S3Server, directory: Path) -> dict[str, object]:
     for name, text in zip(("access", "secret"), s3.credentials, strict=True):
         (directory / name).write_text(f"{text}\n")
     copy = {
-        "url": "s3://backups/pg",
+        "url": f"s3://{BUCKET}/pg",
         "region": REGION,
         "endpoint_url": s3.url,
         "access_key": f"file:{directory}/access",
