@@ -23,6 +23,7 @@ from pgvault.monitor.keycheck import KeyFacts, check_keys
 from pgvault.monitor.logicalcheck import LogicalCluster, check_logical
 from pgvault.monitor.tried import Finding
 from pgvault.postgres.grants import grants_for, replication_grant, replication_line
+from pgvault.repository import layout
 from pgvault.repository.keyfile import generate_key_file
 from pgvault.repository.repository import init_repository
 from pgvault.stores.probe import probe_put_if_absent
@@ -51,7 +52,7 @@ def init(
         generate_key_file(generate_key)
     copies = make_copies(loaded)
     repository, outcomes = init_repository(copies, read_credential(loaded), now=SystemClock().now())
-    probe_put_if_absent(repository.deciding.store, "probes")
+    probe_put_if_absent(repository.deciding.store, layout.PROBES)
     if as_json:
         copies_json = [{"name": c.name, "url": c.store.url, "outcome": outcomes[c.name]} for c in copies]
         render.write_json({"repository_id": repository.id.hex(), "copies": copies_json})

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pgvault.errors import StoreDenied, StoreUnfit, StoreUnreachable
-from pgvault.monitor.tried import Finding, probe, tried
+from pgvault.monitor.tried import Finding, tried
+from pgvault.repository import layout
 from pgvault.repository.copies import Copy
 from pgvault.repository.repository import Repository
 from pgvault.stores.base import ObjectStore
 from pgvault.stores.probe import probe_checksum, probe_lock, probe_put_if_absent, probe_race, probe_verbs
 
-PREFIX = "probes"
 RACES = 3
 NO_SUM = "Nothing between here and the store's disk would be noticed until a verify: set checksums: sha256 if it can."
 RACY = (
@@ -27,16 +27,21 @@ RACY = (
 def store_findings(repository: Repository) -> list[Finding]:
     """Try the store of every copy."""
     deciding, *further = repository.copies
-    findings = [tried("put-if-absent", lambda: probe(repository))]
+    findings = [tried("put-if-absent", lambda: _put_if_absent(deciding.store))]
     if findings[0].error is None:
         findings[0] = _raced(deciding.store, findings[0])
     return [*findings, *_findings(deciding), *(finding for copy in further for finding in _further(copy))]
 
 
+def _put_if_absent(store: ObjectStore) -> str:
+    probe_put_if_absent(store, layout.PROBES)
+    return "the store refuses to overwrite"
+
+
 def _raced(store: ObjectStore, found: Finding) -> Finding:
     """Look whether the store decides among simultaneous writers, too; how often it did not."""
     try:
-        winners = max(probe_race(store, PREFIX) for _ in range(RACES))
+        winners = max(probe_race(store, layout.PROBES) for _ in range(RACES))
     except (StoreDenied, StoreUnfit, StoreUnreachable) as error:
         return Finding(found.name, "", error)
     if winners <= 1:
@@ -52,7 +57,7 @@ def _findings(copy: Copy) -> Iterator[Finding]:
 
 def _verbs(copy: Copy) -> Finding:
     try:
-        may_delete = probe_verbs(copy.store, PREFIX)
+        may_delete = probe_verbs(copy.store, layout.PROBES)
     except (StoreDenied, StoreUnfit, StoreUnreachable) as error:
         return Finding(f"store {copy.name}", "", error)
     deleting = "and delete" if may_delete else "but not delete: expire must run where it may"
@@ -62,7 +67,7 @@ def _verbs(copy: Copy) -> Finding:
 def _checksums(copy: Copy) -> Iterator[Finding]:
     name = f"checksums {copy.name}"
     try:
-        is_noticed = probe_checksum(copy.store, PREFIX)
+        is_noticed = probe_checksum(copy.store, layout.PROBES)
     except (StoreDenied, StoreUnfit, StoreUnreachable) as error:
         yield Finding(name, "", error)
         return
@@ -99,7 +104,7 @@ def _further(copy: Copy) -> Iterator[Finding]:
         yield Finding(name, str(found.error), warning="Nothing waits for it; it lags.") if is_passing else found
         return
     try:
-        probe_put_if_absent(copy.store, PREFIX)
+        probe_put_if_absent(copy.store, layout.PROBES)
     except StoreUnfit as error:
         yield Finding(name, f"{found.detail}; {error}", warning="It may stay a further copy, and never the first.")
     else:

@@ -8,8 +8,6 @@ from typing import Any
 
 from pgvault.errors import PgvaultError
 from pgvault.monitor.finding import Level
-from pgvault.repository.repository import Repository
-from pgvault.stores.probe import probe_put_if_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +54,3 @@ def tried(name: str, look: Callable[[], str]) -> Finding:
         return Finding(name, look())
     except PgvaultError as error:
         return Finding(name, "", error)
-
-
-def probe(repository: Repository) -> str:
-    """See that the store keeps put-if-absent. Raises StoreUnfit."""
-    probe_put_if_absent(repository.deciding.store, "probes")
-    return "the store refuses to overwrite"

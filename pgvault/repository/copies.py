@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pgvault.errors import PgvaultError
+from pgvault.errors import ObjectMissing, PgvaultError
 from pgvault.stores.base import ObjectStore
 
 USUAL_WAL_LAG = timedelta(minutes=15)
@@ -27,6 +27,14 @@ class Copy:
     is_sync_for_wal: bool = False  # of a further copy: WAL is acknowledged only when it is here, too
     wal_lag: timedelta = USUAL_WAL_LAG  # for which a further copy may lack what was pushed
     backup_lag: timedelta = USUAL_BACKUP_LAG  # and a backup that was committed
+
+    def has(self, path: str) -> bool:
+        """Tell whether an object is here, whatever it holds. Raises StoreUnreachable, StoreDenied."""
+        try:
+            self.store.size(path)
+        except ObjectMissing:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ IDENTITY = "pgvault.json"
 KEYS = "keys"
 CLUSTERS = "clusters"
 LEASES = "leases"
+PROBES = "probes"  # written and removed by init and check
 QUARANTINE = "quarantine"
 NUMBER = re.compile(r"\d{8}", re.ASCII)
 TAIL = ".tail"

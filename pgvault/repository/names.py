@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 from pgvault.repository import layout
 
-PROBES = "probes"
-LOCAL = (layout.LEASES, PROBES, layout.QUARANTINE)
+LOCAL = (layout.LEASES, layout.PROBES, layout.QUARANTINE)
 ROOT = "manifest"
 REFS = "refs"
 TOMBSTONES = "tombstones"

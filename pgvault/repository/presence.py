@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from pgvault.errors import ObjectMissing, StoreDenied, StoreUnreachable
+from pgvault.errors import StoreDenied, StoreUnreachable
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
 from pgvault.repository.repository import Repository
@@ -29,11 +29,7 @@ def copies_holding(repository: Repository, cluster: str, labels: Iterable[str]) 
 
 def _held(copy: Copy, cluster: str, labels: list[str]) -> list[str]:
     def has(label: str) -> bool:
-        try:
-            copy.store.size(layout.manifest(cluster, label))
-        except ObjectMissing:
-            return False
-        return True
+        return copy.has(layout.manifest(cluster, label))
 
     try:
         with ThreadPoolExecutor(ASKERS, thread_name_prefix="ask") as pool:

@@ -85,15 +85,12 @@ def require_begun(repository: Repository, copy: Copy) -> None:
     """
     if copy.name in repository.seen:
         return
-    try:
-        identity = decode_document(copy.store.get(layout.IDENTITY), "pgvault", where=layout.IDENTITY)
-    except ObjectMissing as error:
-        raise RepositoryMissing(
-            f"copy {copy.name!r} holds no repository ({copy.store.url})",
-            hint="Is its disk mounted? A new copy is begun with: pgvault init, or pgvault copy.",
-        ) from error
-    if identity.get("repository_id") != repository.id.hex():
-        raise RepositoryForeign(f"copy {copy.name!r} holds another repository ({copy.store.url})")
+    missing = RepositoryMissing(
+        f"copy {copy.name!r} holds no repository ({copy.store.url})",
+        hint="Is its disk mounted? A new copy is begun with: pgvault init, or pgvault copy.",
+    )
+    foreign = RepositoryForeign(f"copy {copy.name!r} holds another repository ({copy.store.url})")
+    _require_same(repository, copy, missing=missing, foreign=foreign)
     repository.seen.add(copy.name)
 
 
@@ -123,18 +120,27 @@ def require_unchanged(repository: Repository) -> None:
     Raises RepositoryMissing, RepositoryForeign.
     """
     copy = repository.deciding
+    missing = RepositoryMissing(
+        f"copy {copy.name!r} holds no repository any more ({copy.store.url})",
+        hint="Is its disk mounted, and was nothing removed?",
+    )
+    foreign = RepositoryForeign(
+        f"copy {copy.name!r} holds another repository than it did ({copy.store.url})",
+        hint="If that is meant, start again whatever still holds the old one's key.",
+    )
+    _require_same(repository, copy, missing=missing, foreign=foreign)
+
+
+def _require_same(
+    repository: Repository, copy: Copy, *, missing: RepositoryMissing, foreign: RepositoryForeign
+) -> None:
+    """See that a copy holds this repository; `missing` or `foreign` is raised where it does not."""
     try:
         identity = decode_document(copy.store.get(layout.IDENTITY), "pgvault", where=layout.IDENTITY)
     except ObjectMissing as error:
-        raise RepositoryMissing(
-            f"copy {copy.name!r} holds no repository any more ({copy.store.url})",
-            hint="Is its disk mounted, and was nothing removed?",
-        ) from error
+        raise missing from error
     if identity.get("repository_id") != repository.id.hex():
-        raise RepositoryForeign(
-            f"copy {copy.name!r} holds another repository than it did ({copy.store.url})",
-            hint="If that is meant, start again whatever still holds the old one's key.",
-        )
+        raise foreign
 
 
 def init_repository(

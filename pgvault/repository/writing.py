@@ -39,7 +39,7 @@ def put(repository: Repository, path: str, body: bytes) -> Outcome:
 
 def put_last(repository: Repository, path: str, body: bytes) -> Outcome:
     """As `put`, the deciding copy last: what is there is in the others already. Raises ObjectExists."""
-    if sync_copies(repository, path) and _has(repository.deciding, path):
+    if sync_copies(repository, path) and repository.deciding.has(path):
         raise ObjectExists(f"object {path!r} exists in {repository.deciding.store.url}")
     for copy in sync_copies(repository, path):
         with blaming(copy, path):
@@ -133,11 +133,3 @@ def _damaged(copy: Copy, path: str) -> ObjectCorrupt:
     return ObjectCorrupt(
         f"object {path!r} is not what the deciding copy holds", hint=f"See: pgvault verify --copy {copy.name} --repair."
     )
-
-
-def _has(copy: Copy, path: str) -> bool:
-    try:
-        copy.store.size(path)
-    except ObjectMissing:
-        return False
-    return True

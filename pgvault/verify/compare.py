@@ -96,7 +96,7 @@ class Comparison:
                 report.problems[:] = [p for p in report.problems if p.what != backup_name(label)]
                 report.problems.append(Problem(backup_name(label), error, (root,)))
         for path, name in _newer(further.segments, self.held.segments):
-            if _is_absent(self.held.copy, path):
+            if not self.held.copy.has(path):
                 error = ObjectMissing(f"it is in copy {further.copy.name!r}, and gone from the deciding copy")
                 report.problems.append(Problem(f"WAL {name}", error, (Suspect(path, Kind.WAL),)))
 
@@ -121,7 +121,7 @@ class Comparison:
         newer = _newer(deciding.segments, self.held.segments)
         if self.held.copy.is_sync_for_wal:
             for path, name in newer:
-                if _is_absent(self.held.copy, path):
+                if not self.held.copy.has(path):
                     error = ObjectMissing(
                         f"{path!r} is absent in copy {self.held.copy.name!r}, which the archiver waits for",
                         hint=COPY_HINT,
@@ -177,11 +177,3 @@ def _newer(of: Mapping[str, str], than: Mapping[str, str]) -> list[tuple[str, st
 def _line(path: str, name: str) -> tuple[str, str]:
     """System and timeline, as texts that sort as they do."""
     return path.split("/")[3], name[:8]
-
-
-def _is_absent(copy: Copy, path: str) -> bool:
-    try:
-        copy.store.size(path)
-    except ObjectMissing:
-        return True
-    return False

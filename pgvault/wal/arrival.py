@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pgvault.errors import ArchiveNotWorking, ObjectCorrupt, ObjectMissing
+from pgvault.errors import ArchiveNotWorking, ObjectCorrupt
 from pgvault.instants import Clock
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
@@ -57,7 +57,7 @@ def wait_for_segments(server: ArchivingServer, segments: Iterable[WalSegment]) -
     stored = []
     for segment in segments:
         path = layout.wal_file(server.cluster, server.facts.system_identifier, segment.name)
-        while not _is_there(server.repository, path):
+        while not server.repository.deciding.has(path):
             if patience.is_over(segment):
                 raise _not_arrived(server, segment)
             time.sleep(POLL_SECONDS)
@@ -121,14 +121,6 @@ def way_of(server: ArchivingServer) -> str:
         return "the server's archive_command"
     # Whichever is first stores a segment; what is there does not tell which that was.
     return "archive_command or the stream" if server.facts.archive_mode != "off" else "the stream"
-
-
-def _is_there(repository: Repository, path: str) -> bool:
-    try:
-        repository.deciding.store.size(path)
-    except ObjectMissing:
-        return False
-    return True
 
 
 def read_segment(

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from pgvault.errors import ObjectMissing
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import (
@@ -95,11 +94,7 @@ def find_fork(
 
     def is_archived(timeline: int) -> bool:
         name = TimelineHistoryFile(timeline).name
-        try:
-            repository.deciding.store.size(layout.wal_file(cluster, system_identifier, name))
-        except ObjectMissing:
-            return False
-        return True
+        return repository.deciding.has(layout.wal_file(cluster, system_identifier, name))
 
     def last(timeline: int, since: Lsn) -> WalSegment | None:
         prefix = layout.wal(cluster, system_identifier)

@@ -33,15 +33,6 @@ HISTORY = history_text(TimelineHistory(2, (HistoryEntry(1, Lsn(8 * MIB), "x"),))
 
 
 @pytest.fixture
-def pg_wal(tmp_path: Path) -> Path:
-    """The pg_wal of a data directory of SYSTEM."""
-    (tmp_path / "data/global").mkdir(parents=True)
-    (tmp_path / "data/global/pg_control").write_bytes(make_control())
-    (tmp_path / "data/pg_wal").mkdir()
-    return tmp_path / "data/pg_wal"
-
-
-@pytest.fixture
 def full(archive: Archive, pg_wal: Path) -> Archive:
     """An archive with segments 5, 6 and 7 and the history of timeline 2."""
     files = {small(n).name: make_segment(small(n), fill=bytes([n])) for n in (5, 6, 7)} | {"00000002.history": HISTORY}

@@ -25,7 +25,7 @@ from pgvault.wal.ahead import segment_order
 from pgvault.wal.fetchplan import FetchPlan
 from pgvault.wal.push import push_wal
 from pgvault.wal.spool import Spool, files_ahead, is_unattended, remove_spools, spool_directory
-from tests.archive import SYSTEM, Archive, StillClock, history_text, make_control, make_segment, small
+from tests.archive import SYSTEM, Archive, StillClock, history_text, make_segment, small
 from tests.wal.lookers import looking, wait_until
 
 NAMES = [small(number).name for number in range(5, 13)]
@@ -42,15 +42,6 @@ def store(archive: Archive, pg_wal: Path, files: dict[str, bytes]) -> None:
         (pg_wal / name).write_bytes(bytes_)
         push_wal(archive.repository, "main", pg_wal / name, clock=StillClock())
         (pg_wal / name).unlink()
-
-
-@pytest.fixture
-def pg_wal(tmp_path: Path) -> Path:
-    """The pg_wal of a data directory of SYSTEM."""
-    (tmp_path / "data/global").mkdir(parents=True)
-    (tmp_path / "data/global/pg_control").write_bytes(make_control())
-    (tmp_path / "data/pg_wal").mkdir()
-    return tmp_path / "data/pg_wal"
 
 
 @pytest.fixture

@@ -19,19 +19,10 @@ from pgvault.stores.retry import Patience
 from pgvault.wal.fetch import Budget, FetchOutcome, fetch_live, fetch_wal
 from pgvault.wal.fetchplan import FetchPlan
 from pgvault.wal.push import push_wal
-from tests.archive import SYSTEM, Archive, StillClock, make_control, make_segment, small
+from tests.archive import SYSTEM, Archive, StillClock, make_segment, small
 
 SHORT = Budget(seconds=0.2, longest_wait_seconds=0.05)
 PATIENCE = Patience()
-
-
-@pytest.fixture
-def pg_wal(tmp_path: Path) -> Path:
-    """The pg_wal of a data directory of SYSTEM."""
-    (tmp_path / "data/global").mkdir(parents=True)
-    (tmp_path / "data/global/pg_control").write_bytes(make_control())
-    (tmp_path / "data/pg_wal").mkdir()
-    return tmp_path / "data/pg_wal"
 
 
 @pytest.fixture
