@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "backup",
+            "checks",
             "demo",
             "drill",
             "expire",

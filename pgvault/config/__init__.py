@@ -1,10 +1,10 @@
 """The configuration file, typed: sections of their own for the repository and for retention, the rest in `config`."""
 
+from pgvault.config.checks import CheckBase, CheckConfig
 from pgvault.config.config import (
     CLUSTER_NAME,
     CREDENTIALS,
     SEARCH_PATH,
-    CheckConfig,
     ClassConfig,
     ClusterConfig,
     Config,
@@ -34,6 +34,7 @@ __all__ = [
     "CLUSTER_NAME",
     "CREDENTIALS",
     "SEARCH_PATH",
+    "CheckBase",
     "CheckConfig",
     "ClassConfig",
     "ClusterConfig",

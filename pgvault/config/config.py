@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from pgvault.config.checks import CheckConfig
 from pgvault.config.repository import RepositoryConfig
 from pgvault.config.retention import RetentionConfig
 from pgvault.config.sections import Duration, Secret, Section, secret
@@ -47,19 +48,6 @@ class Schedule(Section):
 
     backup: str | None = None
     drill: str | None = None
-
-
-class CheckConfig(Section):
-    """An integrity query: its result is measured against a threshold."""
-
-    name: str
-    query: str
-    threshold: float = 0
-    severity: str = "critical"
-    action: str | None = None
-    database: str | None = None
-    measure: Literal["auto", "value", "rows"] = "auto"
-    null: Literal["fail", "pass"] = "fail"
 
 
 class DrillConfig(Section):

@@ -23,9 +23,9 @@ from typing import Any
 import psycopg
 
 from pgvault.backup.take import BackupRequest, take_backup
+from pgvault.checks.measure import run_check
 from pgvault.config import Objectives
 from pgvault.demo import shop
-from pgvault.drill.checks import run_check
 from pgvault.drill.report import DrillReport
 from pgvault.drill.rpo import FailureMoment
 from pgvault.drill.run import DrillRequest, run_drill

@@ -20,7 +20,7 @@ import re
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from pgvault.drill.looks import OPTIONS
+from pgvault.drill.restored import OPTIONS
 from pgvault.drill.scratch import Scratch, make_instance, server_settings
 from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing, RecoveryFailed
 from pgvault.logical.roles import TOKEN, statements, unquote

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import psycopg
 
-from pgvault.drill.checks import SAMPLE_ROWS, CheckResult
+from pgvault.checks.result import SAMPLE_ROWS, CheckResult, Verdict
 from pgvault.errors import ServerUnfit, ServerUnreachable
 from pgvault.logical.tables import Difference, DifferenceKind, compare_records, read_database
 from pgvault.postgres.fingerprint import prepare
@@ -80,7 +80,7 @@ def _result(
 ) -> CheckResult:
     return CheckResult(
         name=f"fingerprints:{database}",
-        passed=measured == 0,
+        verdict=Verdict.PASSED if measured == 0 else Verdict.FAILED,
         measured=measured,
         threshold=0,
         severity="critical",

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pgvault.checks.result import CheckResult, finding
 from pgvault.config import CheckConfig, Objectives
-from pgvault.drill.checks import CheckResult, finding
 from pgvault.drill.empty import bootstrap_name, make_empty, make_tablespaces, start_empty
 from pgvault.drill.fingerprints import compare_database
 from pgvault.drill.loading import load, loading_order, loading_programs
-from pgvault.drill.looks import amcheck, default_database, open_databases, run_checks, scratch_dsn
+from pgvault.drill.looking import look
+from pgvault.drill.looks.databases import connecting_databases, connects
 from pgvault.drill.report import DrillReport, store_report
+from pgvault.drill.restored import Restored, default_database, scratch_dsn
 from pgvault.drill.room import keeping_room
 from pgvault.drill.rpo import FailureMoment, Rpo
 from pgvault.drill.scratch import Scratch, find_place
@@ -189,7 +191,22 @@ class _LogicalDrill:
         report, jobs = self._report, self._request.jobs
         dsn = scratch_dsn(instance, superuser)
         with self._stage.phase("open"):
-            databases = open_databases(report, dsn)
+            databases = connecting_databases(dsn)
+            report.checks += connects(dsn, databases)
+        restored = Restored(
+            repository=self._repository,
+            cluster=self._request.cluster,
+            instance=instance,
+            dsn=dsn,
+            superuser=superuser,
+            databases=tuple(databases),
+            database=default_database(
+                self._request.database, [database.name for database in manifest.databases] or databases
+            ),
+            manifest=None,
+            as_of=min((database.snapshot_at for database in manifest.databases), default=None),
+            jobs=jobs,
+        )
         with self._stage.phase("check"):
             report.checks.append(holds_tables(manifest))
             for database in manifest.databases:
@@ -199,9 +216,7 @@ class _LogicalDrill:
                 compared = compare_database(dsn, database.name, expected, jobs=jobs, is_class=is_class)
                 report.checks.append(compared.check)
                 report.not_tested += compared.not_tested
-            amcheck(report, instance.programs, instance, superuser=superuser, jobs=jobs)
-            default = default_database(self._request.database, [d.name for d in manifest.databases] or databases)
-            run_checks(report, dsn, self._request.checks, database=default)
+            look(report, restored, self._request.checks)
 
     def _read(self, manifest: LogicalManifest, path: bytes) -> bytes:
         return read_whole(self._repository, manifest, find_record(self._records, path, manifest))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pgvault.checks.result import CheckResult, Origin, Verdict
 from pgvault.config import Objectives
-from pgvault.drill.checks import CheckResult
 from pgvault.drill.rpo import Rpo
 from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
@@ -77,14 +77,23 @@ class DrillReport:
         """Why it did not pass, in one clause."""
         if self.error is not None:
             return self.error
-        failed = [check for check in self.checks if not check.passed]
+        failed = self._blocking
         if failed:
             return f"check {failed[0].name!r}: {failed[0].detail}" + (
                 f" (and {len(failed) - 1} more)" * (len(failed) > 1)
             )
+        if self.checks and not self._is_proven:
+            first = self._unproven[0]
+            return f"none of the configured checks was proven; {first.name!r}: {first.detail}"
         if self.missed:
             return " and ".join(self._miss(name) for name in self.missed)
         return "nothing was checked"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What did not stop the drill from passing, and is no pass: checks that failed or were not proven."""
+        told = [check for check in self.checks if check.failed and not check.is_blocking]
+        return [f"check {check.name!r}: {check.detail}" for check in (*told, *self._unproven)]
 
     @property
     def kept_all_but_objectives(self) -> bool:
@@ -93,8 +102,22 @@ class DrillReport:
 
     @property
     def _is_right(self) -> bool:
-        is_checked = bool(self.checks) and all(check.passed for check in self.checks)
+        is_checked = any(check.passed for check in self.checks) and not self._blocking and self._is_proven
         return self.error is None and self.reached is not None and is_checked
+
+    @property
+    def _blocking(self) -> list[CheckResult]:
+        return [check for check in self.checks if check.failed and check.is_blocking]
+
+    @property
+    def _unproven(self) -> list[CheckResult]:
+        return [check for check in self.checks if check.verdict is Verdict.UNPROVEN]
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether any of the configured checks said something about the data; without any, there is nothing to say."""
+        configured = [check for check in self.checks if check.origin is Origin.CONFIGURED]
+        return not configured or any(check.verdict is not Verdict.UNPROVEN for check in configured)
 
     def _miss(self, name: str) -> str:
         seconds = self.rto_seconds if name == "rto" else None if self.rpo is None else self.rpo.seconds
@@ -127,6 +150,7 @@ class DrillReport:
                 "rpo_seconds": None if rpo is None else rpo.total_seconds(),
                 "missed": self.missed,
             },
+            "warnings": self.warnings,
             "checks": [check.to_json() for check in self.checks],
             "isolation": self.isolation,
             "not_tested": self.not_tested,

@@ -16,9 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from pgvault.config import CheckConfig, Objectives
-from pgvault.drill.checks import CheckResult, finding
-from pgvault.drill.looks import amcheck, default_database, open_databases, run_checks, scratch_dsn
+from pgvault.drill.looking import look
+from pgvault.drill.looks.databases import connecting_databases, connects
 from pgvault.drill.report import DrillReport, store_report
+from pgvault.drill.restored import Restored, default_database, scratch_dsn
 from pgvault.drill.rpo import FailureMoment, measure_rpo
 from pgvault.drill.scratch import (
     Scratch,
@@ -32,7 +33,6 @@ from pgvault.drill.walservice import WalService
 from pgvault.errors import (
     DrillFailed,
     DrillNotRun,
-    ObjectCorrupt,
     ObjectiveMissed,
     RecoveryFailed,
 )
@@ -159,12 +159,22 @@ class _Drill:
         }
         self._measure_rpo(planned, reached)
         with self._stage.phase("open"):
-            databases = open_databases(self._report, dsn)
+            databases = connecting_databases(dsn)
+            self._report.checks += connects(dsn, databases)
+        restored = Restored(
+            repository=self._repository,
+            cluster=self._request.cluster,
+            instance=instance,
+            dsn=dsn,
+            superuser=superuser,
+            databases=tuple(databases),
+            database=default_database(self._request.database, databases),
+            manifest=manifest,
+            as_of=reached.last_commit_at,
+            jobs=self._request.jobs,
+        )
         with self._stage.phase("check"):
-            self._report.checks.append(_page_checksums(manifest))
-            amcheck(self._report, programs, instance, superuser=superuser, jobs=self._request.jobs)
-            database = default_database(self._request.database, databases)
-            run_checks(self._report, dsn, self._request.checks, database=database)
+            look(self._report, restored, self._request.checks)
 
     def _restore_files(self, scratch: Scratch, manifest: Manifest, plan: RestorePlan) -> FetchPlan:
         site = Site(scratch.data, {oid: scratch.tablespaces / str(oid) for oid in _outside(manifest)}, reserve=RESERVE)
@@ -213,14 +223,6 @@ class _Drill:
 def _outside(manifest: Manifest) -> list[int]:
     """Oids of the tablespaces that lie outside the data directory."""
     return [oid for oid, path in manifest.tablespaces.items() if path.startswith("/")]
-
-
-def _page_checksums(manifest: Manifest) -> CheckResult:
-    """Pages that were damaged at the source already, noticed while they were backed up."""
-    count = manifest.page_errors.count
-    shown = ", ".join(manifest.page_errors.first[:3])
-    error = ObjectCorrupt(f"{count} pages were damaged when they were backed up: {shown}") if count else None
-    return finding("page_checksums", error, seconds=0)
 
 
 def _require_runnable(python: list[str], scratch: Scratch) -> None:

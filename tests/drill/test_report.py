@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pgvault.checks.result import CheckResult, Origin, Verdict, unproven
 from pgvault.config import Objectives
-from pgvault.drill.checks import CheckResult
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.rpo import FailureMoment, Rpo
 from pgvault.drill.run import require_passed
@@ -18,8 +19,8 @@ from tests.archive import make_archive
 
 AT = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 PHASES = {"plan": 0.5, "fetch": 2.0, "replay": 1.0, "open": 0.25, "check": 0.25}
-GOOD = CheckResult("orphans", True, 0, 0, "critical", "returned 0", 0.1)
-BAD = CheckResult("totals", False, 2, 0, "critical", "returned 2 rows", 0.1)
+GOOD = CheckResult("orphans", Verdict.PASSED, 0, 0, "critical", "returned 0", 0.1)
+BAD = CheckResult("totals", Verdict.FAILED, 2, 0, "critical", "returned 2 rows", 0.1)
 
 
 def report(
@@ -141,3 +142,25 @@ def test_a_report_is_sealed_into_the_repository(tmp_path: Path) -> None:
     path = f"clusters/main/drills/{made.id}"
     assert read_json(archive.repository, path, Kind.DRILL) == json.loads(json.dumps(made.to_json()))
     assert b"totals" not in (archive.root / path).read_bytes()
+
+
+def test_what_is_not_proven_is_told_and_is_no_pass() -> None:
+    """Beside a check that passed it is a warning; with nothing proven at all, the drill is not green."""
+    proven = replace(GOOD, origin=Origin.CONFIGURED)
+    unknown = replace(unproven("today", "reads the wall clock, use :as_of"), origin=Origin.CONFIGURED)
+
+    beside, alone = report(checks=(GOOD, proven, unknown)), report(checks=(GOOD, unknown))
+
+    assert beside.passed
+    assert beside.to_json()["warnings"] == ["check 'today': not proven: reads the wall clock, use :as_of"]
+    assert not alone.passed
+    assert "none of the configured checks was proven; 'today': not proven: reads the wall clock" in alone.reason
+
+
+def test_low_severities_stop_nothing() -> None:
+    """They are warnings; and without any pass beside them nothing was proven."""
+    low = replace(BAD, severity="low")
+
+    assert report(checks=(GOOD, low)).passed
+    assert report(checks=(GOOD, low)).warnings == ["check 'totals': returned 2 rows"]
+    assert not report(checks=(low,)).passed

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pgvault.checks.measure import run_check
+from pgvault.checks.result import CheckResult
 from pgvault.config import CheckConfig, ClusterConfig, load_config
-from pgvault.drill.checks import CheckResult, run_check
 from tests.cluster.drills import load_shop
 from tests.servers import NEWEST, Server, ServerFactory
 

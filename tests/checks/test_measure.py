@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from pgvault.checks.measure import run_check
+from pgvault.checks.result import SAMPLE_ROWS, CheckResult, finding
 from pgvault.config import CheckConfig
-from pgvault.drill.checks import SAMPLE_ROWS, CheckResult, finding, run_check
 from pgvault.errors import RecoveryFailed
 from tests.servers import NEWEST, Server, ServerFactory
 

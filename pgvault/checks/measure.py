@@ -15,48 +15,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 
+from pgvault.checks.result import SAMPLE_ROWS, CheckResult, Origin, Verdict
 from pgvault.config import CheckConfig
-from pgvault.errors import PgvaultError
 
-SAMPLE_ROWS = 20
 FETCH_ROWS = 1000
 STATEMENT_TIMEOUT_SECONDS = 600
 NULL = "NULL"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What one check found."""
-
-    name: str
-    passed: bool
-    measured: float | None  # None: nothing could be measured
-    threshold: float
-    severity: str
-    detail: str  # one sentence for people
-    seconds: float
-    database: str | None = None
-    sample: tuple[str, ...] = ()  # the first offending rows
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for machines."""
-        return {
-            "name": self.name,
-            "passed": self.passed,
-            "measured": self.measured,
-            "threshold": self.threshold,
-            "severity": self.severity,
-            "detail": self.detail,
-            "seconds": round(self.seconds, 3),
-            "database": self.database,
-            "sample": list(self.sample),
-        }
 
 
 def run_check(dsn: str, check: CheckConfig, *, database: str) -> CheckResult:
@@ -72,9 +41,10 @@ def run_check(dsn: str, check: CheckConfig, *, database: str) -> CheckResult:
         measured, sample = None, ()
         detail = f"the query failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     is_null_passed = measured is None and detail == NULL and check.null == "pass"
+    is_passed = is_null_passed or (measured is not None and measured <= check.threshold)
     return CheckResult(
         name=check.name,
-        passed=is_null_passed or (measured is not None and measured <= check.threshold),
+        verdict=Verdict.PASSED if is_passed else Verdict.FAILED,
         measured=measured,
         threshold=check.threshold,
         severity=check.severity,
@@ -82,13 +52,8 @@ def run_check(dsn: str, check: CheckConfig, *, database: str) -> CheckResult:
         seconds=time.monotonic() - began,
         database=database,
         sample=sample,
+        origin=Origin.CONFIGURED,
     )
-
-
-def finding(name: str, error: PgvaultError | None, *, seconds: float, severity: str = "critical") -> CheckResult:
-    """Turn a built-in look, which either passed or raised, into a result: 0 or 1 problems, none allowed."""
-    detail = "passed" if error is None else str(error)
-    return CheckResult(name, error is None, 0 if error is None else 1, 0, severity, detail, seconds)
 
 
 def _measure(connection: psycopg.Connection[Any], check: CheckConfig) -> tuple[float | None, tuple[str, ...], str]:
