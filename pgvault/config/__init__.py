@@ -5,12 +5,10 @@ from pgvault.config.config import (
     CLUSTER_NAME,
     CREDENTIALS,
     SEARCH_PATH,
-    ClassConfig,
     ClusterConfig,
     Config,
     DrillConfig,
     LogicalConfig,
-    Objectives,
     Schedule,
     StreamConfig,
     find_config,
@@ -26,6 +24,7 @@ from pgvault.config.keys import (
     decode_key,
     parse_key_reference,
 )
+from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import CopyConfig, ObjectLockConfig, RepositoryConfig
 from pgvault.config.retention import GfsConfig, LogicalRetention, RetentionConfig
 from pgvault.config.sections import Secret, Section

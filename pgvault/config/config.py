@@ -26,6 +26,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from pgvault.config.checks import CheckConfig
+from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import RepositoryConfig
 from pgvault.config.retention import RetentionConfig
 from pgvault.config.sections import Duration, Secret, Section, secret
@@ -34,13 +35,6 @@ from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, PlainS
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
 CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CREDENTIALS = "(ssl)?password|oauth_client_secret|scram_(client|server)_key"  # of a dsn
-
-
-class Objectives(Section):
-    """What was promised; None where nothing was."""
-
-    rpo: Duration | None = None
-    rto: Duration | None = None
 
 
 class Schedule(Section):
@@ -77,18 +71,6 @@ class LogicalConfig(Section):
     jobs: int = Field(default=2, ge=1, le=64)  # connections that read
     lock_wait: Duration = timedelta(minutes=1)
     load_schema: bool = True  # whether a schema backup is loaded into an empty server on this host before it counts
-
-
-class ClassConfig(Section):
-    """A data class: tables whose rows are backed up, kept and restored together."""
-
-    tables: tuple[str, ...] = Field(min_length=1)  # patterns of schema.table
-    databases: tuple[str, ...] | None = None  # patterns; None: all
-    priority: int = 1  # 1 is restored first
-    rto: Duration | None = None
-    rpo: Duration | None = None
-    backup: str | None = None  # cron
-    keep: Duration | None = None
 
 
 class ClusterConfig(Section):
