@@ -77,6 +77,13 @@ class CheckResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class NotTested:
+    """Something that a look did not see, or that is not there to be seen: neither a pass nor a warning."""
+
+    what: str  # for people: what, and why
+
+
 def finding(
     name: str, error: PgvaultError | str | None, *, seconds: float, severity: str = "critical", detail: str = "passed"
 ) -> CheckResult:

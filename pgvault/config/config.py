@@ -49,6 +49,7 @@ class DrillConfig(Section):
 
     scratch: Path | None = None
     timeout: Duration = timedelta(hours=4)
+    derived: bool = True  # whether every constraint in the catalog is asked as a query
 
 
 class StreamConfig(Section):

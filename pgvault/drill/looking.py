@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pgvault.checks.measure import run_check
-from pgvault.checks.result import CheckResult
+from pgvault.checks.result import CheckResult, NotTested
 from pgvault.config import CheckConfig
 from pgvault.drill.looks.amcheck import amcheck
 from pgvault.drill.looks.sourcepages import source_pages
 from pgvault.drill.report import DrillReport
 from pgvault.drill.restored import Restored
 
-Look = Callable[[Restored], Iterable[CheckResult]]
+Look = Callable[[Restored], Iterable[CheckResult | NotTested]]
 
 LOOKS: tuple[Look, ...] = (source_pages, amcheck)
 
@@ -20,7 +20,11 @@ LOOKS: tuple[Look, ...] = (source_pages, amcheck)
 def look(report: DrillReport, restored: Restored, checks: Sequence[CheckConfig]) -> None:
     """Take every look, then run the configured checks. Raises nothing for what is found."""
     for each in LOOKS:
-        report.checks += each(restored)
+        for found in each(restored):
+            if isinstance(found, NotTested):
+                report.not_tested.append(found.what)
+            else:
+                report.checks.append(found)
     run_checks(report, restored.dsn, checks, database=restored.database)
 
 

@@ -45,6 +45,7 @@ class Restored:
     manifest: Manifest | None  # None: a logical backup
     as_of: datetime | None  # the moment that was restored to; None: not known
     jobs: int
+    is_derived: bool = True  # whether constraints are asked as queries
 
 
 def scratch_dsn(instance: Instance, superuser: str) -> str:
