@@ -48,6 +48,7 @@ class Kind(IntEnum):
     TOMBSTONE = 12
     VERIFIED = 13
     HOLD = 14
+    INVENTORY = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@
     clusters/<cluster>/watermarks/<time>-<random>      "at this server time WAL stood here, nothing was open"
     clusters/<cluster>/backups/<label>/manifest        the root; writing it commits the backup
     clusters/<cluster>/backups/<label>/refs            clear: SHA-256 and name of everything it needs
-    clusters/<cluster>/backups/<label>/{parts,maps,packs}/<n>
+    clusters/<cluster>/backups/<label>/{parts,maps,packs,inventory}/<n>
     clusters/<cluster>/backups/<label>/tombstones/<n>  marked, being removed, or kept after all: the highest n counts
     clusters/<cluster>/backups/<label>/verified/<copy>/<n>     "read back whole in that copy", the highest n counts
     clusters/<cluster>/holds/<id>/<n>                  n = 0: what must stay, and why; n = 1: not any more
@@ -107,6 +107,11 @@ def block_map(cluster_name: str, label: str, number: int) -> str:
 def pack(cluster_name: str, label: str, number: int) -> str:
     """Name of a pack."""
     return f"{backup(cluster_name, label)}/packs/{number:08d}"
+
+
+def inventory(cluster_name: str, label: str, number: int) -> str:
+    """Name of a piece of the inventory."""
+    return f"{backup(cluster_name, label)}/inventory/{number:08d}"
 
 
 def tombstones(cluster_name: str, label: str) -> str:

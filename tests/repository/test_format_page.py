@@ -125,6 +125,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         layout.part("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.block_map("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.pack("<cluster>", "<label>", 0).replace("00000000", "<n>"),
+        layout.inventory("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         f"{layout.verified('<cluster>', '<label>', '<copy>')}/<n>",
         layout.tombstone("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.hold("<cluster>", "<label>", 0).replace("00000000", "<n>"),
