@@ -1,9 +1,19 @@
 """The configuration file, typed: sections of their own for the repository and for retention, the rest in `config`."""
 
 from pgvault.config.checks import CheckBase, CheckConfig
+from pgvault.config.checktypes import (
+    AggregateCheck,
+    AnyCheck,
+    AsOf,
+    CompletenessCheck,
+    CrossFieldCheck,
+    FormatCheck,
+    RangeCheck,
+    ReferentialCheck,
+    UniquenessCheck,
+)
 from pgvault.config.config import (
     CLUSTER_NAME,
-    CREDENTIALS,
     SEARCH_PATH,
     ClusterConfig,
     Config,
@@ -15,6 +25,7 @@ from pgvault.config.config import (
     load_config,
     parse_config,
 )
+from pgvault.config.crosssystem import CrossSystemCheck, Side, Tolerance
 from pgvault.config.escrow import decode_key_lines, encode_key_lines, is_sheet
 from pgvault.config.keys import (
     KeyReference,
@@ -27,19 +38,26 @@ from pgvault.config.keys import (
 from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import CopyConfig, ObjectLockConfig, RepositoryConfig
 from pgvault.config.retention import GfsConfig, LogicalRetention, RetentionConfig
-from pgvault.config.sections import Secret, Section
+from pgvault.config.sections import CREDENTIALS, Secret, Section
 
 __all__ = [
     "CLUSTER_NAME",
     "CREDENTIALS",
     "SEARCH_PATH",
+    "AggregateCheck",
+    "AnyCheck",
+    "AsOf",
     "CheckBase",
     "CheckConfig",
     "ClassConfig",
     "ClusterConfig",
+    "CompletenessCheck",
     "Config",
     "CopyConfig",
+    "CrossFieldCheck",
+    "CrossSystemCheck",
     "DrillConfig",
+    "FormatCheck",
     "GfsConfig",
     "KeyReference",
     "KmsKey",
@@ -48,12 +66,17 @@ __all__ = [
     "ObjectLockConfig",
     "Objectives",
     "PassphraseKey",
+    "RangeCheck",
+    "ReferentialCheck",
     "RepositoryConfig",
     "RetentionConfig",
     "Schedule",
     "Secret",
     "Section",
+    "Side",
     "StreamConfig",
+    "Tolerance",
+    "UniquenessCheck",
     "absolute_key_reference",
     "decode_key",
     "decode_key_lines",

@@ -25,16 +25,15 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from pgvault.config.checks import CheckConfig
+from pgvault.config.checktypes import AnyCheck
 from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import RepositoryConfig
 from pgvault.config.retention import RetentionConfig
-from pgvault.config.sections import Duration, Secret, Section, secret
-from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, PlainSecret
+from pgvault.config.sections import Duration, Secret, Section, require_no_password, secret
+from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError
 
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
 CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-CREDENTIALS = "(ssl)?password|oauth_client_secret|scram_(client|server)_key"  # of a dsn
 
 
 class Schedule(Section):
@@ -49,6 +48,11 @@ class DrillConfig(Section):
 
     scratch: Path | None = None
     timeout: Duration = timedelta(hours=4)
+    isolation: Literal["auto", "sandbox", "process", "container"] = "auto"  # auto: a sandbox where one works
+    image: str | None = None  # of a container; None: PostgreSQL's official one of the backup's major
+    engine: Literal["docker", "podman"] | None = None  # None: the one that is here
+    memory: str = Field(default="2g", pattern=r"^[1-9][0-9]*[kmg]$")  # of a container, as the engine writes it
+    cpus: float = Field(default=2.0, gt=0)  # of a container
     derived: bool = True  # whether every constraint in the catalog is asked as a query
 
 
@@ -83,7 +87,7 @@ class ClusterConfig(Section):
     data_directory: Path | None = None
     objectives: Objectives = Objectives()
     schedule: Schedule = Schedule()
-    checks: tuple[CheckConfig, ...] = ()
+    checks: tuple[AnyCheck, ...] = ()
     drill: DrillConfig = DrillConfig()
     stream: StreamConfig | None = None
     logical: LogicalConfig = LogicalConfig()
@@ -95,9 +99,7 @@ class ClusterConfig(Section):
     @field_validator("dsn")
     @classmethod
     def _dsn(cls, value: str) -> str:
-        if re.search(rf"(^|[\s?&])({CREDENTIALS})\s*=", value) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", value):
-            raise PlainSecret("dsn holds a password", hint="Use password: file:PATH, or ~/.pgpass.")
-        return value
+        return require_no_password(value)
 
     @field_validator("stream")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from pgvault.errors import KeyUnusable, PlainSecret, UsageError
 from pgvault.instants import parse_duration
+
+CREDENTIALS = "(ssl)?password|oauth_client_secret|scram_(client|server)_key"  # of a dsn
 
 
 def _duration(value: object) -> timedelta:
@@ -84,3 +87,10 @@ def secret(what: str) -> BeforeValidator:
         return Secret.parse(value, what=what)
 
     return BeforeValidator(read)
+
+
+def require_no_password(dsn: str) -> str:
+    """Return a dsn that may stand in the configuration. Raises PlainSecret for one that holds a password."""
+    if re.search(rf"(^|[\s?&])({CREDENTIALS})\s*=", dsn) or re.match(r"postgres(ql)?://[^/@]*:[^/@]*@", dsn):
+        raise PlainSecret("dsn holds a password", hint="Use password: file:PATH, or ~/.pgpass.")
+    return dsn
