@@ -93,7 +93,7 @@ def attempt(
 def start(
     argv: Sequence[str | Path],
     *,
-    env: Mapping[str, str],
+    env: Mapping[str, str] | None,
     log: Path,
     cwd: Path | None = None,
 ) -> Process:
