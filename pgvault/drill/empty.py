@@ -73,7 +73,7 @@ def make_empty(scratch: Scratch, programs: Programs, superuser: str) -> Instance
     scratch.data.mkdir(mode=0o700)
     scratch.give_all()
     try:
-        init_cluster(programs, scratch.data, options=("--no-sync", "-U", superuser))
+        init_cluster(programs, scratch.data, options=("--no-sync", "-U", superuser), launcher=scratch.launcher)
     except ProgramFailed as error:
         raise DrillNotRun(f"no empty server can be made: {error}") from error
     return make_instance(scratch, programs)

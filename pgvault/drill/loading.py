@@ -5,6 +5,7 @@ A schema backup is proven by this alone, before it counts: `prove_loads`. A dril
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,7 @@ from pgvault.drill.empty import (
     nearest_programs,
     start_empty,
 )
+from pgvault.drill.isolation import BEST, IsolationWish, isolate
 from pgvault.drill.lacks import lack_of
 from pgvault.drill.room import keeping_room
 from pgvault.drill.scratch import Scratch, find_place, make_scratch, remove_scratch
@@ -66,24 +68,25 @@ def load(
         raise
 
 
-def prove_loads(definitions: Definitions, *, scratch: Path | None) -> None:
+def prove_loads(definitions: Definitions, *, scratch: Path | None, isolation: IsolationWish = BEST) -> None:
     """Load definitions into a scratch server that is gone afterwards.
 
     Raises DrillFailed with what PostgreSQL said; DrillNotRun, DiskFull, ProgramMissing where this host can not tell.
     """
     place = find_place(scratch)
-    programs = loading_programs(definitions.postgres_major)
     require_room({place: EMPTY_BYTES}, reserve=RESERVE)
     superuser = bootstrap_name(definitions.role_statements)
     made = make_scratch(place)
     try:
-        instance = make_empty(made, programs, superuser)
+        isolated = isolate(isolation, made.root, definitions.postgres_major, find=loading_programs)
+        inside = replace(made, launcher=isolated.launcher)
+        instance = make_empty(inside, isolated.programs, superuser)
         try:
             with keeping_room(made.root, RESERVE, instance.kill):
                 start_empty(instance, superuser)
                 _load_roles(instance, superuser, definitions.role_statements.decode("utf-8", "surrogateescape"))
                 for database, sql in definitions.databases:
-                    _load_database(made, instance, loading_dsn(instance, superuser), database=database, sql=sql)
+                    _load_database(inside, instance, loading_dsn(instance, superuser), database=database, sql=sql)
         finally:
             end_server(instance)
     finally:
@@ -122,7 +125,8 @@ def _load_database(scratch: Scratch, instance: Instance, dsn: str, *, database: 
     ]
     argv += [f"--file={path}", f"--dbname={make_conninfo(dsn, dbname=database.name)}"]
     try:
-        run(argv, timeout=LOADING_SECONDS, env=SERVER_ENVIRONMENT)
+        command = instance.launcher.command(argv, env=SERVER_ENVIRONMENT)
+        run(command.argv, timeout=LOADING_SECONDS, env=command.env)
     except ProgramFailed as error:
         if (lack := lack_of(f"{error}\n{instance.log_text()}")) is not None:
             raise DrillNotRun(

@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pgvault.checks.result import CheckResult, finding
-from pgvault.config import CheckConfig, Objectives
+from pgvault.config import AnyCheck, Objectives
+from pgvault.drill.classes import ClassPromise, in_order
 from pgvault.drill.empty import bootstrap_name, make_empty, make_tablespaces, start_empty
 from pgvault.drill.fingerprints import compare_database
+from pgvault.drill.isolation import BEST, IsolationWish, isolate
 from pgvault.drill.loading import load, loading_order, loading_programs
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
+from pgvault.drill.objectives import Measure
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Restored, default_database, scratch_dsn
 from pgvault.drill.room import keeping_room
@@ -70,12 +74,15 @@ class LogicalDrillRequest:
 
     cluster: str
     label: str | None  # None: the newest logical backup
-    checks: tuple[CheckConfig, ...]
+    checks: tuple[AnyCheck, ...]
     objectives: Objectives
     failure: FailureMoment | None  # the simulated failure, for the newest backup
     scratch: Path | None  # where; None: the system's directory for temporary files
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
+    isolation: IsolationWish = BEST
+    classes: tuple[ClassPromise, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)  # of objectives, by whoever can ask the server
 
 
 def run_logical_drill(
@@ -87,6 +94,7 @@ def run_logical_drill(
     target = f"logical {request.label or 'latest'}"
     report = DrillReport(label, request.cluster, started_at, request.objectives, target)
     report.not_tested, report.rpo_method = list(NOT_TESTED), NOT_MEASURED
+    report.promises, report.measures = request.classes, dict(request.measures)
     stage = Stage(report, clock, progress)
     stage.perform(_LogicalDrill(repository, request, stage).run)
     store_report(repository, report)
@@ -139,15 +147,17 @@ class _LogicalDrill:
         with self._stage.phase("plan"):
             place = find_place(self._request.scratch)
             manifest = self._choose()
-            programs = loading_programs(needed_major(manifest))
-            programs.path("pg_amcheck")
-            self._note_programs(manifest, programs)
             require_room({place: restored_bytes(manifest)}, reserve=RESERVE)
             self._records = records_of(self._repository, manifest)
             roles = self._read(manifest, GLOBALS) if manifest.has_globals else b""
         claim = Claim(manifest.cluster, labels=(manifest.label,))
-        with pin(self._repository, claim, command="drill"), self._stage.scratch(place) as scratch:
-            self._drill_in(scratch, manifest, programs, roles)
+        with pin(self._repository, claim, command="drill"), self._stage.scratch(place) as made:
+            isolated = isolate(self._request.isolation, made.root, needed_major(manifest), find=loading_programs)
+            self._report.isolation = isolated.told
+            isolated.programs.path("pg_amcheck")
+            self._note_programs(manifest, isolated.programs)
+            scratch = replace(made, launcher=isolated.launcher)
+            self._drill_in(scratch, manifest, isolated.programs, roles)
 
     def _choose(self) -> LogicalManifest:
         catalog = read_catalog(self._repository, self._request.cluster)
@@ -174,7 +184,6 @@ class _LogicalDrill:
         superuser = bootstrap_name(roles)
         with self._stage.phase("prepare"):
             instance = make_empty(scratch, programs, superuser)
-        self._report.isolation = scratch.isolation
         progress = self._stage.progress
         order = loading_order(scratch, instance, superuser, jobs=self._request.jobs)
         with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance.kill):
@@ -192,7 +201,8 @@ class _LogicalDrill:
         dsn = scratch_dsn(instance, superuser)
         with self._stage.phase("open"):
             databases = connecting_databases(dsn)
-            report.checks += connects(dsn, databases)
+            for each in connects(dsn, databases):
+                report.add(each)
         restored = Restored(
             repository=self._repository,
             cluster=self._request.cluster,
@@ -208,15 +218,15 @@ class _LogicalDrill:
             jobs=jobs,
         )
         with self._stage.phase("check"):
-            report.checks.append(holds_tables(manifest))
+            report.add(holds_tables(manifest))
             for database in manifest.databases:
                 path = database.tables_path
                 expected = list(decode_tables(self._read(manifest, path), where=path.decode()))
                 is_class = manifest.class_name is not None
                 compared = compare_database(dsn, database.name, expected, jobs=jobs, is_class=is_class)
-                report.checks.append(compared.check)
+                report.add(compared.check)
                 report.not_tested += compared.not_tested
-            look(report, restored, self._request.checks)
+            look(report, restored, in_order(self._request.checks, self._request.classes, database=restored.database))
 
     def _read(self, manifest: LogicalManifest, path: bytes) -> bytes:
         return read_whole(self._repository, manifest, find_record(self._records, path, manifest))

@@ -2,7 +2,7 @@
 
     plan ─► fetch (files) ─► replay (WAL, to the target, promote) ─► open (every database) ─► check ─► report
 
-RTO is the sum of these phases, from the decision to restore until the last check. A drill fails when recovery or a
+RTO runs from the decision to restore until the last blocking check passed. A drill fails when recovery or a
 check does; it *could not run* when the scratch, a program, the key or the store was missing. Whatever happens, the
 scratch server is ended and its directory removed, and the report is sealed into the repository.
 """
@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from pgvault.config import CheckConfig, Objectives
+from pgvault.config import AnyCheck, Objectives
+from pgvault.drill.classes import ClassPromise, in_order
+from pgvault.drill.copies import Measuring, measure_copies
+from pgvault.drill.isolation import BEST, IsolationWish, isolate
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
+from pgvault.drill.objectives import Measure
+from pgvault.drill.past import look_back
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Restored, default_database, scratch_dsn
 from pgvault.drill.rpo import FailureMoment, measure_rpo
@@ -38,8 +44,7 @@ from pgvault.errors import (
 )
 from pgvault.instants import Clock, iso
 from pgvault.postgres.instance import SERVER_ENVIRONMENT, Instance
-from pgvault.postgres.owner import as_server_user
-from pgvault.postgres.programs import Programs, find_programs
+from pgvault.postgres.programs import Programs
 from pgvault.process import attempt
 from pgvault.progress import Progress
 from pgvault.recovery.gather import Gathered, gathering
@@ -68,13 +73,16 @@ class DrillRequest:
 
     cluster: str
     restore: RestoreRequest
-    checks: tuple[CheckConfig, ...]
+    checks: tuple[AnyCheck, ...]
     objectives: Objectives
     failure: FailureMoment | None  # the simulated failure, for a drill to the latest moment; None: none
     scratch: Path | None  # where; None: the system's directory for temporary files
     timeout: timedelta  # for recovery
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
+    isolation: IsolationWish = BEST
+    classes: tuple[ClassPromise, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)  # of objectives, by whoever can ask the server
 
 
 def run_drill(repository: Repository, request: DrillRequest, *, clock: Clock, progress: Progress) -> DrillReport:
@@ -82,8 +90,10 @@ def run_drill(repository: Repository, request: DrillRequest, *, clock: Clock, pr
     started_at = clock.now()
     label = layout.make_label(started_at, os.urandom(2))
     report = DrillReport(label, request.cluster, started_at, request.objectives, str(request.restore.target))
+    report.promises, report.measures = request.classes, dict(request.measures)
     stage = Stage(report, clock, progress)
     stage.perform(_Drill(repository, request, stage).run)
+    look_back(repository, report)
     store_report(repository, report)
     return report
 
@@ -128,11 +138,13 @@ class _Drill:
         manifest = gathered.manifest(plan.backup_label)
         self._report.backup, self._report.timeline = plan.backup_label, plan.timeline
         self._report.notes += [*gathered.notes, *plan.notes]
-        programs = find_programs(manifest.postgres_major)
         with (
             pin(self._repository, claim_of(manifest), command="drill"),
-            self._stage.scratch(place) as scratch,
+            self._stage.scratch(place) as made,
         ):
+            isolated = isolate(self._request.isolation, made.root, manifest.postgres_major)
+            scratch, programs = replace(made, launcher=isolated.launcher), isolated.programs
+            self._report.isolation = isolated.told
             instance = make_instance(scratch, programs)
             with ending(instance, self._report):
                 self._restore_and_check(scratch, instance, programs, Planned(gathered, manifest, plan))
@@ -141,7 +153,6 @@ class _Drill:
         manifest, plan = planned.manifest, planned.plan
         with self._stage.phase("fetch"):
             fetch_plan = self._restore_files(scratch, manifest, plan)
-        self._report.isolation = scratch.isolation
         superuser = manifest.postgres.superuser
         dsn = scratch_dsn(instance, superuser)
         with (
@@ -157,10 +168,15 @@ class _Drill:
             "last_commit_at": None if reached.last_commit_at is None else iso(reached.last_commit_at),
             "next_commit_at": None if plan.next_commit is None else iso(plan.next_commit.at),
         }
+        self._report.sizes = {
+            "fetch": manifest.stored_bytes,
+            "replay": max(0, reached.lsn - manifest.start_lsn),
+        }
         self._measure_rpo(planned, reached)
         with self._stage.phase("open"):
             databases = connecting_databases(dsn)
-            self._report.checks += connects(dsn, databases)
+            for each in connects(dsn, databases):
+                self._report.add(each)
         restored = Restored(
             repository=self._repository,
             cluster=self._request.cluster,
@@ -174,7 +190,9 @@ class _Drill:
             jobs=self._request.jobs,
         )
         with self._stage.phase("check"):
-            look(self._report, restored, self._request.checks)
+            checks = in_order(self._request.checks, self._request.classes, database=restored.database)
+            look(self._report, restored, checks)
+        self._measure_what_is_left(planned, scratch)
 
     def _restore_files(self, scratch: Scratch, manifest: Manifest, plan: RestorePlan) -> FetchPlan:
         site = Site(scratch.data, {oid: scratch.tablespaces / str(oid) for oid in _outside(manifest)}, reserve=RESERVE)
@@ -219,6 +237,18 @@ class _Drill:
             idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
         )
 
+    def _measure_what_is_left(self, planned: Planned, scratch: Scratch) -> None:
+        """Measure, once nobody waits for it any more, each copy by itself, and the backups that there are."""
+        failure, report = self._request.failure, self._report
+        at = report.started_at if failure is None else failure.at
+        newest = max(backup.stopped_at for backup in planned.gathered.facts.backups)
+        report.measures["backup_age"] = Measure(max(0.0, (at - newest).total_seconds()))
+        took = planned.manifest.stopped_at - planned.manifest.started_at
+        report.measures["backup_duration"] = Measure(took.total_seconds())
+        if failure is not None and report.rpo is not None:
+            measuring = Measuring(self._request.cluster, self._request.restore.options, failure, scratch.root)
+            report.copies += measure_copies(self._repository, measuring, replayed=report.rpo)
+
 
 def _outside(manifest: Manifest) -> list[int]:
     """Oids of the tablespaces that lie outside the data directory."""
@@ -229,7 +259,8 @@ def _require_runnable(python: list[str], scratch: Scratch) -> None:
     """Raise DrillNotRun when the server's user can not run Python: every fetch would fail, and look like lost WAL."""
     if os.geteuid() != 0:
         return
-    probe = attempt(as_server_user([*python, "-c", ""], data=scratch.data), timeout=30, env=SERVER_ENVIRONMENT)
+    command = scratch.launcher.command([*python, "-c", ""], env=SERVER_ENVIRONMENT, data=scratch.data)
+    probe = attempt(command.argv, timeout=30, env=command.env)
     if probe.status != 0:
         raise DrillNotRun(
             f"the user who runs the scratch server can not run '{python[0]}'",

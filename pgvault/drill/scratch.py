@@ -35,7 +35,7 @@ from pathlib import Path
 
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import SERVER_ENVIRONMENT, SOCKET_PATH_LIMIT, Instance
-from pgvault.postgres.owner import hand_over, may_unshare
+from pgvault.postgres.launcher import HOST, Launcher
 from pgvault.postgres.programs import Programs
 from pgvault.restore.settings import wal_room
 
@@ -80,6 +80,7 @@ class Scratch:
     id: str
     root: Path
     lock: int  # descriptor of the locked marker
+    launcher: Launcher = HOST  # what runs its server, once that is chosen (isolation.py)
 
     @property
     def data(self) -> Path:
@@ -101,28 +102,17 @@ class Scratch:
         """The program of restore_command."""
         return self.root / "walclient.py"
 
-    @property
-    def isolation(self) -> str:
-        """What keeps the scratch apart, for the report; known once the cluster is restored."""
-        if os.geteuid() != 0:
-            who = "same user"
-        elif self.data.stat().st_uid == 0 and may_unshare():
-            who = "user namespace"
-        else:
-            who = "another user"
-        return f"process: private directory, no TCP, {who}"
-
     def give(self, path: Path) -> None:
         """Give a file of the scratch to the user who runs its server, where that is not us."""
         owner = self.data.stat()
         if os.geteuid() == 0 and owner.st_uid != 0:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
         else:
-            hand_over(path)
+            self.launcher.give(path)
 
     def give_all(self) -> None:
         """Do so with everything inside. The directory itself and its marker stay ours: nobody else makes us delete."""
-        hand_over(self.data)
+        self.launcher.give(self.data)
         for path in (*self.root.iterdir(), *(self.root / "conf").iterdir()):
             if path not in (self.data, self.root / MARKER):
                 self.give(path)
@@ -194,6 +184,7 @@ def make_instance(scratch: Scratch, programs: Programs) -> Instance:
         hba_file=conf / "pg_hba.conf",
         ident_file=conf / "pg_ident.conf",
         environment=ENVIRONMENT,
+        launcher=scratch.launcher,
     )
 
 

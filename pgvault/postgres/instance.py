@@ -1,7 +1,7 @@
 """A PostgreSQL server of our own: for drills, for `--finish`, for the demo and for tests.
 
-It listens on a unix socket in a directory of ours and nowhere else. `postgres` is started directly, detached,
-its log in a file; we know it by its process id and by what it writes into postmaster.pid:
+It listens on a unix socket in a directory of ours and nowhere else. `postgres` is started by a launcher (beside us, in
+a sandbox), detached, its log in a file; we know it by its process and by what it writes into postmaster.pid:
 
     line 1  process id          line 5  socket directory
     line 2  data directory      line 6  listen address
@@ -15,7 +15,6 @@ Nothing here talks SQL; a Session (server.py) takes the `dsn`. Servers that we d
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import re
 import signal
@@ -25,15 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgvault.errors import ClusterRunning, ProgramFailed, RecoveryFailed, ServerUnfit, SourceUnreadable
-from pgvault.postgres.owner import as_server_user, hand_over
+from pgvault.postgres.launcher import HOST, Launched, Launcher, is_alive, pid_file_lines
 from pgvault.postgres.programs import Programs
-from pgvault.process import Process, run, start
+from pgvault.process import run
 
 SUPERUSER = "postgres"
 SERVER_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path that Linux takes
 PID_FILE = "postmaster.pid"
-IPC_RMID = 0  # linux/ipc.h
 POLL_SECONDS = 0.05
 FAILURE = re.compile(r" (?:FATAL|PANIC):  (.*)(?:\n.* DETAIL:  (.*))?")
 CONFIGURATION_ERROR = re.compile(r" LOG:  (.*(?:parameter|syntax error|could not).*)")
@@ -59,13 +57,20 @@ class ServerState(enum.Enum):
     STOPPING = "stopping"
 
 
-def init_cluster(programs: Programs, data: Path, *, wal_segsize_mib: int = 16, options: Sequence[str] = ()) -> None:
+def init_cluster(
+    programs: Programs,
+    data: Path,
+    *,
+    wal_segsize_mib: int = 16,
+    options: Sequence[str] = (),
+    launcher: Launcher = HOST,
+) -> None:
     """Make a new, empty cluster in `data`: UTF-8, C locale, page checksums, superuser `postgres` without password.
 
     `options` go to initdb as they are. Raises ProgramFailed with what initdb said.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hand_over(data)
+    launcher.give(data)
     argv: list[str | Path] = [
         programs.path("initdb"),
         "-D",
@@ -79,7 +84,8 @@ def init_cluster(programs: Programs, data: Path, *, wal_segsize_mib: int = 16, o
         "--locale=C",
     ]
     argv += ["--data-checksums", f"--wal-segsize={wal_segsize_mib}", *options]
-    run(as_server_user(argv, data=data), timeout=300, env=SERVER_ENVIRONMENT, cwd=Path("/"))
+    command = launcher.command(argv, env=SERVER_ENVIRONMENT, data=data)
+    run(command.argv, timeout=300, env=command.env, cwd=Path("/"))
 
 
 def postmaster_pid(data: Path) -> int | None:
@@ -89,7 +95,7 @@ def postmaster_pid(data: Path) -> int | None:
     also work in `data`; where its working directory may not be read, it is taken for the server. A server in
     another container or pid namespace is not seen: ask `has_pid_file` before doing what would hurt it.
     """
-    lines = _pid_file(data)
+    lines = pid_file_lines(data)
     if not lines or not lines[0].strip().lstrip("-").isdigit():
         return None
     pid = abs(int(lines[0]))  # negative: a standalone backend (`postgres --single`)
@@ -99,7 +105,7 @@ def postmaster_pid(data: Path) -> int | None:
         return None
     except PermissionError:
         return pid
-    return pid if working_directory == data.resolve() and _is_alive(pid) else None
+    return pid if working_directory == data.resolve() and is_alive(pid) else None
 
 
 def has_pid_file(data: Path) -> bool:
@@ -129,7 +135,9 @@ class Instance:
     hba_file: Path | None = None
     ident_file: Path | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: SERVER_ENVIRONMENT)
-    _process: Process | None = field(default=None, init=False)
+    launcher: Launcher = HOST
+    _process: Launched | None = field(default=None, init=False)
+    _stale: tuple[int, int] | None = field(default=None, init=False)  # the postmaster.pid that was there before
     _log_offset: int = field(default=0, init=False)  # where this start's messages begin
 
     @property
@@ -140,7 +148,7 @@ class Instance:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id while it runs."""
+        """The process that we started while the server runs: the postmaster, or what it runs in."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, settings: Mapping[str, str] | None = None) -> None:
@@ -149,7 +157,7 @@ class Instance:
         `settings` win over every configuration file and over what is set here. Raises ClusterRunning when a
         server runs on this data directory, ServerUnfit when the socket's path is too long.
         """
-        if (running := postmaster_pid(self.data)) is not None:
+        if self.launcher.shares_processes and (running := postmaster_pid(self.data)) is not None:
             raise ClusterRunning(f"a server with process id {running} runs on '{self.data}'")
         self._check_socket_path()
         self.log.touch(mode=0o600)
@@ -157,15 +165,16 @@ class Instance:
         argv: list[str | Path] = [self.programs.path("postgres"), "-D", self.data]
         for name, value in {**self._own_settings(), **(settings or {})}.items():
             argv += ["-c", f"{name}={value}"]
-        hand_over(self.socket_dir)
-        self._process = start(as_server_user(argv, data=self.data), env=self.environment, log=self.log, cwd=Path("/"))
+        self.launcher.give(self.socket_dir)
+        self._stale = self._pid_file_identity()
+        self._process = self.launcher.start(argv, data=self.data, env=self.environment, log=self.log)
 
     def state(self) -> ServerState:
         """Say what the server is doing now."""
-        if self.pid is None:
+        if self._process is None or self._process.poll() is not None:
             return ServerState.STOPPED
-        lines = _pid_file(self.data)
-        if len(lines) < 8 or lines[0].strip() != str(self.pid):
+        lines = self._own_pid_file()
+        if len(lines) < 8 or not self._process.is_server(int(lines[0])):
             return ServerState.STARTING  # a file of an earlier life, or not yet written to the end
         match lines[7].strip():
             case "ready":
@@ -221,21 +230,8 @@ class Instance:
 
     def kill(self) -> None:
         """End the server like a power cut (SIGKILL to every process of it), and wait until all are gone."""
-        pid = self.pid
-        if self._process is None or pid is None:
-            return
-        family = _children(pid)
-        segment = _shared_memory(self.data, pid)
-        self._process.signal(signal.SIGKILL)
-        self._process.wait(10)
-        deadline = time.monotonic() + 10  # children notice the postmaster's death by themselves, and at once
-        while any(_is_alive(child) for child in family):
-            if time.monotonic() > deadline:
-                raise ProgramFailed(f"processes of the server on '{self.data}' survived its postmaster")
-            time.sleep(POLL_SECONDS)
-        if segment is not None:
-            # A power cut leaves none either. The kernel has 4096 of them, and nobody else removes it.
-            ctypes.CDLL(None).shmctl(segment, IPC_RMID, None)
+        if self._process is not None:
+            self._process.kill()
 
     def log_text(self) -> str:
         """Return what the server logged since the last start."""
@@ -252,6 +248,18 @@ class Instance:
         if not messages:
             messages = [line.strip() for line in text.splitlines() if line.strip()][-1:]
         return "; ".join(messages) or "it logged nothing"
+
+    def _own_pid_file(self) -> list[str]:
+        """The lines of postmaster.pid, unless it is still the one that was there before this start."""
+        return pid_file_lines(self.data) if self._pid_file_identity() != self._stale else []
+
+    def _pid_file_identity(self) -> tuple[int, int] | None:
+        """Which postmaster.pid there is: the same process id may stand in another one, in a sandbox always."""
+        try:
+            status = (self.data / PID_FILE).lstat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _progress(self, state: ServerState) -> str:
         if state is ServerState.READY:
@@ -290,36 +298,3 @@ class Instance:
         }
         files = {"config_file": self.config_file, "hba_file": self.hba_file, "ident_file": self.ident_file}
         return settings | {name: str(path) for name, path in files.items() if path is not None}
-
-
-def _pid_file(data: Path) -> list[str]:
-    try:
-        return (data / PID_FILE).read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def _shared_memory(data: Path, pid: int) -> int | None:
-    """Return the id of the System V segment of the server on `data`, if that is process `pid` and says so."""
-    lines = _pid_file(data)
-    if len(lines) < 7 or lines[0].strip() != str(pid):  # the seventh line: "key id"
-        return None
-    words = lines[6].split()
-    return int(words[1]) if len(words) == 2 and words[1].isdigit() else None
-
-
-def _stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat after the name: state, parent, …; empty when there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def _is_alive(pid: int) -> bool:
-    return _stat_fields(pid)[:1] not in ([], ["Z"], ["X"])
-
-
-def _children(pid: int) -> list[int]:
-    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [number for number in numbers if _stat_fields(number)[1:2] == [str(pid)]]

@@ -23,7 +23,8 @@ def amcheck(restored: Restored) -> Iterator[CheckResult]:
     began = time.monotonic()
     error: PgvaultError | None = None
     try:
-        run(argv, timeout=AMCHECK_SECONDS, env={**SERVER_ENVIRONMENT, "PGOPTIONS": OPTIONS})
+        command = instance.launcher.command(argv, env={**SERVER_ENVIRONMENT, "PGOPTIONS": OPTIONS})
+        run(command.argv, timeout=AMCHECK_SECONDS, env=command.env)
     except ProgramFailed as failure:
         error = failure
     yield finding("pg_amcheck", error, seconds=time.monotonic() - began)
