@@ -135,6 +135,7 @@ def test_failover_to_a_server_without_our_slot(streamed: Streamed, server: Serve
     streamed.server.sql("INSERT INTO rows SELECT g, repeat('x', 400) FROM generate_series(1, 5000) g")
     position = streamed.server.value("SELECT pg_current_wal_flush_lsn()")
     wait_until(lambda: standby.value(f"SELECT pg_last_wal_receive_lsn() >= '{position}'"))
+    streamed.wait_received()  # or the old timeline's end would be known to the new one alone
 
     streamed.server.kill()
     standby.sql("SELECT pg_promote()")
