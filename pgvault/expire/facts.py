@@ -82,7 +82,7 @@ class CopyFacts:
     unreadable: tuple[str, ...] = ()  # labels whose root is here and does not open
     wal: tuple[WalFacts, ...] = ()
     label_bytes: Mapping[str, int] = field(default_factory=dict)  # of all objects below a label, as listed here
-    spoken_of: frozenset[str] = frozenset()  # labels with tombstones, or marks of having been verified
+    spoken_of: frozenset[str] = frozenset()  # labels with tombstones, or marks of having been verified or drilled
     silence: str | None = None  # why it could not be looked at
 
 

@@ -33,7 +33,7 @@ from pgvault.repository import layout
 from pgvault.repository.holds import Hold, read_holds
 from pgvault.repository.leaseentry import LeaseEntry
 from pgvault.repository.leases import USUAL_TERMS, Terms
-from pgvault.repository.names import TOMBSTONES, VERIFIED
+from pgvault.repository.names import MARKS
 from pgvault.repository.pins import live_leases, watched_leases
 from pgvault.repository.repository import Repository
 from pgvault.repository.tombstones import State, Tombstone, read_tombstones
@@ -140,7 +140,7 @@ def _look_at(roots: CopyRoots, verified: frozenset[str], segment_sizes: Mapping[
     for entry in roots.copy.store.list(layout.backups(cluster)):
         label, _, rest = entry.key.removeprefix(below).partition("/")
         label_bytes[label] = label_bytes.get(label, 0) + entry.size
-        if rest.partition("/")[0] in (VERIFIED, TOMBSTONES):
+        if rest.partition("/")[0] in MARKS:
             spoken_of.add(label)
     systems = [int(name) for name in repository.reader.names(layout.wals(cluster)) if name.isdecimal()]
     return CopyFacts(

@@ -159,13 +159,14 @@ def _remove_from(run: Run, roots: CopyRoots, begun: Tombstone, objects: Iterable
 def _remove_data(run: Run, roots: CopyRoots, label: str, found: Iterable[Found]) -> Left:
     remover = run.removers[roots.copy.name]
     root, refs = layout.manifest(run.cluster, label), layout.refs(run.cluster, label)
-    marks, tombstones = f"{layout.all_verified(run.cluster, label)}/", f"{layout.tombstones(run.cluster, label)}/"
+    marks = (f"{layout.all_verified(run.cluster, label)}/", f"{layout.drilled(run.cluster, label)}/")
+    tombstones = f"{layout.tombstones(run.cluster, label)}/"
     needed = roots.needed_below(label)
     data: list[Found] = []
-    verified: list[Found] = []
+    last: list[Found] = []  # they say that it was a backup
     for each in found:
         if each.key.startswith(marks):
-            verified.append(each)
+            last.append(each)
         elif each.key not in (root, refs) and each.key not in needed and not each.key.startswith(tombstones):
             data.append(each)
     is_gone = remover.remove(each for each in found if each.key == refs)
@@ -176,4 +177,4 @@ def _remove_data(run: Run, roots: CopyRoots, label: str, found: Iterable[Found])
     if not is_gone:
         run.report.left[label] = f"some of its objects could not be removed from copy {roots.copy.name!r}"
         return Left.DATA
-    return Left.NOTHING if remover.remove(verified) else Left.DATA
+    return Left.NOTHING if remover.remove(last) else Left.DATA

@@ -3,7 +3,7 @@
     WAL        histories ─► segments and what else lies there ─► tails of segments that are not there yet
                ─► tails go that the source has no more, once what holds their bytes is in the target
     backups    systems, holds, gaps, … ─► label by label: data, and WAL that it needs ─► refs ─► root
-               ─► tombstones and what was verified
+               ─► tombstones and what was verified or drilled
 
 A root comes only when the target holds everything in its `refs`: so whatever is killed, what `list` shows in a copy is
 whole there. An aborted record of the deciding copy takes the place of a root that the target has. What both hold with
@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.repository import layout
-from pgvault.repository.names import BackupName, is_wal, parse_backup, tailed_segment
+from pgvault.repository.names import MARKS, BackupName, is_wal, parse_backup, tailed_segment
 from pgvault.repository.tails import SPAN_TEXT, Span
 from pgvault.repository.tombstones import ROOT_GOES
 
@@ -206,7 +206,7 @@ def _transfer(facts: MirrorFacts, fact: RootFact, path: str) -> Transfer:
 
 def _is_mark(rest: str) -> bool:
     """Tell whether an object tells about a backup without being part of it."""
-    return rest.split("/", 1)[0] in ("tombstones", "verified")
+    return rest.split("/", 1)[0] in MARKS
 
 
 def _is_removed(facts: MirrorFacts, prefix: str) -> bool:

@@ -49,6 +49,7 @@ class Kind(IntEnum):
     VERIFIED = 13
     HOLD = 14
     INVENTORY = 15
+    DRILLED = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@
     clusters/<cluster>/backups/<label>/{parts,maps,packs,inventory}/<n>
     clusters/<cluster>/backups/<label>/tombstones/<n>  marked, being removed, or kept after all: the highest n counts
     clusters/<cluster>/backups/<label>/verified/<copy>/<n>     "read back whole in that copy", the highest n counts
+    clusters/<cluster>/backups/<label>/drilled/<n>     how a drill of it ended, the highest n counts
     clusters/<cluster>/holds/<id>/<n>                  n = 0: what must stay, and why; n = 1: not any more
     leases/<name>/<n>                                  clear: who does what at the moment
     quarantine/<time>-<random>/<name>                  bytes that `verify --repair` replaced
@@ -132,6 +133,11 @@ def verified(cluster_name: str, label: str, copy: str) -> str:
 def all_verified(cluster_name: str, label: str) -> str:
     """Prefix of those records in whatever copy."""
     return f"{backup(cluster_name, label)}/verified"
+
+
+def drilled(cluster_name: str, label: str) -> str:
+    """Prefix of the records of how drills of a backup ended."""
+    return f"{backup(cluster_name, label)}/drilled"
 
 
 def numbered(prefix: str, number: int) -> str:

@@ -20,6 +20,8 @@ ROOT = "manifest"
 REFS = "refs"
 TOMBSTONES = "tombstones"
 VERIFIED = "verified"
+DRILLED = "drilled"
+MARKS = frozenset({TOMBSTONES, VERIFIED, DRILLED})  # they tell about a backup without being part of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ IN_CLUSTER: tuple[tuple[Kind, str], ...] = (
 IN_BACKUP: tuple[tuple[Kind, str], ...] = (
     (Kind.TOMBSTONE, rf"tombstones{SERIES}"),
     (Kind.VERIFIED, rf"verified/[^/]+{SERIES}"),
+    (Kind.DRILLED, rf"drilled{SERIES}"),
 )
 PREFIXES = ("systems", "watermarks", "gaps", "drills", "holds")
 
@@ -48,7 +49,8 @@ def list_records(repository: Repository, cluster: str) -> Iterator[Suspect]:
         yield from _listed(repository, f"{prefix}/{directory}", prefix, IN_CLUSTER)
     for label in repository.reader.names(layout.backups(cluster)):
         backup = layout.backup(cluster, label)
-        for listed in (layout.tombstones(cluster, label), layout.all_verified(cluster, label)):
+        marks = (layout.tombstones, layout.all_verified, layout.drilled)
+        for listed in (prefix_of(cluster, label) for prefix_of in marks):
             yield from _listed(repository, listed, backup, IN_BACKUP)
 
 

@@ -62,6 +62,8 @@ def test_kinds_keep_their_numbers() -> None:
         ("TOMBSTONE", 12),
         ("VERIFIED", 13),
         ("HOLD", 14),
+        ("INVENTORY", 15),
+        ("DRILLED", 16),
     ]
 
 
@@ -73,7 +75,7 @@ def test_kinds_keep_their_numbers() -> None:
         (8, b"\x00\x02", FormatUnsupported),
         (8, b"\x00\x00", FormatUnsupported),
         (10, b"\x00", ObjectCorrupt),  # kinds
-        (10, b"\x0f", ObjectCorrupt),
+        (10, b"\x7f", ObjectCorrupt),
         (11, b"\x02", FormatUnsupported),  # cipher
         (96, b"\x01", ObjectCorrupt),  # reserved
         (127, b"\x01", ObjectCorrupt),
