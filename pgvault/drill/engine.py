@@ -128,7 +128,7 @@ def run_words(
 ) -> list[str]:
     """Return the command line that runs `argv` in a container of its own, which is gone when it ends.
 
-    The first word of `argv` is a program inside the image. With `is_interactive` its standard input is ours, else empty.
+    The first word of `argv` is a program inside the image. Standard input is ours with `is_interactive`, else empty.
     """
     words = [engine.program, "run", "--rm", *(["--interactive"] if is_interactive else []), "--pull=never"]
     words += [f"--name={box.name}", f"--label={LABEL}={box.drill}"]
@@ -177,8 +177,11 @@ def read_rootless(program: str, info: str) -> bool:
         if program == "podman":
             return bool(told["host"]["security"]["rootless"])
         options = [str(option) for option in told.get("SecurityOptions") or ()]
+        silent = "".join(str(error) for error in told.get("ServerErrors") or ())
     except (ValueError, TypeError, KeyError) as error:
         raise DrillNotRun(f"what '{program} info' tells can not be read: {info[:200]!r}") from error
+    if silent:  # older clients call this a success
+        raise DrillNotRun(f"docker does not answer: {silent}")
     if any("name=rootless" in option or "name=userns" in option for option in options):
         # There the caller is root inside, as whom PostgreSQL does not run, and nobody else may read our files.
         raise DrillNotRun(

@@ -107,6 +107,12 @@ def test_a_docker_that_maps_users_is_refused(option: str) -> None:
         read_rootless("docker", json.dumps({"SecurityOptions": ["name=seccomp,profile=builtin", option]}))
 
 
+def test_a_docker_without_its_daemon() -> None:
+    """Some clients tell of it in their document only."""
+    with pytest.raises(DrillNotRun, match="docker does not answer: no daemon"):
+        read_rootless("docker", json.dumps({"ServerErrors": ["no daemon"]}))
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"host": 1}'])
 def test_what_podman_does_not_say(text: str) -> None:
     """Nothing is guessed."""
