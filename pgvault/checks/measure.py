@@ -6,100 +6,189 @@
 
 `measure: value` or `rows` overrules. Truth is no measure: whether `true` is good or bad only its author knows, so a
 boolean fails, as do NaN, infinity and a text with several results. A check passes when its measure is at most its
-threshold. A query that does not run (a table that is gone) fails: in a restored database that is a finding, not an
-excuse. Sessions are read-only.
+threshold, and any of the tables that it asked holds a row: of nothing but empty tables everything is true. A query that
+does not run (a table that is gone) fails: in a restored database that is a finding, not an excuse. Not proven is what a
+lock held up, and what reads the wall clock where the data are of another moment. Sessions are read-only.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import psycopg
+from psycopg import errors
 
-from pgvault.checks.result import SAMPLE_ROWS, CheckResult, Origin, Verdict
-from pgvault.config import CheckConfig
+from pgvault.checks.answer import Answer, Planned, ask
+from pgvault.checks.query import NOW, Moment, Query, query_of
+from pgvault.checks.result import CheckResult, Origin, Verdict
+from pgvault.checks.scanned import Table, called_functions, holds_rows, locked_tables, scanned_tables
+from pgvault.checks.session import LOCK_TIMEOUT_SECONDS, Session, reading
+from pgvault.checks.sql import has_as_of, reads_clock, reads_clock_by_text, with_as_of
+from pgvault.config import CheckBase, CheckConfig
 
-FETCH_ROWS = 1000
-STATEMENT_TIMEOUT_SECONDS = 600
+RECENT = timedelta(minutes=5)  # the wall clock stands for a moment no older than this
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NULL = "NULL"
+CLOCK = "reads the wall clock, use :as_of"
+NO_TABLE = "the query scans no table, so it says nothing about the data"
+QUOTED_VALUE = re.compile(r'"[^"]*"')
+# Classes of errors whose messages quote data: data exceptions, broken constraints, what a function raises.
+QUOTING_CLASSES = ("22", "23", "P0")
 
 
-def run_check(dsn: str, check: CheckConfig, *, database: str) -> CheckResult:
-    """Run one check in one database; never raises for what the query or the server says."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a check's queries returned and looked at, before it is judged."""
+
+    measured: float | None
+    detail: str
+    sample: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    is_unproven: bool = False
+    flaw: str | None = None  # why it proves nothing, whatever it measured
+
+
+def run_check(dsn: str, check: CheckConfig, *, database: str | None, moment: Moment = NOW) -> CheckResult:
+    """Run one configured check in one database; never raises for what the query or the server says."""
+    return run_query(dsn, check, query_of(check), database=database, moment=moment)
+
+
+def run_query(dsn: str, check: CheckBase, query: Query, *, database: str | None, moment: Moment = NOW) -> CheckResult:
+    """Run the query that a check of whatever type became; never raises for what the query or the server says."""
     began = time.monotonic()
     try:
-        # The query is sent as UTF-8, also to a database in another encoding.
-        with psycopg.connect(dsn, dbname=database, autocommit=True, client_encoding="UTF8") as connection:
-            connection.execute("SET default_transaction_read_only = on")
-            connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'".encode())
-            measured, sample, detail = _measure(connection, check)
+        with reading(dsn, query, database=database, timeout=check.timeout) as session:
+            found = _look(session, check, query, moment)
+    except _Unproven as error:
+        found = Found(None, f"not proven: {error}", tables=error.tables, is_unproven=True)
+    except errors.LockNotAvailable:
+        found = Found(
+            None, f"not proven: another session's lock held it up for {LOCK_TIMEOUT_SECONDS} s", is_unproven=True
+        )
+    except errors.SerializationFailure as error:
+        found = Found(None, f"not proven: {_said(error, check)}", is_unproven=True)
+    except errors.QueryCanceled:
+        found = Found(
+            None, f"the query was ended after {time.monotonic() - began:.0f} s; its timeout is {check.timeout}"
+        )
     except psycopg.Error as error:
-        measured, sample = None, ()
-        detail = f"the query failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    is_null_passed = measured is None and detail == NULL and check.null == "pass"
-    is_passed = is_null_passed or (measured is not None and measured <= check.threshold)
+        found = Found(None, f"the query failed: {_said(error, check)}")
     return CheckResult(
         name=check.name,
-        verdict=Verdict.PASSED if is_passed else Verdict.FAILED,
-        measured=measured,
+        verdict=_judge(check, query, found),
+        measured=found.measured,
         threshold=check.threshold,
         severity=check.severity,
-        detail=detail,
+        detail=found.detail if found.flaw is None else f"{found.flaw} ({found.detail})",
         seconds=time.monotonic() - began,
         database=database,
-        sample=sample,
+        sample=found.sample,
         origin=Origin.CONFIGURED,
+        tables=found.tables,
     )
 
 
-def _measure(connection: psycopg.Connection[Any], check: CheckConfig) -> tuple[float | None, tuple[str, ...], str]:
-    cursor = connection.execute(check.query.encode())
-    has_more = _next_result(cursor) if cursor.description is None else True
-    if not has_more:
-        return None, (), "the query returned nothing that could be measured"
-    rows: Sequence[Any] = cursor.fetchmany(FETCH_ROWS)
-    is_single = len(rows) == 1 and len(rows[0]) == 1
-    value = rows[0][0] if is_single else None
+def _judge(check: CheckBase, query: Query, found: Found) -> Verdict:
+    if found.is_unproven:
+        return Verdict.UNPROVEN
+    is_null_passed = found.measured is None and found.detail == NULL and query.null == "pass"
+    is_within = found.measured is not None and found.measured <= check.threshold
+    return Verdict.PASSED if found.flaw is None and (is_null_passed or is_within) else Verdict.FAILED
+
+
+class _Unproven(Exception):
+    """The check can not say anything about these data."""
+
+    def __init__(self, why: str, tables: Sequence[str] = ()) -> None:
+        super().__init__(why)
+        self.tables = tuple(tables)
+
+
+def _look(session: Session, check: CheckBase, query: Query, moment: Moment) -> Found:
+    row = session.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
+    assert row is not None
+    now = EPOCH + timedelta(microseconds=row[0])
+    at = moment.at if moment.is_restored else moment.at or now
+    text = query.text
+    if has_as_of(text):
+        if at is None:
+            raise _Unproven("the moment that was restored to is not known")
+        text = with_as_of(text, at)
+    is_past = moment.is_restored and (at is None or now - at > RECENT)
+    planned = Planned()
+
+    def looked(statement: str) -> None:
+        if is_past and _reads_clock(session, statement, planned):
+            raise _Unproven(CLOCK, [str(table) for table in scanned_tables(session, planned.scanned)])
+
+    answers = ask(session, text, planned, looked)
+    found = _measure(answers, check, query)
+    tables = scanned_tables(session, planned.scanned) or locked_tables(session)
+    flaw = None
+    if found.measured is not None or found.detail == NULL:
+        flaw = None if check.allow_empty else _emptiness(session, text, planned, tables)
+    return replace(found, tables=tuple(str(table) for table in tables), flaw=flaw)
+
+
+def _reads_clock(session: Session, statement: str, planned: Planned) -> bool:
+    """Tell whether a query reads the clock: by its own words, in a view, or in a function that it calls."""
+    if any(reads_clock(text) for text in (statement, *planned.expressions)):
+        return True
+    if reads_clock_by_text(statement, planned.expressions):
+        return True
+    return any(reads_clock(body) for body in called_functions(session, [statement, *planned.expressions]).values())
+
+
+def _emptiness(session: Session, text: str, planned: Planned, tables: Sequence[Table]) -> str | None:
+    """Return why a check proves nothing, for want of rows; None where there are some, or where that is not known."""
+    if tables:
+        names = ", ".join(map(str, tables))
+        return f"no rows to check in {names}" if holds_rows(session, tables) is False else None
+    # A function may read what no plan and no lock shows.
+    return None if called_functions(session, [text, *planned.expressions]) else NO_TABLE
+
+
+def _measure(answers: Sequence[Answer], check: CheckBase, query: Query) -> Found:
+    if not answers:
+        return Found(None, "the query returned nothing that could be measured")
+    if len(answers) > 1:
+        return Found(None, "the query returned several results: write it as one statement")
+    (answer,) = answers
+    value = answer.value
     is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    is_value = is_single and (is_number or value is None or isinstance(value, bool))
-    measured: float | None
-    sample: tuple[str, ...] = ()
-    if check.measure == "value" and not is_single:
-        measured, detail = None, f"the query returned {_shape(rows)}, not one number"
-    elif check.measure == "value" or (check.measure == "auto" and is_value):
-        measured, detail = _number(value)
-    else:
-        sample = tuple(str(row)[:500] for row in rows[:SAMPLE_ROWS])
-        count = len(rows)
-        while more := cursor.fetchmany(FETCH_ROWS):
-            count += len(more)
-        measured, detail = float(count), f"returned {count} rows"
-    if _next_result(cursor):
-        return None, (), "the query returned several results: write it as one statement"
-    return measured, sample, detail
+    is_value = answer.is_single and (is_number or value is None or isinstance(value, bool))
+    if query.measure == "value" and not answer.is_single:
+        return Found(None, f"the query returned {_shape(answer)}, not one number")
+    if query.measure == "value" or (query.measure == "auto" and is_value):
+        return _number(value)
+    sample = answer.sample(is_all=check.show == "all")
+    hidden = "" if sample or not answer.row_count else "; none of their columns is a key (show: all keeps them)"
+    return Found(answer.row_count, f"returned {answer.row_count} rows{hidden}", sample)
 
 
-def _number(value: object) -> tuple[float | None, str]:
+def _number(value: object) -> Found:
     if value is None:
-        return None, NULL
+        return Found(None, NULL)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None, f"the query returned {type(value).__name__}, not a number"
+        return Found(None, f"the query returned {type(value).__name__}, not a number")
     measured = float(value)
-    return (measured, f"returned {value}") if math.isfinite(measured) else (None, f"the query returned {value}")
+    return (
+        Found(measured, f"returned {value}") if math.isfinite(measured) else Found(None, f"the query returned {value}")
+    )
 
 
-def _shape(rows: Sequence[Any]) -> str:
-    columns = len(rows[0]) if rows else 0
-    return f"{len(rows)} rows" if len(rows) != 1 else f"a row of {columns} columns"
+def _shape(answer: Answer) -> str:
+    return f"{answer.row_count} rows" if answer.row_count != 1 else f"a row of {answer.column_count} columns"
 
 
-def _next_result(cursor: psycopg.Cursor[Any]) -> bool:
-    """Go on to the next result that has rows: `SET …; SELECT …` is one query to its author."""
-    while cursor.nextset():
-        if cursor.description is not None:
-            return True
-    return False
+def _said(error: psycopg.Error, check: CheckBase) -> str:
+    """Return what the server says, less the data that it may quote."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    is_quoting = (error.sqlstate or "").startswith(QUOTING_CLASSES) and check.show != "all"
+    return QUOTED_VALUE.sub('"…"', said) if is_quoting else said
