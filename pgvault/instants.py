@@ -81,6 +81,16 @@ def parse_duration(text: str) -> timedelta:
     return duration
 
 
+def say_seconds(seconds: float) -> str:
+    """Print a span of time for people: 3.4 s, 12 min, 2 h 05 min, 3 d 4 h."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    if hours >= 72:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
 def is_naive(text: str) -> bool:
     """Tell whether `text` is a time that says no offset, so that a zone decides what it means."""
     match = ISO_TEXT.fullmatch(text.strip())

@@ -43,6 +43,7 @@ class CheckResult:
     sample: tuple[str, ...] = ()  # the first offending rows
     origin: Origin = Origin.BUILT_IN
     tables: tuple[str, ...] = ()  # schema.table of what its plan scans, where known
+    ended_after: float | None = None  # seconds since the drill began, when this was known; None: not in a drill
 
     @property
     def passed(self) -> bool:
@@ -71,6 +72,7 @@ class CheckResult:
             "severity": self.severity,
             "detail": self.detail,
             "seconds": round(self.seconds, 3),
+            "ended_after_seconds": None if self.ended_after is None else round(self.ended_after, 3),
             "database": self.database,
             "tables": list(self.tables),
             "sample": list(self.sample),

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pgvault.cli import render
-from pgvault.cli.drill import verdict
+from pgvault.cli.drillreport import verdict
 from pgvault.cli.opening import RepositorySource, make_copies, open_from, read_credential
 from pgvault.cli.options import JsonOption
 from pgvault.config import load_config

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import psycopg
 import typer
 from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.cli import render
+from pgvault.cli.drillfacts import Known, know
+from pgvault.cli.drillreport import write_report
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import (
     ClusterOption,
@@ -25,13 +27,11 @@ from pgvault.cli.options import (
     source_of,
 )
 from pgvault.cli.reading import open_cluster_to_read
-from pgvault.cli.sessions import connect
 from pgvault.cli.signals import leaving_in_order
 from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
 from pgvault.drill.report import DrillReport
-from pgvault.drill.rpo import FailureMoment
 from pgvault.drill.run import DrillRequest, require_passed, run_drill
-from pgvault.errors import DrillNotRun, PgvaultError, UsageError
+from pgvault.errors import DrillNotRun, UsageError
 from pgvault.instants import SystemClock
 from pgvault.progress import Progress
 from pgvault.recovery.plan import RestoreRequest
@@ -46,6 +46,9 @@ def drill(
     ] = None,
     logical: Annotated[
         str | None, typer.Option("--logical", metavar="LABEL", help="Drill a logical backup: a label, or latest.")
+    ] = None,
+    failed_at: Annotated[
+        str | None, typer.Option("--failed-at", help="When the server was lost, to measure the RPO from; else now.")
     ] = None,
     scratch: Annotated[Path | None, typer.Option("--scratch", help="Where to make the scratch directory.")] = None,
     only_copy: OnlyCopyOption = None,
@@ -67,11 +70,18 @@ def drill(
     opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
     if logical is not None and (label is not None or to is not None):
         raise UsageError("--logical excludes --to and --backup", hint="A logical backup holds the moment of its dump.")
+    if failed_at is not None and ((to or "latest") != "latest" or (logical or "latest") != "latest"):
+        raise UsageError(
+            "--failed-at needs the latest moment as the target",
+            hint="What would be lost is measured at the end of the WAL; without --to a drill goes there.",
+        )
+    wanted = Wanted(to or "latest", label, scratch)
+    known = know(opened, failed_at=failed_at, is_blind=only_copy is not None)
     with leaving_in_order(DrillNotRun.exit_code), render.showing_progress() as progress:
         if logical is None:
-            report = _drill(opened, to or "latest", label, scratch, progress)
+            report = _drill(opened, wanted, known, progress)
         else:
-            report = _drill_logical(opened, logical, scratch, progress)
+            report = _drill_logical(opened, replace(wanted, label=logical), known, progress)
     if as_json:
         render.write_json(report.to_json())
     else:
@@ -79,33 +89,46 @@ def drill(
     require_passed(report)
 
 
-def _drill(opened: OpenedCluster, to: str, label: str | None, scratch: Path | None, progress: Progress) -> DrillReport:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line says of one drill."""
+
+    to: str
+    label: str | None
+    scratch: Path | None
+
+
+def _drill(opened: OpenedCluster, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:
     clock = SystemClock()
-    target = parse_target(TargetWords(to=to), zone=opened.time_zone, now=clock.now())
+    target = parse_target(TargetWords(to=wanted.to), zone=opened.time_zone, now=clock.now())
     request = DrillRequest(
         cluster=opened.name,
-        restore=RestoreRequest(target, backup_label=label),
+        restore=RestoreRequest(target, backup_label=wanted.label),
         checks=opened.config.checks,
         objectives=opened.config.objectives,
-        failure=failure_moment(opened),
-        scratch=scratch or opened.config.drill.scratch,
+        failure=known.failure,
+        scratch=wanted.scratch or opened.config.drill.scratch,
         timeout=opened.config.drill.timeout,
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
+        classes=known.classes,
+        measures=known.measures,
     )
     return run_drill(opened.repository, request, clock=clock, progress=progress)
 
 
-def _drill_logical(opened: OpenedCluster, label: str, scratch: Path | None, progress: Progress) -> DrillReport:
+def _drill_logical(opened: OpenedCluster, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:
     request = LogicalDrillRequest(
         cluster=opened.name,
-        label=None if label == "latest" else label,
+        label=None if wanted.label == "latest" else wanted.label,
         checks=opened.config.checks,
         objectives=opened.config.objectives,
-        failure=failure_moment(opened),
-        scratch=scratch or opened.config.drill.scratch,
+        failure=known.failure,
+        scratch=wanted.scratch or opened.config.drill.scratch,
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
+        classes=known.classes,
+        measures=known.measures,
     )
     return run_logical_drill(opened.repository, request, clock=SystemClock(), progress=progress)
 
@@ -116,56 +139,3 @@ def database_of(dsn: str) -> str | None:
         name = conninfo_to_dict(dsn).get("dbname")
         return None if name is None else str(name)
     return None
-
-
-def failure_moment(opened: OpenedCluster) -> FailureMoment:
-    """Return now as the moment of the simulated failure: by the server's clock while it answers, else by ours."""
-    if opened.config.dsn:
-        try:
-            with connect(opened.config) as session:
-                return FailureMoment(session.clock(), is_server_clock=True)
-        except PgvaultError:
-            pass  # the drill must work without the server: that is the disaster it rehearses
-    return FailureMoment(SystemClock().now(), is_server_clock=False)
-
-
-def write_report(report: DrillReport) -> None:
-    """Write a drill's report for people."""
-    rows = [
-        ("ok" if check.passed else "FAIL", check.name, check.severity, check.detail, render.duration(check.seconds))
-        for check in report.checks
-    ]
-    if rows:
-        render.write_table(
-            f"drill {report.id} of backup {report.backup}", ("", "check", "severity", "found", "took"), rows
-        )
-    phases = ", ".join(f"{name} {render.duration(seconds)}" for name, seconds in report.phases.items())
-    lines = [f"target: {report.target}", f"phases: {phases}"]
-    if report.reached is not None:
-        lines.append(f"reached: {_where(report.reached)}")
-    lines += [f"note: {note}" for note in report.notes]
-    lines += [f"not tested: {what}" for what in report.not_tested]
-    lines.append(verdict(report))
-    render.write_lines(lines)
-
-
-def _where(reached: Mapping[str, Any]) -> str:
-    if "databases" not in reached:
-        return f"{reached['lsn']} on timeline {reached['timeline']}"
-    count = len(reached["databases"])
-    return f"the snapshots of {count} database{'s' * (count != 1)}, the oldest of {reached['snapshot_at']}"
-
-
-def verdict(report: DrillReport) -> str:
-    """The closing line: passed or not, RTO and RPO against what was promised."""
-    words = ["PASSED" if report.passed else "FAILED" if report.could_run else "COULD NOT RUN"]
-    rto, rpo = report.objectives.rto, report.objectives.rpo
-    if report.rto_seconds is not None:
-        promised = f" (promised {render.duration(rto)})" if rto is not None else ""
-        words.append(f"RTO {render.duration(report.rto_seconds)}{promised}")
-    if report.rpo is not None:
-        promised = f" (promised {render.duration(rpo)})" if rpo is not None else ""
-        words.append(f"RPO at most {render.duration(report.rpo.seconds)}{promised}")
-    else:
-        words.append(f"RPO {report.rpo_method}")
-    return " · ".join(words)

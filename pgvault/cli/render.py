@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from pgvault.instants import say_seconds
 from pgvault.progress import NoProgress
 from pgvault.progress import Progress as ProgressSink
 
@@ -60,11 +61,7 @@ def size(count: int) -> str:
 
 def duration(value: timedelta | float) -> str:
     """A span of time for people: 2 h 05 min, 3.4 s."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, hours = divmod(int(seconds) // 60, 60)[::-1]
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+    return say_seconds(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def instant(value: datetime) -> str:

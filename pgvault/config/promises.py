@@ -41,8 +41,8 @@ Cron = Annotated[str, BeforeValidator(_cron)]
 class Objectives(Section):
     """What was promised; None where nothing was. A drill judges all but the last two, which no single drill knows."""
 
-    rpo: Duration | None = None  # what may be lost
     rto: Duration | None = None  # from the decision to restore until the last blocking check passed
+    rpo: Duration | None = None  # what may be lost
     backup_age: Duration | None = None  # of the newest backup
     backup_duration: Duration | None = None
     archive_lag: Duration | None = None  # of the oldest commit that is not stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import psycopg
@@ -68,6 +68,8 @@ def judge(
     if is_blind:
         detail = f"no table could be compared: {unknown[0]}"
     result = _result(database, None if is_blind else len(proven), detail, took=took, sample=proven)
+    names = tuple(record.name for record in expected if record.kind is TableKind.TABLE)
+    result = replace(result, tables=names)
     return Compared(result, tuple(f"content, in database {database!r}: {each}" for each in unknown))
 
 

@@ -31,7 +31,7 @@ from pgvault.drill.objectives import Measure
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Restored, default_database, scratch_dsn
 from pgvault.drill.room import keeping_room
-from pgvault.drill.rpo import FailureMoment, Rpo
+from pgvault.drill.rpo import FailureMoment, Rpo, require_failed_then
 from pgvault.drill.scratch import Scratch, find_place
 from pgvault.drill.stage import EMPTY_BYTES, RESERVE, Stage, ending
 from pgvault.errors import DrillNotRun, ObjectMissing, VerifyFailed
@@ -256,5 +256,6 @@ def reached(manifest: LogicalManifest) -> dict[str, Any]:
 def snapshot_rpo(failure: FailureMoment, manifest: LogicalManifest) -> Rpo:
     """Return what would be lost if this backup were all that is left: everything since its oldest snapshot."""
     oldest = min(database.snapshot_at for database in manifest.databases)
+    require_failed_then(failure, oldest, "the oldest snapshot")
     seconds = max(0.0, (failure.at - oldest).total_seconds())
     return Rpo(seconds, oldest, failure, "the snapshot of this logical backup alone, without WAL")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pgvault.checks.measure import run_check
+from pgvault.checks.query import Moment
 from pgvault.checks.result import CheckResult, NotTested
-from pgvault.config import CheckConfig
+from pgvault.config import AnyCheck
 from pgvault.drill.looks.amcheck import amcheck
 from pgvault.drill.looks.sourcepages import source_pages
 from pgvault.drill.report import DrillReport
@@ -17,20 +18,22 @@ Look = Callable[[Restored], Iterable[CheckResult | NotTested]]
 LOOKS: tuple[Look, ...] = (source_pages, amcheck)
 
 
-def look(report: DrillReport, restored: Restored, checks: Sequence[CheckConfig]) -> None:
+def look(report: DrillReport, restored: Restored, checks: Sequence[AnyCheck]) -> None:
     """Take every look, then run the configured checks. Raises nothing for what is found."""
     for each in LOOKS:
         for found in each(restored):
             if isinstance(found, NotTested):
                 report.not_tested.append(found.what)
             else:
-                report.checks.append(found)
-    run_checks(report, restored.dsn, checks, database=restored.database)
+                report.add(found)
+    run_checks(report, restored, checks)
 
 
-def run_checks(report: DrillReport, dsn: str, checks: Sequence[CheckConfig], *, database: str) -> None:
-    """Run the configured checks, in `database` where they name none."""
+def run_checks(report: DrillReport, restored: Restored, checks: Sequence[AnyCheck]) -> None:
+    """Run the configured checks, of the moment that was restored to."""
+    moment = Moment(restored.as_of, is_restored=True)
     for check in checks:
-        report.checks.append(run_check(dsn, check, database=check.database or database))
+        database = check.database or restored.database
+        report.add(run_check(restored.dsn, check, database=database, moment=moment))
     if not checks:
         report.not_tested.insert(0, "integrity queries: none are configured")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from pgvault.checks.result import CheckResult, Origin, Verdict
 from pgvault.config import Objectives
+from pgvault.drill.classes import ClassLine, ClassPromise, judge_classes
+from pgvault.drill.copies import CopyRpo
+from pgvault.drill.forecast import Forecast
+from pgvault.drill.objectives import Judged, Measure, judge_objectives
 from pgvault.drill.rpo import Rpo
-from pgvault.instants import iso
+from pgvault.instants import iso, say_seconds
 from pgvault.pipeline.header import Kind
 from pgvault.repository import layout
 from pgvault.repository.objects import put_json
@@ -42,30 +46,55 @@ class DrillReport:
     reached: Mapping[str, Any] | None = None
     isolation: str | None = None
     phases: dict[str, float] = field(default_factory=dict)  # seconds, in order
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes that a phase had to do with
+    elapsed: Callable[[], float | None] = lambda: None  # seconds since the decision to restore
     checks: list[CheckResult] = field(default_factory=list)
     rpo: Rpo | None = None
     rpo_method: str = "not measured: only a drill to the end of the WAL simulates a failure"
+    copies: list[CopyRpo] = field(default_factory=list)  # what each copy by itself would leave
+    promises: tuple[ClassPromise, ...] = ()  # of data classes
+    measures: dict[str, Measure] = field(default_factory=dict)  # of objectives; not rto and rpo
+    forecast: Forecast | None = None  # from the drills before this one
+    past_drills: int | None = None  # how many there were to tell it from; None: nobody looked
     not_tested: list[str] = field(default_factory=lambda: list(NOT_TESTED))
     error: str | None = None  # why it failed, or could not run
     could_run: bool = True
     notes: list[str] = field(default_factory=list)
     reading: Mapping[str, Any] = field(default_factory=dict)  # which copies were read, and what was healed
 
+    def add(self, result: CheckResult) -> None:
+        """Take a result, and the moment at which it was known."""
+        self.checks.append(replace(result, ended_after=self.elapsed()))
+
     @property
     def rto_seconds(self) -> float | None:
-        """From the decision to restore until the last check had passed; None when it did not get there."""
-        return sum(self.phases.values()) if "check" in self.phases and self.error is None else None
+        """From the decision to restore until the last blocking check passed; None when it did not get there."""
+        if "check" not in self.phases or self.error is not None or self._blocking:
+            return None
+        ends = [check.ended_after for check in self.checks if check.passed and check.is_blocking]
+        return max((end for end in ends if end is not None), default=sum(self.phases.values()))
+
+    @property
+    def classes(self) -> tuple[ClassLine, ...]:
+        """What this drill says of each data class, by priority."""
+        return judge_classes(self.promises, self.checks, rpo=self._measured_rpo)
+
+    @property
+    def judged(self) -> list[Judged]:
+        """Every objective, of the cluster and of its classes, beside what was measured."""
+        rto = Measure(self.rto_seconds) if self.rto_seconds is not None else Measure.unknown("it was not all restored")
+        measures = {"rto": rto, "rpo": self._measured_rpo, **self.measures}
+        of_classes = (judged for line in self.classes for judged in line.judged())
+        return [*judge_objectives(self.objectives, measures), *of_classes]
 
     @property
     def missed(self) -> list[str]:
         """The objectives that this drill broke."""
-        missed = []
-        rto, rpo = self.objectives.rto, self.objectives.rpo
-        if rto is not None and self.rto_seconds is not None and self.rto_seconds > rto.total_seconds():
-            missed.append("rto")
-        if rpo is not None and self.rpo is not None and self.rpo.seconds > rpo.total_seconds():
-            missed.append("rpo")
-        return missed
+        return [judged.name for judged in self.judged if judged.is_missed]
+
+    @property
+    def _measured_rpo(self) -> Measure:
+        return Measure.unknown(self.rpo_method) if self.rpo is None else Measure(self.rpo.seconds)
 
     @property
     def passed(self) -> bool:
@@ -85,15 +114,31 @@ class DrillReport:
         if self.checks and not self._is_proven:
             first = self._unproven[0]
             return f"none of the configured checks was proven; {first.name!r}: {first.detail}"
-        if self.missed:
-            return " and ".join(self._miss(name) for name in self.missed)
+        missed = [judged.reason for judged in self.judged if judged.is_missed]
+        if missed:
+            return " and ".join(missed)
         return "nothing was checked"
 
     @property
     def warnings(self) -> list[str]:
-        """What did not stop the drill from passing, and is no pass: checks that failed or were not proven."""
+        """What did not stop the drill from passing, and is no pass: what failed unblocking, or was not proven."""
         told = [check for check in self.checks if check.failed and not check.is_blocking]
-        return [f"check {check.name!r}: {check.detail}" for check in (*told, *self._unproven)]
+        unproven = [line for line in self.classes if not line.is_proven]
+        return [
+            *(f"check {check.name!r}: {check.detail}" for check in (*told, *self._unproven)),
+            *(f"class {line.name!r}: {line.rto.note}" for line in unproven),
+            *self._late_copies(),
+        ]
+
+    def _late_copies(self) -> Iterator[str]:
+        """Yield the copies that would leave less than was promised of the repository as a whole."""
+        rpo = self.objectives.rpo
+        for each in self.copies:
+            if rpo is not None and each.rpo is not None and each.rpo.seconds > rpo.total_seconds():
+                words = f"{say_seconds(each.rpo.seconds)}, promised {say_seconds(rpo.total_seconds())}"
+                yield f"copy {each.copy!r} alone has an RPO of {words}"
+            elif each.rpo is None:
+                yield f"copy {each.copy!r}: RPO {each.method}"
 
     @property
     def kept_all_but_objectives(self) -> bool:
@@ -119,13 +164,6 @@ class DrillReport:
         configured = [check for check in self.checks if check.origin is Origin.CONFIGURED]
         return not configured or any(check.verdict is not Verdict.UNPROVEN for check in configured)
 
-    def _miss(self, name: str) -> str:
-        seconds = self.rto_seconds if name == "rto" else None if self.rpo is None else self.rpo.seconds
-        promised = self.objectives.rto if name == "rto" else self.objectives.rpo
-        assert seconds is not None
-        assert promised is not None
-        return f"objective {name} missed: {seconds:.3g} s, promised {promised.total_seconds():g} s"
-
     def to_json(self) -> dict[str, Any]:
         """Return the document that is printed and stored."""
         rto, rpo = self.objectives.rto, self.objectives.rpo
@@ -144,12 +182,18 @@ class DrillReport:
             "rto_seconds": None if self.rto_seconds is None else round(self.rto_seconds, 3),
             "rpo_seconds": None if self.rpo is None else round(self.rpo.seconds, 3),
             "rpo": {"seconds": None, "method": self.rpo_method} if self.rpo is None else self.rpo.to_json(),
+            "rpo_by_copy": [each.to_json() for each in self.copies],
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
+            "bytes": self.sizes,
+            "forecast": None if self.forecast is None else self.forecast.to_json(),
+            "past_drills": self.past_drills,
             "objectives": {
                 "rto_seconds": None if rto is None else rto.total_seconds(),
                 "rpo_seconds": None if rpo is None else rpo.total_seconds(),
                 "missed": self.missed,
+                "judged": [judged.to_json() for judged in self.judged],
             },
+            "classes": [line.to_json() for line in self.classes],
             "warnings": self.warnings,
             "checks": [check.to_json() for check in self.checks],
             "isolation": self.isolation,

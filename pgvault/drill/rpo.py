@@ -1,6 +1,6 @@
 """RPO: how much would be lost, measured on what the copy holds, and by which clock.
 
-    moment of failure ─────────────► when recovery was decided on: the server's clock while it answers, else ours
+    moment of failure ─────────────► when it was told to be; else now: the server's clock while it answers, else ours
     proven until ──────────────────► the latest instant up to which everything committed is in the copy:
                                      the last replayed commit, an idle watermark inside the WAL, the backup's start
     RPO = moment of failure - proven until           at least 0
@@ -14,10 +14,13 @@ target has no RPO: nothing failed then.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from pgvault.errors import DrillNotRun
 from pgvault.instants import iso
+
+CLOCK_SLACK = timedelta(minutes=1)  # between the clock of whoever tells when the server failed, and the server's
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,12 @@ class FailureMoment:
 
     at: datetime
     is_server_clock: bool
+    is_told: bool = False  # by the operator, who knows when the server was lost
+
+    def __str__(self) -> str:
+        if self.is_told:
+            return "the moment of failure that was told"
+        return f"moment of the drill by {'the server' if self.is_server_clock else 'this host'}'s clock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +48,13 @@ class Rpo:
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines, with how it was measured."""
-        clock = "the server's clock" if self.failure.is_server_clock else "this host's clock"
         return {
             "seconds": round(self.seconds, 3),
             "is_upper_bound": True,
             "proven_until": iso(self.proven_until),
             "proven_by": self.source,
             "failure_at": iso(self.failure.at),
-            "method": f"moment of the drill by {clock}, less the latest instant the copy proves to hold everything of",
+            "method": f"{self.failure}, less the latest instant the copy proves to hold everything of",
         }
 
 
@@ -57,11 +65,24 @@ def measure_rpo(
     last_commit_at: datetime | None,
     idle_until: datetime | None,
 ) -> Rpo:
-    """Return the RPO of a copy out of what is proven: the last commit that was replayed, and idle time behind it."""
+    """Return the RPO of a copy out of what is proven: the last commit that was replayed, and idle time behind it.
+
+    Raises DrillNotRun as `require_failed_then` does.
+    """
     proofs = [(backup_started_at, "the backup's start")]
     if last_commit_at is not None:
         proofs.append((last_commit_at, "the last replayed commit"))
     if idle_until is not None:
         proofs.append((idle_until, "an idle watermark"))
     proven_until, source = max(proofs)
+    require_failed_then(failure, proven_until, source)
     return Rpo(max(0.0, (failure.at - proven_until).total_seconds()), proven_until, failure, source)
+
+
+def require_failed_then(failure: FailureMoment, proven_until: datetime, source: str) -> None:
+    """Raise DrillNotRun for a failure that the server outlived: what was stored since then would count as saved."""
+    if failure.is_told and proven_until > failure.at + CLOCK_SLACK:
+        raise DrillNotRun(
+            f"the server did not fail at {iso(failure.at)}: {source} is of {iso(proven_until)}, later than that",
+            hint="Say --failed-at with the time when the server was lost, or leave it out.",
+        )

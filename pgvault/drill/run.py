@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pgvault.config import AnyCheck, Objectives
@@ -26,7 +26,7 @@ from pgvault.drill.objectives import Measure
 from pgvault.drill.past import look_back
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Restored, default_database, scratch_dsn
-from pgvault.drill.rpo import FailureMoment, measure_rpo
+from pgvault.drill.rpo import FailureMoment, Rpo, measure_rpo
 from pgvault.drill.scratch import (
     Scratch,
     find_place,
@@ -61,7 +61,7 @@ from pgvault.restore.archiving import replace_auto_conf
 from pgvault.restore.configfiles import standby_minima
 from pgvault.restore.files import Effort
 from pgvault.restore.guard import restore_command
-from pgvault.restore.reached import Reached, read_reached, require_reached
+from pgvault.restore.reached import read_reached, require_reached
 from pgvault.restore.run import claim_of
 from pgvault.restore.settings import render_auto_conf
 from pgvault.wal.fetchplan import FetchPlan
@@ -136,6 +136,9 @@ class _Drill:
             wal_bytes = max_wal_bytes(gathered.facts.inventory.segment_size)
             plan = plan_restore(gathered.facts, replace(self._request.restore, max_wal_bytes=wal_bytes))
         manifest = gathered.manifest(plan.backup_label)
+        planned = Planned(gathered, manifest, plan)
+        # Before a byte is fetched: a server that committed later did not fail then.
+        self._rpo(planned, None if plan.last_commit is None else plan.last_commit.at)
         self._report.backup, self._report.timeline = plan.backup_label, plan.timeline
         self._report.notes += [*gathered.notes, *plan.notes]
         with (
@@ -147,7 +150,7 @@ class _Drill:
             self._report.isolation = isolated.told
             instance = make_instance(scratch, programs)
             with ending(instance, self._report):
-                self._restore_and_check(scratch, instance, programs, Planned(gathered, manifest, plan))
+                self._restore_and_check(scratch, instance, programs, planned)
 
     def _restore_and_check(self, scratch: Scratch, instance: Instance, programs: Programs, planned: Planned) -> None:
         manifest, plan = planned.manifest, planned.plan
@@ -172,7 +175,7 @@ class _Drill:
             "fetch": manifest.stored_bytes,
             "replay": max(0, reached.lsn - manifest.start_lsn),
         }
-        self._measure_rpo(planned, reached)
+        self._report.rpo = self._rpo(planned, reached.last_commit_at)
         with self._stage.phase("open"):
             databases = connecting_databases(dsn)
             for each in connects(dsn, databases):
@@ -224,16 +227,16 @@ class _Drill:
                 raise service.failure from error
             raise
 
-    def _measure_rpo(self, planned: Planned, reached: Reached) -> None:
-        """Measure what would have been lost: a drill to the end of the WAL is a simulated failure."""
+    def _rpo(self, planned: Planned, last_commit_at: datetime | None) -> Rpo | None:
+        """Return what would have been lost: a drill to the end of the WAL is a simulated failure."""
         if self._request.failure is None or not isinstance(self._request.restore.target, LatestTarget):
-            return
+            return None
         facts, plan = planned.gathered.facts, planned.plan
         path = find_path(plan.timeline, facts.inventory)
-        self._report.rpo = measure_rpo(
+        return measure_rpo(
             self._request.failure,
             backup_started_at=planned.manifest.started_at,
-            last_commit_at=reached.last_commit_at,
+            last_commit_at=last_commit_at,
             idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
         )
 

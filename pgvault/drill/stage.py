@@ -50,6 +50,11 @@ class Stage:
     clock: Clock
     progress: Progress
 
+    def __post_init__(self) -> None:
+        """From now on it is being restored."""
+        began = self.clock.monotonic()
+        self.report.elapsed = lambda: self.clock.monotonic() - began
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Show a phase and measure it, however it ends."""

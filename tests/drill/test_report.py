@@ -77,9 +77,14 @@ def test_one_failed_check_fails() -> None:
 @pytest.mark.parametrize(
     ("rto", "rpo", "missed", "why"),
     [
-        (3.9, None, ["rto"], "objective rto missed: 4 s, promised 3.9 s"),
-        (None, 59, ["rpo"], "objective rpo missed: 60 s, promised 59 s"),
-        (1, 1, ["rto", "rpo"], "objective rto missed: 4 s, promised 1 s and objective rpo missed: 60 s, promised 1 s"),
+        (3.9, None, ["rto"], "objective rto missed: 4.0 s, promised 3.9 s"),
+        (None, 59, ["rpo"], "objective rpo missed: 60.0 s, promised 59.0 s"),
+        (
+            1,
+            1,
+            ["rto", "rpo"],
+            "objective rto missed: 4.0 s, promised 1.0 s and objective rpo missed: 60.0 s, promised 1.0 s",
+        ),
     ],
 )
 def test_a_missed_objective_is_no_pass(rto: float | None, rpo: float | None, missed: list[str], why: str) -> None:
