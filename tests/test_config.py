@@ -137,6 +137,8 @@ def test_unknown_key_within_alternatives_is_named_as_written() -> None:
         ("repository/copies/primary/url", "s3://key:secret@bucket/prefix"),
         ("clusters/main/password", "hunter2"),
         ("clusters/main/dsn", "host=db password=hunter2"),
+        ("clusters/main/checks_dsn", "host=replica password=hunter2"),
+        ("clusters/main/checks_password", "hunter2"),
         ("clusters/main/dsn", "host=db password = 'hunter2'"),
         ("clusters/main/dsn", "host=db sslpassword=hunter2"),
         ("clusters/main/dsn", "host=db oauth_client_secret=hunter2"),
@@ -197,6 +199,8 @@ def test_dsn_without_a_password_is_fine(dsn: str) -> None:
         ("clusters/main/archive_wait", "0s"),
         ("clusters/main/checks", 7),
         ("clusters/main/checks", [{"name": "x"}]),
+        ("clusters/main/checks", {"schedule": "* * * * *"}),
+        ("clusters/main/checks", {"schedule": 5, "checks": [{"name": "x", "query": "SELECT 1"}]}),
         ("timezone", "Mars/Olympus"),
         ("timezone", "../../etc/passwd"),
     ],
@@ -235,6 +239,21 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
     """The path is in the message."""
     with pytest.raises(ConfigInvalid, match=r"nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_file_of_checks_has_a_schedule_for_those_without_one() -> None:
+    """What stands at a check itself wins."""
+    checks = [{"name": "a", "query": "SELECT 1"}, {"name": "b", "query": "SELECT 1", "schedule": "@daily"}]
+
+    loaded = parse_config(changed("clusters/main/checks", {"schedule": "*/30 * * * *", "checks": checks}), where="x")
+
+    assert [check.schedule for check in loaded.clusters["main"].checks] == ["*/30 * * * *", "@daily"]
+
+
+def test_an_unknown_key_beside_checks_is_refused() -> None:
+    """A typo of `schedule` would be a schedule that nobody keeps."""
+    with pytest.raises(ConfigInvalid, match="unknown key 'shedule'"):
+        parse_config(changed("clusters/main/checks", {"shedule": "@daily", "checks": []}), where="x")
 
 
 def test_checks_come_from_a_file_of_either_shape(tmp_path: Path) -> None:

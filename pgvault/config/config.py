@@ -88,6 +88,8 @@ class ClusterConfig(Section):
     objectives: Objectives = Objectives()
     schedule: Schedule = Schedule()
     checks: tuple[AnyCheck, ...] = ()
+    checks_dsn: str | None = None  # where checks run live: better a replica; None: `dsn`
+    checks_password: Annotated[Secret, secret("checks_password")] | None = None
     drill: DrillConfig = DrillConfig()
     stream: StreamConfig | None = None
     logical: LogicalConfig = LogicalConfig()
@@ -96,10 +98,10 @@ class ClusterConfig(Section):
     archive_wait: Duration = timedelta(minutes=2)
     jobs: int = Field(default=4, ge=1, le=64)
 
-    @field_validator("dsn")
+    @field_validator("dsn", "checks_dsn")
     @classmethod
-    def _dsn(cls, value: str) -> str:
-        return require_no_password(value)
+    def _dsn(cls, value: str | None) -> str | None:
+        return None if value is None else require_no_password(value)
 
     @field_validator("stream")
     @classmethod
@@ -111,17 +113,23 @@ class ClusterConfig(Section):
     @field_validator("checks", mode="before")
     @classmethod
     def _checks(cls, value: object, info: ValidationInfo) -> object:
-        """Accept a list, `{data_validation: {checks: […]}}`, or a path to a file of either shape.
+        """Accept a list, `{data_validation: {schedule: …, checks: […]}}`, or a path to a file of either shape.
 
-        A relative path begins at the configuration file: cron starts us anywhere.
+        A relative path begins at the configuration file: cron starts us anywhere. That schedule is the schedule of
+        each check that has none of its own.
         """
         if isinstance(value, str):
             value = _load_yaml(Path((info.context or {}).get("directory", ".")) / value)
         if isinstance(value, Mapping) and "data_validation" in value:
             value = value["data_validation"]
-        if isinstance(value, Mapping) and "checks" in value:
-            value = value["checks"]
-        return value
+        if not isinstance(value, Mapping):
+            return value
+        if unknown := sorted(set(value) - {"schedule", "checks"}):
+            raise ValueError(f"unknown key {unknown[0]!r}")
+        schedule, checks = value.get("schedule"), value.get("checks")
+        if schedule is None or not isinstance(checks, list):
+            return checks
+        return [{"schedule": schedule, **each} if isinstance(each, Mapping) else each for each in checks]
 
 
 class Config(Section):
