@@ -28,7 +28,7 @@ def commit_checked(repository: Repository, manifest: Root, *, lease: Lease | Non
     put an aborted record in the root's place, or will lose to our root.
     """
     wal = manifest.wal if isinstance(manifest, Manifest) else ()
-    needed = (*manifest.packs, *manifest.parts, *manifest.maps, *wal, manifest.refs)
+    needed = (*manifest.packs, *manifest.parts, *manifest.maps, *manifest.inventory, *wal, manifest.refs)
     missing = _lacking(repository.deciding, needed)
     if missing:
         raise ObjectCorrupt(f"{len(missing)} objects of the backup are not as they were stored, first {missing[0]}")

@@ -1,7 +1,8 @@
 """Take a full physical backup of a cluster on this host.
 
     lease ─► prove archiving ─► pg_backup_start ─► list and copy ─► pg_control ─► pg_backup_stop
-          ─► wait for WAL start..stop in the repository ─► refs ─► lease still ours? ─► root = commit ─► watermark
+          ─► inventory ─► wait for WAL start..stop in the repository ─► refs ─► lease still ours? ─► root = commit
+          ─► watermark
 
 One session starts and stops the backup and is never replaced; when it is lost, there is no backup (pitfall 15). Until
 the root is put nothing is listed; when anything fails before, an *aborted* record takes the root's place, so that
@@ -21,6 +22,7 @@ from pgvault.backup.alone import PHYSICAL, being_alone
 from pgvault.backup.batches import make_batches
 from pgvault.backup.committing import abort_after, commit_checked, require_root
 from pgvault.backup.copying import Copier, CopyResult
+from pgvault.backup.inventory import look_before, take_inventory
 from pgvault.backup.reading import ReadingRules
 from pgvault.backup.source import (
     check_directory,
@@ -159,12 +161,15 @@ def _copy_and_stop(run: _Run) -> Manifest:
     facts = run.session.facts()  # again: proving that archiving works took its time
     run.progress.phase("copying")
     copied = _copy(run, facts, control, start_lsn)
+    before = look_before(run.session)
+    run.session.ping()
     stopped = run.session.stop_backup()
     stopped_at = run.session.clock()
+    inventory = take_inventory(run.repository, run.session, before, cluster=run.request.cluster, label=run.label)
     positions = BackupLabel.parse(stopped.label_file)
     run.progress.phase("waiting for WAL")
     wal = _needed_wal(run, positions, stopped)
-    objects = (*copied.packs, *copied.parts, *copied.maps)
+    objects = (*copied.packs, *copied.parts, *copied.maps, *inventory)
     refs = put_refs(run.repository, layout.refs(run.request.cluster, run.label), (*objects, *wal))
     return Manifest(
         label=run.label,
@@ -195,6 +200,7 @@ def _copy_and_stop(run: _Run) -> Manifest:
         wal=wal,
         refs=refs,
         written_by=f"pgvault {__version__}",
+        inventory=inventory,
     )
 
 

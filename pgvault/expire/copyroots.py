@@ -130,6 +130,6 @@ def _foreign(root: Root) -> frozenset[str]:
     """Return the names that a root needs below other labels."""
     own = f"{layout.backup(root.cluster, root.label)}/"
     everything = f"{layout.backups(root.cluster)}/"
-    stored = (*root.packs, *root.parts, *(root.maps if isinstance(root, Manifest) else ()))
+    stored = (*root.packs, *root.parts, *root.maps, *root.inventory)
     names = (each.path for each in stored)
     return frozenset(name for name in names if name.startswith(everything) and not name.startswith(own))

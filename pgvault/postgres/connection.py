@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -49,6 +49,7 @@ class Connection:
         What the dsn says wins over our defaults; `password` is for a dsn without one.
         """
         self._connection = open_connection(dsn, password)
+        self._dsn, self._password = dsn, password
         try:
             self._connection.add_notice_handler(lambda notice: logger.debug("server: %s", notice.message_primary))
             self._prepare()
@@ -76,6 +77,21 @@ class Connection:
     def peer(self) -> tuple[str, str]:
         """Return host (or socket directory) and port of the server that was reached, of those in the dsn."""
         return os.fsdecode(self._connection.pgconn.host), os.fsdecode(self._connection.pgconn.port)
+
+    def beside(self, database: str | None, *, limits: Mapping[str, str]) -> psycopg.Connection[tuple[object, ...]]:
+        """Open another session by the same dsn, in `database` if that is named, with the settings `limits`.
+
+        The caller closes it. A dsn of several hosts may lead to another server. Raises ServerUnreachable,
+        psycopg.Error, and UnicodeError for a name that can not be sent.
+        """
+        raw = open_connection(self._dsn, self._password, database=database)
+        try:
+            for name, value in (("search_path", "pg_catalog"), *limits.items()):
+                raw.execute("SELECT set_config(%s, %s, false)", (name, value))
+        except BaseException:
+            raw.close()
+            raise
+        return raw
 
     def ping(self) -> None:
         """Make sure that the session lives. Raises ServerUnreachable."""

@@ -107,6 +107,11 @@ class LogicalManifest:
         """It has no block maps: nothing is decided by them."""
         return ()
 
+    @property
+    def inventory(self) -> tuple[Stored, ...]:
+        """It has none: its tables of rows and fingerprints say more."""
+        return ()
+
     def database(self, name: str) -> LogicalDatabase:
         """Return the database of that name. Raises UsageError with the names there are."""
         for database in self.databases:

@@ -15,7 +15,7 @@ from typing import Any
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
 from pgvault.instants import iso
 from pgvault.postgres.lsn import Lsn
-from pgvault.repository.fields import read_count, read_decimal, read_instant, read_text
+from pgvault.repository.fields import read_count, read_decimal, read_instant, read_list, read_text
 from pgvault.repository.objects import Stored
 
 MANIFEST_VERSION = 1
@@ -78,7 +78,7 @@ class Manifest:
     backup_label: bytes
     tablespace_map: bytes
     total_bytes: int  # of plaintext, all files
-    stored_bytes: int  # of packs, parts, maps and refs
+    stored_bytes: int  # of packs, parts, maps, inventory and refs
     file_count: int
     page_errors: PageErrors
     packs: tuple[Stored, ...]
@@ -87,6 +87,7 @@ class Manifest:
     wal: tuple[Stored, ...]  # the segments start..stop and the history files
     refs: Stored
     written_by: str  # "pgvault 0.1.0"
+    inventory: tuple[Stored, ...] = ()  # what the server held (inventory.py); empty: nothing was noted
 
     @property
     def postgres_major(self) -> int:
@@ -130,6 +131,7 @@ class Manifest:
             "wal": [stored.to_json() for stored in self.wal],
             "refs": self.refs.to_json(),
             "written_by": self.written_by,
+            **({"inventory": [stored.to_json() for stored in self.inventory]} if self.inventory else {}),
         }
 
     @classmethod
@@ -173,6 +175,7 @@ class Manifest:
                 wal=tuple(map(Stored.from_json, document["wal"])),
                 refs=Stored.from_json(document["refs"]),
                 written_by=read_text(document["written_by"]),
+                inventory=tuple(map(Stored.from_json, read_list(document.get("inventory", [])))),
             )
         except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
             raise ObjectCorrupt(f"manifest {where!r} is malformed: {error}") from error

@@ -1,6 +1,6 @@
 """Read back the objects of one backup, physical or logical.
 
-root ─► refs (digests agree) ─► parts (extents cover files) ─► packs (every extent's CRC) ─► maps
+root ─► refs (digests agree) ─► parts (extents cover files) ─► packs (every extent's CRC) ─► maps ─► inventory
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class BackupReader:
         chosen = frozenset(stored.path for stored in self.selection.draw(what, every))
         report.left_out_count += len(every) - len(chosen)
         refs = Suspect(root.refs.path, None, root.refs)
-        self.findings.tried(what, partial(self._verify_refs, root, (*root.packs, *root.parts, *root.maps, *wal)), refs)
+        needed = (*root.packs, *root.parts, *root.maps, *root.inventory, *wal)
+        self.findings.tried(what, partial(self._verify_refs, root, needed), refs)
         seen = {number for number, stored in enumerate(root.packs) if stored.path not in chosen}
         parts = [Suspect(stored.path, Kind.PART, stored) for stored in root.parts]
         self.findings.tried(what, partial(self._verify_files, root, seen), *parts)
@@ -52,6 +53,8 @@ class BackupReader:
         for stored in root.maps:
             if stored.path in chosen:
                 self._open(what, stored, Kind.MAP)
+        for stored in root.inventory:
+            self._open(what, stored, Kind.INVENTORY)
         return tuple(stored for stored in wal if stored.path in chosen)
 
     def _verify_refs(self, root: Root, needed: tuple[Stored, ...]) -> None:

@@ -127,6 +127,7 @@ class Healer:
         if root is None:
             return []
         named = [(Kind.PART, root.parts), (Kind.MAP, root.maps), (Kind.PACK, root.packs), (None, (root.refs,))]
+        named.append((Kind.INVENTORY, root.inventory))
         if isinstance(root, Manifest):
             named.append((Kind.WAL, root.wal))
         suspects = [Suspect(stored.path, kind, stored) for kind, every in named for stored in every]

@@ -17,9 +17,11 @@ from pgvault.postgres import fingerprint as fingerprinting
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.repository import layout
+from pgvault.repository.drilled import Drilled, Outcome, put_drilled
 from pgvault.repository.filelist import Extent, FileKind, FileRecord
 from pgvault.repository.gaps import GapRecord, put_gap
 from pgvault.repository.holds import Hold, put_hold, release_hold
+from pgvault.repository.inventory import encode_entry
 from pgvault.repository.keydocument import make_key_document
 from pgvault.repository.keys import Credential, document_hmac
 from pgvault.repository.leaseentry import Claim
@@ -34,6 +36,7 @@ from pgvault.repository.tombstones import Order, put_tombstone
 from pgvault.repository.verified import Verified, put_verified
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from tests.fakes import MemoryStore
+from tests.repository.entries import ENTRIES
 from tests.repository.logicals import LOGICAL, RECORDS, SHOP
 from tests.repository.lookup3 import SEEDS, fingerprint
 from tests.repository.samples import SAMPLE
@@ -80,6 +83,8 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
     put_gap(repository, "main", GapRecord(7, 1, Lsn(7), Lsn(9), "x", SAMPLE.started_at))
     (gap,) = (path for path in store.objects if "/gaps/" in path)
     put_verified(repository, "main", Verified("x", "primary", SAMPLE.started_at, 7, 70, "pgvault"))
+    at = SAMPLE.started_at
+    put_drilled(repository, "main", Drilled("x", "y", at, "latest", at, Lsn(7), 1, Outcome.PASSED, ("dr",), 7, 7))
     order = Order(SAMPLE.started_at, "ann@db1", "")
     put_tombstone(repository, "main", "x", order)
     put_hold(repository, "main", Hold("y", "x", None, None, None, order))
@@ -99,8 +104,10 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
             *read_json(repository, gap, Kind.GAP),
         ],
         17: [*logical, *logical["databases"][0], *json.loads(encode_tables(RECORDS).splitlines()[0])],
+        20: [name for entry in ENTRIES for name in json.loads(encode_entry(entry))],
         18: [
             *read_json(repository, layout.numbered(layout.verified("main", "x", "primary"), 0), Kind.VERIFIED),
+            *read_json(repository, layout.numbered(layout.drilled("main", "x"), 0), Kind.DRILLED),
             *read_json(repository, layout.tombstone("main", "x", 0), Kind.TOMBSTONE),
             *read_json(repository, layout.hold("main", "y", 0), Kind.HOLD),
             *read_json(repository, layout.hold("main", "y", 1), Kind.HOLD),
@@ -127,6 +134,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         layout.pack("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.inventory("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         f"{layout.verified('<cluster>', '<label>', '<copy>')}/<n>",
+        f"{layout.drilled('<cluster>', '<label>')}/<n>",
         layout.tombstone("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.hold("<cluster>", "<label>", 0).replace("00000000", "<n>"),
         layout.lease("<name>", 0).replace("00000000", "<n>"),

@@ -58,6 +58,7 @@ roots = st.builds(
     wal=tables,
     refs=stored_objects,
     written_by=texts,
+    inventory=tables,
 )
 
 
@@ -164,3 +165,16 @@ def test_instants_are_written_in_utc() -> None:
     manifest = make_manifest(started_at=datetime(2026, 7, 1, 2, tzinfo=east))
 
     assert manifest.to_json()["started_at"] == "2026-07-01T00:00:00+00:00"
+
+
+def test_a_root_without_an_inventory_is_as_it_was_before_there_were_any() -> None:
+    """Older backups have none, and newer ones where the server did not say."""
+    assert "inventory" not in SAMPLE.to_json()
+    assert through_json(SAMPLE.to_json()).inventory == ()
+
+
+def test_an_inventory_that_is_no_list_of_objects_is_corrupt() -> None:
+    """It is read as strictly as all else."""
+    for wrong in ({}, "x", [7], None):
+        with pytest.raises(ObjectCorrupt):
+            through_json(SAMPLE.to_json() | {"inventory": wrong})
