@@ -38,6 +38,11 @@ END_OF_TRANSACTION = re.compile(
 )
 CREATE_TABLESPACE = re.compile(r'desc: CREATE \d+ "(?P<path>.*)"')
 RESTORE_POINT = re.compile(r"desc: RESTORE_POINT (?P<name>.*)")
+BLOCK = re.compile(r"blkref #\d+: rel (\d+)/(\d+)/(\d+)")
+HEAP = frozenset({"Heap", "Heap2"})  # an index changes with its table; sequences and catalogs count as they are
+SUBTRANSACTIONS = re.compile(r"; subxacts:((?: \d+)+)")
+REMOVED = re.compile(r"; rels:((?: \S+)+)")
+REMOVED_FILE = re.compile(r"(?:base/(?P<database>\d+)|pg_tblspc/\d+/[^/]+/(?P<moved>\d+))/(?P<file>\d+)")
 ZEROS = re.compile(r"invalid record length at .*, got 0\b|invalid magic number 0000 ")
 NOTHING_BEGINS = re.compile(r"could not find a valid record after ")
 
@@ -50,6 +55,22 @@ class TransactionRecord:
     xid: int  # 32 bits; of a prepared transaction its own, not that of COMMIT PREPARED
     at: datetime  # UTC, by the server's clock: the moment just before the record was written
     is_commit: bool  # else an abort
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RelationFile:
+    """The file of a table, as WAL names it; 0 is the database of what all databases share."""
+
+    database: int  # oid
+    number: int  # relfilenode
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What records of one transaction do to tables."""
+
+    changed: frozenset[RelationFile]
+    removed: frozenset[RelationFile]  # tables and indexes whose files go at its commit: dropped, truncated, rewritten
 
 
 def transactions(
@@ -106,6 +127,35 @@ def restore_points(
         if record is not None and point is not None:
             found.append((Lsn.parse(record["lsn"]), point["name"]))
     return found
+
+
+def changes(
+    programs: Programs, wal_dir: Path, names: Sequence[str], *, ended_by: Lsn, cut_at: Lsn | None = None
+) -> Changes:
+    """Return what the transaction whose end begins at `ended_by` does within a run of segments.
+
+    Its subtransactions count; what it did before the run is not seen. Raises ObjectCorrupt.
+    """
+    lines = _dump(programs, wal_dir, names, cut_at=cut_at)
+    records = [(record, line) for line in lines if (record := RECORD.match(line)) is not None]
+    end = next((line for record, line in records if Lsn.parse(record["lsn"]) == ended_by), None)
+    if end is None or (what := END_OF_TRANSACTION.search(end)) is None:
+        return Changes(frozenset(), frozenset())
+    numbers = {what["xid"] or end.partition(" tx:")[2].split(",")[0].strip()}
+    for found in SUBTRANSACTIONS.findall(end):
+        numbers.update(found.split())
+    changed = {
+        RelationFile(int(database), int(number))
+        for record, line in records
+        if record["xid"] in numbers and record["rmgr"] in HEAP
+        for _, database, number in BLOCK.findall(line)
+    }
+    removed = {
+        RelationFile(int(file["database"] or file["moved"]), int(file["file"]))
+        for found in REMOVED.findall(end)
+        for file in REMOVED_FILE.finditer(found)
+    }
+    return Changes(frozenset(changed), frozenset(removed))
 
 
 def tablespace_paths(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.waldump import Changes
 from pgvault.postgres.walname import WalSegment
 from pgvault.recovery.facts import RestorePoint, Transaction, WalReader
 from pgvault.recovery.path import Coverage
@@ -48,6 +49,10 @@ class RememberingReader:
         if (segments[0], lsn) not in self._first_records:
             self._first_records[segments[0], lsn] = self.reader.first_record(segments, lsn)
         return self._first_records[segments[0], lsn]
+
+    def changes(self, segments: Sequence[WalSegment], ended_by: Lsn) -> Changes:
+        """See WalReader. Asked once."""
+        return self.reader.changes(segments, ended_by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Protocol
 from pgvault.errors import PgvaultError
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
+from pgvault.postgres.waldump import Changes
 from pgvault.postgres.walname import WalSegment
 from pgvault.recovery.windowparts import GapRecord
 from pgvault.repository.tails import Span
@@ -128,6 +129,12 @@ class WalReader(Protocol):
         """Where the first whole record at or behind `lsn` starts, and a position close behind its end.
 
         `segments` are contiguous, the first holds `lsn`; only as many as the record takes are looked into.
+        """
+
+    def changes(self, segments: Sequence[WalSegment], ended_by: Lsn) -> Changes:
+        """What the transaction whose end begins at `ended_by` does to tables, as far as `segments` tell.
+
+        `segments` are contiguous, and end with the one that holds `ended_by` or the one behind it.
         """
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from pgvault.errors import ObjectCorrupt, ObjectMissing, PgvaultError, ProgramMissing, TargetTooEarly
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import Programs, find_programs
-from pgvault.postgres.waldump import TransactionRecord, record_starts, restore_points, transactions
+from pgvault.postgres.waldump import Changes, TransactionRecord, changes, record_starts, restore_points, transactions
 from pgvault.postgres.walname import WalSegment
 from pgvault.recovery.facts import RestoreFacts, RestorePoint, WalReader
 from pgvault.repository.catalog import read_catalog
@@ -124,6 +124,10 @@ class UnreadWal:
         """See WalReader."""
         return None
 
+    def changes(self, segments: Sequence[WalSegment], ended_by: Lsn) -> Changes:  # noqa: ARG002
+        """See WalReader."""
+        return Changes(frozenset(), frozenset())
+
 
 class ArchivedWal:
     """Reads records out of archived segments; a WalReader."""
@@ -186,6 +190,11 @@ class ArchivedWal:
             if count == len(segments):
                 return None
             count = min(count * 2, len(segments))
+
+    def changes(self, segments: Sequence[WalSegment], ended_by: Lsn) -> Changes:
+        """See WalReader."""
+        directory, names = self._run(segments)
+        return changes(self._programs(), directory, names, ended_by=ended_by, cut_at=self._cut(segments))
 
     def _pair(self, segment: WalSegment, following: WalSegment | None) -> list[WalSegment]:
         """Return a segment with the one behind it, unless that is damaged: recovery can not read on into it either."""

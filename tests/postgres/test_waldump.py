@@ -11,6 +11,8 @@ from pgvault.errors import ObjectCorrupt, UsageError
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.programs import find_programs
 from pgvault.postgres.waldump import (
+    RelationFile,
+    changes,
     last_record,
     last_record_of,
     record_starts,
@@ -250,3 +252,47 @@ def test_a_run_is_of_one_timeline() -> None:
     """pg_waldump takes the timeline from the first name; the others must not be read as of that."""
     with pytest.raises(UsageError, match="several timelines"):
         transactions(find_programs(NEWEST), Path("/nowhere"), ["0" * 7 + "1" + "0" * 16, "0" * 7 + "2" + "0" * 16])
+
+
+@pytest.mark.endurance
+def test_what_a_transaction_does_to_tables(server: ServerFactory, major: int) -> None:
+    """Also in subtransactions, prepared, and what goes at its commit; nothing of its neighbours'."""
+    one = server(major, settings=SETTINGS)
+    for name in ("a", "b", "c", "d"):
+        one.sql(f"CREATE TABLE {name} (number int)")
+    files = {
+        name: RelationFile(
+            int(str(one.value("SELECT oid FROM pg_database WHERE datname = current_database()"))),
+            int(str(one.value(f"SELECT pg_relation_filenode('{name}')"))),
+        )
+        for name in ("a", "b", "c", "d")
+    }
+    first = switch(one)
+    with psycopg.connect(one.dsn, autocommit=True) as connection:
+        for statement in (
+            "BEGIN",
+            "INSERT INTO a VALUES (1)",
+            "SAVEPOINT s",
+            "INSERT INTO b VALUES (1)",
+            "RELEASE s",
+            "COMMIT",
+            "INSERT INTO c VALUES (1)",
+            "BEGIN",
+            "INSERT INTO d VALUES (1)",
+            "PREPARE TRANSACTION 'later'",
+            "COMMIT PREPARED 'later'",
+            "DROP TABLE c",
+        ):
+            connection.execute(statement.encode())
+    switch(one)
+    names = [name for name in finished(one) if name > first]
+    found = [
+        changes(one.programs, wal(one), names, ended_by=record.lsn)
+        for record in transactions(one.programs, wal(one), names)
+        if record.is_commit
+    ]
+    own = [({name for name in files if files[name] in each.changed}) for each in found]
+
+    assert own[:3] == [{"a", "b"}, {"c"}, {"d"}]
+    assert files["c"] in found[3].removed
+    assert all(not each.removed for each in found[:3])

@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pgvault.errors import ObjectCorrupt, PgvaultError
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
 from pgvault.postgres.lsn import MIB, Lsn
+from pgvault.postgres.waldump import Changes
 from pgvault.postgres.walname import WalSegment
 from pgvault.recovery.covered import CoveredWal, RememberingReader
 from pgvault.recovery.facts import RestoreFacts, RestorePoint, Transaction
 from pgvault.recovery.path import RecoveryPath, cover
+from pgvault.recovery.proofs import Proof
 from pgvault.repository.tails import Span
 
 SIZE = 16 * MIB
@@ -98,6 +100,8 @@ class Archive:
     unreadable: dict[int, PgvaultError] = field(default_factory=dict)
     tails: dict[WalSegment, Lsn] = field(default_factory=dict)
     damaged: set[WalSegment] = field(default_factory=set)
+    proofs: list[Proof] = field(default_factory=list)
+    changed: dict[Lsn, Changes] = field(default_factory=dict)  # by where the transaction ends
     starts: list[Lsn] | None = (
         None  # of all records, where a test says; None: the known ones and one at the end of every segment
     )
@@ -117,7 +121,7 @@ class Archive:
         inventory = FakeInventory(
             frozenset(self.segments), self.histories, unreadable=self.unreadable, tails=self.tails
         )
-        return RestoreFacts(self.backups, inventory, self.watermarks, self)
+        return RestoreFacts(self.backups, inventory, self.watermarks, self, proofs=self.proofs)
 
     def transactions_in_order(self) -> Sequence[Transaction]:
         return sorted(self.all, key=lambda record: record.lsn)
@@ -146,6 +150,13 @@ class Archive:
             starts = sorted([*known, *(self._end(segment) + -32 for segment in segments)])
         found = [start for start in starts if lsn <= start < self._end(segments[-1])]
         return (found[0], (found[1:] or [segments[-1].end_lsn])[0]) if found else None
+
+    def changes(self, segments: Sequence[WalSegment], ended_by: Lsn) -> Changes:
+        """What was said of the transaction, while a segment that it wrote to is looked at."""
+        self.reads += [segment.name for segment in segments]
+        for segment in segments:
+            self._open(segment)
+        return self.changed.get(ended_by, Changes(frozenset(), frozenset()))
 
     def _end(self, segment: WalSegment) -> Lsn:
         return self.tails.get(segment, segment.end_lsn)
