@@ -18,24 +18,22 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import psycopg
 from psycopg import errors
 
 from pgvault.checks.answer import Answer, Planned, ask
-from pgvault.checks.query import NOW, Moment, Query, query_of
-from pgvault.checks.result import CheckResult, Origin, Verdict
+from pgvault.checks.clock import CLOCK, Unproven, moment_of, reads_wall_clock
+from pgvault.checks.query import NOW, Moment, Query
+from pgvault.checks.result import CheckResult, Origin, Verdict, unproven
 from pgvault.checks.scanned import Table, called_functions, holds_rows, locked_tables, scanned_tables
 from pgvault.checks.session import LOCK_TIMEOUT_SECONDS, Session, reading
-from pgvault.checks.sql import has_as_of, reads_clock, reads_clock_by_text, with_as_of
-from pgvault.config import CheckBase, CheckConfig
+from pgvault.checks.types import query_of
+from pgvault.config import AnyCheck, CheckBase, CrossSystemCheck
 
-RECENT = timedelta(minutes=5)  # the wall clock stands for a moment no older than this
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NULL = "NULL"
-CLOCK = "reads the wall clock, use :as_of"
+NO_SUBJECT = "no rows to check: none has the values that it is about"
 NO_TABLE = "the query scans no table, so it says nothing about the data"
 QUOTED_VALUE = re.compile(r'"[^"]*"')
 # Classes of errors whose messages quote data: data exceptions, broken constraints, what a function raises.
@@ -54,8 +52,10 @@ class Found:
     flaw: str | None = None  # why it proves nothing, whatever it measured
 
 
-def run_check(dsn: str, check: CheckConfig, *, database: str | None, moment: Moment = NOW) -> CheckResult:
+def run_check(dsn: str, check: AnyCheck, *, database: str | None, moment: Moment = NOW) -> CheckResult:
     """Run one configured check in one database; never raises for what the query or the server says."""
+    if isinstance(check, CrossSystemCheck):
+        return unproven(check.name, "checks across systems can not be run yet", severity=check.severity)
     return run_query(dsn, check, query_of(check), database=database, moment=moment)
 
 
@@ -65,7 +65,7 @@ def run_query(dsn: str, check: CheckBase, query: Query, *, database: str | None,
     try:
         with reading(dsn, query, database=database, timeout=check.timeout) as session:
             found = _look(session, check, query, moment)
-    except _Unproven as error:
+    except Unproven as error:
         found = Found(None, f"not proven: {error}", tables=error.tables, is_unproven=True)
     except errors.LockNotAvailable:
         found = Found(
@@ -102,30 +102,14 @@ def _judge(check: CheckBase, query: Query, found: Found) -> Verdict:
     return Verdict.PASSED if found.flaw is None and (is_null_passed or is_within) else Verdict.FAILED
 
 
-class _Unproven(Exception):
-    """The check can not say anything about these data."""
-
-    def __init__(self, why: str, tables: Sequence[str] = ()) -> None:
-        super().__init__(why)
-        self.tables = tuple(tables)
-
-
 def _look(session: Session, check: CheckBase, query: Query, moment: Moment) -> Found:
-    row = session.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
-    assert row is not None
-    now = EPOCH + timedelta(microseconds=row[0])
-    at = moment.at if moment.is_restored else moment.at or now
-    text = query.text
-    if has_as_of(text):
-        if at is None:
-            raise _Unproven("the moment that was restored to is not known")
-        text = with_as_of(text, at)
-    is_past = moment.is_restored and (at is None or now - at > RECENT)
+    at = moment_of(session, moment)
+    text = at.put_into(query.text)
     planned = Planned()
 
     def looked(statement: str) -> None:
-        if is_past and _reads_clock(session, statement, planned):
-            raise _Unproven(CLOCK, [str(table) for table in scanned_tables(session, planned.scanned)])
+        if at.is_past and reads_wall_clock(session, statement, planned):
+            raise Unproven(CLOCK, [str(table) for table in scanned_tables(session, planned.scanned)])
 
     answers = ask(session, text, planned, looked)
     found = _measure(answers, check, query)
@@ -133,16 +117,10 @@ def _look(session: Session, check: CheckBase, query: Query, moment: Moment) -> F
     flaw = None
     if found.measured is not None or found.detail == NULL:
         flaw = None if check.allow_empty else _emptiness(session, text, planned, tables)
+    if flaw is None and query.subject is not None and not check.allow_empty:
+        (subject,) = ask(session, at.put_into(query.subject), planned, looked)
+        flaw = None if subject.value is True else NO_SUBJECT
     return replace(found, tables=tuple(str(table) for table in tables), flaw=flaw)
-
-
-def _reads_clock(session: Session, statement: str, planned: Planned) -> bool:
-    """Tell whether a query reads the clock: by its own words, in a view, or in a function that it calls."""
-    if any(reads_clock(text) for text in (statement, *planned.expressions)):
-        return True
-    if reads_clock_by_text(statement, planned.expressions):
-        return True
-    return any(reads_clock(body) for body in called_functions(session, [statement, *planned.expressions]).values())
 
 
 def _emptiness(session: Session, text: str, planned: Planned, tables: Sequence[Table]) -> str | None:

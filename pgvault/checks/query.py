@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from pgvault.config import CheckConfig
-
 Measure = Literal["auto", "value", "rows"]
 Null = Literal["fail", "pass"]
 
@@ -45,8 +43,3 @@ class Moment:
 
 
 NOW = Moment()
-
-
-def query_of(check: CheckConfig) -> Query:
-    """Return what a configured check asks."""
-    return Query(check.query, check.measure, check.null)
