@@ -96,13 +96,16 @@ def start(
     env: Mapping[str, str] | None,
     log: Path,
     cwd: Path | None = None,
+    inherited: Sequence[int] = (),
 ) -> Process:
     """Start `argv` in a session of its own, stdout and stderr appended to `log`, and return at once.
 
-    The child survives Ctrl-C and our own end; whoever starts it stops it. Raises ProgramMissing.
+    It has the descriptors `inherited` open, too, under their numbers. The child survives Ctrl-C and our own end;
+    whoever starts it stops it. Raises ProgramMissing.
     """
     with log.open("ab") as sink:
-        child = _popen(argv, env=env, cwd=cwd, pipes=_Pipes(subprocess.DEVNULL, sink.fileno(), sink.fileno()))
+        pipes = _Pipes(subprocess.DEVNULL, sink.fileno(), sink.fileno(), inherited=tuple(inherited))
+        child = _popen(argv, env=env, cwd=cwd, pipes=pipes)
     return Process(child)
 
 
@@ -273,7 +276,7 @@ def _kill_group(child: _Child) -> None:
 def _name(argv: Sequence[str | Path]) -> str:
     """The program an operator would recognise: what runs it as another user is not the one that failed."""
     words = [os.fspath(word) for word in argv]
-    if "--" in words[:-1] and Path(words[0]).name in {"unshare", "setpriv"}:
+    if "--" in words[:-1] and Path(words[0]).name in {"bwrap", "setpriv", "unshare"}:
         words = words[words.index("--") + 1 :]
     return Path(words[0]).name
 

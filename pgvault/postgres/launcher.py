@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pgvault.errors import ProgramFailed
+from pgvault.errors import ProgramFailed, ServerUnfit
 from pgvault.postgres.owner import as_server_user, hand_over
 from pgvault.process import Process, start
 
@@ -32,7 +32,7 @@ class Command:
     """What pgvault.process is given so that a program runs where the server does."""
 
     argv: list[str | Path]
-    env: Mapping[str, str]  # whole
+    env: Mapping[str, str] | None  # whole; None: ours
 
 
 class Launched(Protocol):
@@ -72,6 +72,15 @@ class Launcher(Protocol):
         """Whether the process id in postmaster.pid means the same to us as to the server."""
         ...
 
+    @property
+    def can_bind(self) -> bool:
+        """Whether `bind` can be used: whether paths inside are not those of this host."""
+        ...
+
+    def bind(self, inside: Path, outside: Path) -> None:
+        """Show the directory `outside` at the path `inside`, to what is started from now on."""
+        ...
+
     def start(self, argv: Sequence[str | Path], *, data: Path, env: Mapping[str, str], log: Path) -> Launched:
         """Start a server on `data`, its output appended to `log`, and return at once. Raises ProgramMissing."""
         ...
@@ -80,11 +89,16 @@ class Launcher(Protocol):
         """Return how to run a program that works with the server: pg_amcheck, psql, pg_dump.
 
         With `data`, one that works on the data directory itself and refuses root: initdb, pg_checksums, pg_controldata.
+        Standard streams are ours; of files it sees those of the scratch.
         """
         ...
 
     def give(self, path: Path) -> None:
         """Give `path`, and all below it, to the user whom the server runs as."""
+        ...
+
+    def close(self) -> None:
+        """End what is left of all that was run; called once, when the scratch goes."""
         ...
 
 
@@ -94,6 +108,14 @@ class HostLauncher:
     @property
     def shares_processes(self) -> bool:
         return True
+
+    @property
+    def can_bind(self) -> bool:
+        return False
+
+    def bind(self, inside: Path, outside: Path) -> None:
+        """Not here: paths are those of this host."""
+        raise ServerUnfit(f"'{outside}' can not be shown at '{inside}' without a sandbox")
 
     def start(self, argv: Sequence[str | Path], *, data: Path, env: Mapping[str, str], log: Path) -> Launched:
         """Start it directly: the process that we started is the postmaster."""
@@ -107,6 +129,9 @@ class HostLauncher:
     def give(self, path: Path) -> None:
         """Change the owner where the server's user is another."""
         hand_over(path)
+
+    def close(self) -> None:
+        """Do nothing: whoever starts a server beside us ends it."""
 
 
 HOST = HostLauncher()
@@ -138,7 +163,7 @@ class _HostServer:
     def kill(self) -> None:
         if self.poll() is not None:
             return
-        family = _children(self.pid)
+        family = children(self.pid)
         segment = _shared_memory(self._data, self.pid)
         self.signal(signal.SIGKILL)
         self.wait(KILL_SECONDS)
@@ -182,6 +207,7 @@ def _stat_fields(pid: int) -> list[str]:
         return []
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started and that still are its own."""
     numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [number for number in numbers if _stat_fields(number)[1:2] == [str(pid)]]
