@@ -111,6 +111,7 @@ def _drill(opened: OpenedCluster, wanted: Wanted, known: Known, progress: Progre
         timeout=opened.config.drill.timeout,
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
+        is_derived=opened.config.drill.derived,
         classes=known.classes,
         measures=known.measures,
     )
@@ -127,6 +128,7 @@ def _drill_logical(opened: OpenedCluster, wanted: Wanted, known: Known, progress
         scratch=wanted.scratch or opened.config.drill.scratch,
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
+        is_derived=opened.config.drill.derived,
         classes=known.classes,
         measures=known.measures,
     )

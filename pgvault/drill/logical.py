@@ -80,6 +80,7 @@ class LogicalDrillRequest:
     scratch: Path | None  # where; None: the system's directory for temporary files
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
+    is_derived: bool = True  # whether every constraint in the catalog is asked as a query
     isolation: IsolationWish = BEST
     classes: tuple[ClassPromise, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)  # of objectives, by whoever can ask the server
@@ -216,6 +217,7 @@ class _LogicalDrill:
             manifest=None,
             as_of=min((database.snapshot_at for database in manifest.databases), default=None),
             jobs=jobs,
+            is_derived=self._request.is_derived,
         )
         with self._stage.phase("check"):
             report.add(holds_tables(manifest))

@@ -9,13 +9,14 @@ from pgvault.checks.query import Moment
 from pgvault.checks.result import CheckResult, NotTested
 from pgvault.config import AnyCheck
 from pgvault.drill.looks.amcheck import amcheck
+from pgvault.drill.looks.derived import derived
 from pgvault.drill.looks.sourcepages import source_pages
 from pgvault.drill.report import DrillReport
 from pgvault.drill.restored import Restored
 
 Look = Callable[[Restored], Iterable[CheckResult | NotTested]]
 
-LOOKS: tuple[Look, ...] = (source_pages, amcheck)
+LOOKS: tuple[Look, ...] = (source_pages, amcheck, derived)
 
 
 def look(report: DrillReport, restored: Restored, checks: Sequence[AnyCheck]) -> None:

@@ -10,7 +10,6 @@ scratch server is ended and its directory removed, and the report is sealed into
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -43,9 +42,8 @@ from pgvault.errors import (
     RecoveryFailed,
 )
 from pgvault.instants import Clock, iso
-from pgvault.postgres.instance import SERVER_ENVIRONMENT, Instance
+from pgvault.postgres.instance import Instance
 from pgvault.postgres.programs import Programs
-from pgvault.process import attempt
 from pgvault.progress import Progress
 from pgvault.recovery.gather import Gathered, gathering
 from pgvault.recovery.idleness import proven_until
@@ -80,6 +78,7 @@ class DrillRequest:
     timeout: timedelta  # for recovery
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
+    is_derived: bool = True  # whether every constraint in the catalog is asked as a query
     isolation: IsolationWish = BEST
     classes: tuple[ClassPromise, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)  # of objectives, by whoever can ask the server
@@ -191,6 +190,7 @@ class _Drill:
             manifest=manifest,
             as_of=reached.last_commit_at,
             jobs=self._request.jobs,
+            is_derived=self._request.is_derived,
         )
         with self._stage.phase("check"):
             checks = in_order(self._request.checks, self._request.classes, database=restored.database)
@@ -209,13 +209,11 @@ class _Drill:
     def _recover(self, scratch: Scratch, instance: Instance, service: WalService, planned: Planned) -> None:
         """Start the server with our settings alone, and wait for its promotion."""
         self._stage.progress.phase("replaying WAL")
-        client = [sys.executable, "-I", "-S", str(scratch.client), str(service.socket_path)]
-        _require_runnable(client[:3], scratch)
         # Not behind what the backup held: one value that PostgreSQL does not know here would keep it from starting.
         settings = {
             **planned.plan.settings,
             "recovery_target_action": "promote",
-            "restore_command": restore_command(client),
+            "restore_command": restore_command(service.client_words),
         }
         minima = standby_minima(planned.manifest)
         replace_auto_conf(scratch.data, render_auto_conf(b"", settings, at_least=minima))
@@ -256,16 +254,3 @@ class _Drill:
 def _outside(manifest: Manifest) -> list[int]:
     """Oids of the tablespaces that lie outside the data directory."""
     return [oid for oid, path in manifest.tablespaces.items() if path.startswith("/")]
-
-
-def _require_runnable(python: list[str], scratch: Scratch) -> None:
-    """Raise DrillNotRun when the server's user can not run Python: every fetch would fail, and look like lost WAL."""
-    if os.geteuid() != 0:
-        return
-    command = scratch.launcher.command([*python, "-c", ""], env=SERVER_ENVIRONMENT, data=scratch.data)
-    probe = attempt(command.argv, timeout=30, env=command.env)
-    if probe.status != 0:
-        raise DrillNotRun(
-            f"the user who runs the scratch server can not run '{python[0]}'",
-            hint="Install pgvault where every user can reach it, or drill as the user that owns the cluster.",
-        )
