@@ -50,6 +50,7 @@ class Kind(IntEnum):
     HOLD = 14
     INVENTORY = 15
     DRILLED = 16
+    CHECKS = 17
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@
     clusters/<cluster>/wal/<system id>/<16 digits>/<segment>.tail/<from>-<to>      bytes of a segment under way
     clusters/<cluster>/gaps/<time>-<random>            "this WAL is gone, and why"
     clusters/<cluster>/drills/<id>
+    clusters/<cluster>/checks/<id>                     what checks found in the live server
 
 Numbers are eight decimal digits from 00000000 (key documents: from 00000001), so that names sort as numbers do.
 Names sort by component, not by string.
@@ -201,11 +202,16 @@ def drills(cluster_name: str) -> str:
     return f"{cluster(cluster_name)}/drills"
 
 
+def checks(cluster_name: str) -> str:
+    """Prefix of what checks found in the cluster's live server."""
+    return f"{cluster(cluster_name)}/checks"
+
+
 def stamp(at: datetime) -> str:
     """An aware instant, in UTC, as the first part of a label: 20260115T103000Z."""
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def make_label(at: datetime, random: bytes) -> str:
-    """A backup's or drill's id: when it started (UTC) and two random bytes, so that clocks may repeat."""
+    """A backup's, drill's or run of checks' id: when it started (UTC) and two random bytes, so that clocks may repeat."""
     return f"{stamp(at)}-{random[:2].hex()}"

@@ -1,4 +1,4 @@
-"""Open the small objects beside backups' data and WAL: systems, watermarks, gaps, holds, tombstones, marks, drills.
+"""Open the small objects beside backups' data and WAL: systems, watermarks, gaps, holds, tombstones, marks, reports.
 
     names ─► kind ─► each frame opens under exactly that name
 
@@ -26,6 +26,7 @@ IN_CLUSTER: tuple[tuple[Kind, str], ...] = (
     (Kind.WATERMARK, r"watermarks/[^/]+"),
     (Kind.GAP, r"gaps/[^/]+"),
     (Kind.DRILL, r"drills/[^/]+"),
+    (Kind.CHECKS, r"checks/[^/]+"),
     (Kind.HOLD, rf"holds/[^/]+{SERIES}"),
 )
 IN_BACKUP: tuple[tuple[Kind, str], ...] = (
@@ -33,7 +34,7 @@ IN_BACKUP: tuple[tuple[Kind, str], ...] = (
     (Kind.VERIFIED, rf"verified/[^/]+{SERIES}"),
     (Kind.DRILLED, rf"drilled{SERIES}"),
 )
-PREFIXES = ("systems", "watermarks", "gaps", "drills", "holds")
+PREFIXES = ("systems", "watermarks", "gaps", "drills", "checks", "holds")
 
 
 def verify_records(repository: Repository, cluster: str, findings: Findings) -> None:

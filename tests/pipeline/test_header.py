@@ -64,6 +64,7 @@ def test_kinds_keep_their_numbers() -> None:
         ("HOLD", 14),
         ("INVENTORY", 15),
         ("DRILLED", 16),
+        ("CHECKS", 17),
     ]
 
 

@@ -140,6 +140,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
         layout.lease("<name>", 0).replace("00000000", "<n>"),
         layout.key_document(0).replace("00000000", "<n>"),
         f"{layout.drills('<cluster>')}/<label>",
+        f"{layout.checks('<cluster>')}/<label>",
         f"{layout.gaps('<cluster>')}/<label>",
     ],
 )
