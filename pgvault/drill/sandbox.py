@@ -3,7 +3,7 @@
     /                 empty and read-only, but for
     /usr (and /lib…)  this host's programs and libraries, read-only, without set-user-id; data directories in it hidden
     /etc              ld.so.cache and the like; a passwd with one user; no key, no certificate, no configuration
-    PostgreSQL        bin, lib and share, where they are not below /usr; the interpreter of restore_command likewise
+    PostgreSQL        bin, lib and share, where they are not below /usr
     SCRATCH           the drill's own directory, writable under its own path; its marker, log and conf/ read-only
     tablespaces       a directory of the scratch over each path at which replayed WAL makes one
 
@@ -26,7 +26,6 @@ import re
 import select
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -120,7 +119,7 @@ class SandboxLauncher:
 
     def _words(self, argv: Sequence[str | Path], *more: str) -> list[str]:
         words = [self._bwrap, *SEPARATE, *(["--disable-userns"] if _may_disable_userns(self._bwrap) else []), *more]
-        words += ["--tmpfs", "/", "--dev", "/dev", *_system(), *_installation(self._programs), *_python()]
+        words += ["--tmpfs", "/", "--dev", "/dev", *_system(), *_installation(self._programs)]
         conf = self._root / "conf"
         for name in ("passwd", "group"):
             words += ["--ro-bind", str(conf / name), f"/etc/{name}"]
@@ -147,11 +146,6 @@ def find_sandbox(root: Path, programs: Programs) -> SandboxLauncher:
     launcher = SandboxLauncher(bwrap, root, programs)
     launcher.require_working()
     return launcher
-
-
-def interpreter() -> Path:
-    """Return the interpreter of restore_command: not the environment's link to it, which is not bound."""
-    return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
 
 class _SandboxServer:
@@ -286,12 +280,6 @@ def _libraries(programs: Programs) -> tuple[str, ...]:
     found = LIBRARY.findall(attempt(["ldd", *asked], timeout=PROBE_SECONDS, env={"PATH": "/usr/bin:/bin"}).output)
     paths = dict.fromkeys(os.path.normpath(path) for path in found)
     return tuple(path for path in paths if not any(Path(path).is_relative_to(tree) for tree in known))
-
-
-def _python() -> Iterator[str]:
-    tree = interpreter().parent.parent
-    if not _is_system(tree):
-        yield from _parts(tree, ("bin", "lib"))
 
 
 def _parts(tree: Path, names: Sequence[str]) -> Iterator[str]:
