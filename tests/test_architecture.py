@@ -53,7 +53,7 @@ ENVIRONMENT = frozenset({"os.environ", "os.environb", "os.getenv"})
 OUTSIDE_WORLD = ENVIRONMENT | {"os._exit", "sys.argv", "sys.exit", "sys.stderr", "sys.stdin", "sys.stdout"}
 PROGRAM_BUILTINS = frozenset({"SystemExit", "exit", "input", "print", "quit"})  # when called
 # Not library code: run by themselves, by an interpreter of their own.
-PROGRAMS = frozenset({"drill/walclient.py", "leash.py"})
+PROGRAMS = frozenset({"leash.py"})
 TERMINAL_LIBRARIES = frozenset({"click", "rich", "typer"})
 
 # What only process.py may touch: it is where time-outs, environments and stderr are dealt with.

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pgvault.drill.container import ContainerLauncher, ContainerSettings, find_container
+from pgvault.drill.engine import Limits
+from pgvault.drill.sandbox import find_sandbox
+from pgvault.drill.scratch import PREFIX, note_engine
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.launcher import HOST, Launcher
 from pgvault.postgres.owner import may_unshare
@@ -39,11 +43,14 @@ class IsolationWish:
     is_in_pod: bool = False  # whether this process runs in a pod of Kubernetes
     image: str | None = None
     engine: str | None = None
+    pull: bool = False  # an image that is not here
     memory: str = "2g"
     cpus: float = 2.0
 
 
 BEST = IsolationWish()
+SANDBOXED = "sandbox: bubblewrap, with a file system, processes, memory and a network of its own"
+POD = "nothing but what this pod was given can be reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +72,29 @@ def isolate(
     ProgramMissing without programs.
     """
     if wish.kind is Isolation.CONTAINER:
-        raise DrillNotRun(f"'{root}': isolation 'container' is not there yet")
-    return Isolated(Isolation.PROCESS, HOST, find(major), f"process: {_process_text()}")
+        settings = ContainerSettings(wish.engine, wish.image, wish.pull, Limits(wish.memory, wish.cpus))
+        found = find_container(settings, major)
+        note_engine(root, found.engine)
+        launcher = ContainerLauncher(found, root.name.removeprefix(PREFIX), root)
+        return Isolated(Isolation.CONTAINER, launcher, found.programs, str(found))
+    programs = find(major)
+    if wish.kind is Isolation.SANDBOX or (wish.kind is Isolation.AUTO and not wish.is_in_pod):
+        try:
+            return Isolated(Isolation.SANDBOX, find_sandbox(root, programs), programs, SANDBOXED)
+        except DrillNotRun as error:
+            if wish.kind is Isolation.SANDBOX:
+                raise
+            return Isolated(Isolation.PROCESS, HOST, programs, f"{_beside()}; weaker than a sandbox: {error}")
+    if wish.is_in_pod:
+        return Isolated(Isolation.PROCESS, HOST, programs, f"pod: {POD}; in it {_beside()}")
+    return Isolated(Isolation.PROCESS, HOST, programs, f"{_beside()}; weaker than a sandbox")
 
 
-def _process_text() -> str:
+def _beside() -> str:
     if os.geteuid() != 0:
         who = "same user"
     elif may_unshare():
         who = "user namespace"
     else:
         who = "another user"
-    return f"private directory, no TCP, {who}"
+    return f"process: private directory, no TCP, {who}"

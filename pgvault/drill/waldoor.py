@@ -1,4 +1,4 @@
-"""The WAL service's other door, for a client in a container: questions and answers are files of one directory.
+"""The WAL service's door: questions and answers are files of one directory.
 
     ask.NAME       made by walclient.sh; taken away when it is taken up
     NAME           the WAL file, whole, before the answer says so; the client renames it to its destination
@@ -7,7 +7,8 @@
 
 A name that was asked for twice is answered twice with the same file: what a client that was killed has left is never
 wrong, and a client removes an old answer before it asks. One that gets no answer in 15 minutes fails, which is not the
-end of the WAL. Neither side needs more than files: the image may have no Python and no program for sockets.
+end of the WAL. A client needs no more than a shell: an image may have no Python, and no other
+user of this host may run ours.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 QUESTION = "ask."
 ANSWER = "answer."
@@ -32,7 +32,7 @@ def client_words(client: Path, directory: Path, *, tries: int = TRIES) -> list[s
 
 
 class WalDoor:
-    """Answers questions in a directory while its context is open, one at a time."""
+    """Answers questions in a directory while it is open, one at a time."""
 
     def __init__(self, directory: Path, answer: Callable[[str], str], give: Callable[[Path], None]) -> None:
         """`directory` exists; `answer` puts the file there and returns the word; `give` hands a file to the client."""
@@ -42,11 +42,12 @@ class WalDoor:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="wal-door", daemon=True)
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
+        """Begin to answer."""
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Answer no more, and say so. What is being answered may go on for longer, for a client that is gone."""
         self._closed.set()
         self._thread.join(JOIN_SECONDS)
         with contextlib.suppress(OSError):  # a full disk: then the client's time runs out

@@ -1,7 +1,7 @@
-r"""Serve WAL to a scratch instance over a socket, from outside of it.
+"""Serve WAL to a scratch instance, from outside of it, through files in its directory (waldoor.py).
 
-    scratch server ── restore_command ── walclient.py ──(unix socket: NAME\n)──► WalService ──► repository
-                   ◄── rename ────────── spool/NAME ◄──(ok PATH\n | absent\n | error …\n)──┘
+    scratch server ── restore_command ── walclient.sh ──(spool/ask.NAME)────────► WalService ──► repository
+                   ◄── rename ────────── spool/NAME ◄──(ok | absent | error)──────────┘
 
 The service obeys the restore's plan: what it lists is delivered whole and checked, or recovery stops; what lies
 beyond is absent. Before a segment is served it is searched for CREATE TABLESPACE: replaying one would work at its
@@ -11,14 +11,12 @@ absolute path, on this very host (tried: a replayed DROP deleted a production fi
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import socket
-import threading
 from pathlib import Path
 from typing import Self
 
 from pgvault.drill.scratch import Scratch
+from pgvault.drill.waldoor import WalDoor, client_words
 from pgvault.errors import DiskFull, DrillNotRun, ObjectMissing, PgvaultError
 from pgvault.postgres.programs import Programs
 from pgvault.postgres.waldump import tablespace_paths
@@ -27,85 +25,57 @@ from pgvault.repository.repository import Repository
 from pgvault.wal.fetch import Budget, FetchOutcome, fetch_wal
 from pgvault.wal.fetchplan import FetchPlan
 
-logger = logging.getLogger(__name__)
-
-NAME_BYTES = 128
-REQUEST_SECONDS = 30
-JOIN_SECONDS = 30  # a fetch under way may go on trying for longer, for a server that is gone
-
 
 class WalService:
     """Answers one scratch instance; use as a context manager."""
 
     def __init__(self, repository: Repository, plan: FetchPlan, scratch: Scratch, *, programs: Programs) -> None:
         """Nothing is made before the context is entered."""
-        directory = scratch.sockets
-        self.socket_path = directory / "wal"
         self.failure: PgvaultError | None = None  # the first thing that made it refuse
         self.served_bytes = 0
         self._repository = repository
         self._plan = plan
         self._programs = programs
         self._scratch = scratch
-        self._spool = directory / "spool"
-        self._scan = directory / "scan"
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._thread = threading.Thread(target=self._serve, name="wal-service", daemon=True)
+        self._spool = scratch.sockets / "spool"
+        self._scan = scratch.sockets / "scan"
+        self._door = WalDoor(self._spool, self._deliver, scratch.give)
 
     def __enter__(self) -> Self:
         for path in (self._spool, self._scan):
             path.mkdir(mode=0o700)
-        self._listener.bind(os.fspath(self.socket_path))
-        self._listener.listen()
-        for path in (self._spool, self.socket_path):
-            self._scratch.give(path)
-        self._thread.start()
+        self._scratch.give(self._spool)
+        self._door.open()
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(JOIN_SECONDS)
+        self._door.close()
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return  # closed: the drill is over
-            with connection:
-                connection.settimeout(REQUEST_SECONDS)
-                self._answer(connection)
+    @property
+    def client_words(self) -> list[str]:
+        """What restore_command runs to ask; the file's name and its destination go behind."""
+        return client_words(self._scratch.client, self._spool)
 
-    def _answer(self, connection: socket.socket) -> None:
-        try:
-            request = b""
-            while not request.endswith(b"\n") and len(request) < NAME_BYTES:
-                request += connection.recv(NAME_BYTES) or b"\n"
-            connection.sendall(self._deliver(request.strip().decode("ascii", "replace")) + b"\n")
-        except OSError as error:
-            logger.debug("a request for WAL was cut: %s", error)
-
-    def _deliver(self, name: str) -> bytes:
+    def _deliver(self, name: str) -> str:
         """Return the answer to a request; an error is remembered, since the scratch only learns that there was one."""
         path = self._spool / name
         try:
             file = parse_wal_name(name)
             if not self._fetch(name, path):
-                return b"absent"
+                return "absent"
             if isinstance(file, SegmentFile):
                 self._refuse_tablespaces(file.segment(self._plan.segment_size), path)
         except PgvaultError as error:
             self.failure = self.failure or error
-            return b"error"
+            return "error"
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             what = f"'{error.filename or self._spool}' can not be written: {error.strerror}"
             self.failure = self.failure or (DiskFull(what) if full else DrillNotRun(what))
-            return b"error"
+            return "error"
         self.served_bytes += path.stat().st_size
         self._scratch.give(path)
-        return b"ok " + os.fsencode(path)
+        return "ok"
 
     def _fetch(self, name: str, path: Path) -> bool:
         """Put a file that the plan lists at `path`, checked; what was looked ahead at is there already."""

@@ -53,7 +53,7 @@ def test_a_scratch_is_private_and_goes_away(place: Path) -> None:
 
     assert stat.S_IMODE(scratch.root.stat().st_mode) == 0o700
     assert scratch.root.name == f"{PREFIX}{scratch.id}"
-    assert "def main" in scratch.client.read_text()
+    assert "answer=" in scratch.client.read_text()
     remove_scratch(scratch)
     assert list(place.iterdir()) == []
 
@@ -264,7 +264,7 @@ def test_the_lock_ends_with_the_process(place: Path) -> None:
     code = "import sys, time, pathlib; from pgvault.drill.scratch import make_scratch as make"
     code += "; make(pathlib.Path(sys.argv[1])); time.sleep(60)"
     child = start([sys.executable, "-c", code, str(place)], env={"PYTHONPATH": str(ROOT)}, log=place / "log")
-    wait_until(lambda: list(place.glob(f"{PREFIX}*/walclient.py")))
+    wait_until(lambda: list(place.glob(f"{PREFIX}*/walclient.sh")))
     clear_leftovers(place)
     assert list(place.glob(PREFIX + "*"))
 

@@ -1,11 +1,11 @@
-"""The client of restore_command in a container, and the door it asks at; each with every shell that is here."""
+"""The client of restore_command and the door it asks at, with every shell that is here."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,15 @@ shells = pytest.mark.parametrize(
 )
 
 
+@contextmanager
+def opened(door: WalDoor) -> Iterator[None]:
+    door.open()
+    try:
+        yield
+    finally:
+        door.close()
+
+
 @dataclass
 class Door:
     """A door, what stands behind it, and a destination."""
@@ -53,8 +62,8 @@ class Door:
             (self.directory / name).write_text(name)
         return word
 
-    def open(self) -> WalDoor:
-        return WalDoor(self.directory, self.answer, lambda path: self.given.append(path.name))
+    def open(self, answer: Callable[[str], str] | None = None) -> AbstractContextManager[object]:
+        return opened(WalDoor(self.directory, answer or self.answer, lambda path: self.given.append(path.name)))
 
     def served(self, tool: str) -> AbstractContextManager[object]:
         """Open, unless it is about a client that waits: one that is answered at once never sleeps."""
@@ -177,7 +186,7 @@ def test_an_answer_that_can_not_be_written_is_none(door: Door) -> None:
         obstacle.rmdir() if obstacle.exists() else obstacle.mkdir()
         return door.answer(name)
 
-    with WalDoor(door.directory, answer, lambda path: None):
+    with door.open(answer):
         words = [*door.client, NAME, str(door.destination)]
         client = start(words, env={"PATH": os.environ["PATH"]}, log=door.directory.with_name("log"))
         while not door.asked:
