@@ -18,6 +18,7 @@ from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.waldump import Changes
 from pgvault.postgres.walname import WalSegment
+from pgvault.recovery.proofs import Proof
 from pgvault.recovery.windowparts import GapRecord
 from pgvault.repository.tails import Span
 
@@ -147,3 +148,4 @@ class RestoreFacts:
     watermarks: Sequence[Watermark]
     reader: WalReader
     gaps: Sequence[GapRecord] = ()  # they explain, and decide nothing
+    proofs: Sequence[Proof] = ()  # of drills, newest first; read only where `last-good` is asked for

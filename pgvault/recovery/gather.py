@@ -22,6 +22,8 @@ from pgvault.postgres.programs import Programs, find_programs
 from pgvault.postgres.waldump import Changes, TransactionRecord, changes, record_starts, restore_points, transactions
 from pgvault.postgres.walname import WalSegment
 from pgvault.recovery.facts import RestoreFacts, RestorePoint, WalReader
+from pgvault.recovery.proofs import read_proofs
+from pgvault.recovery.target import ImmediateTarget, LastGoodTarget, Target
 from pgvault.repository.catalog import read_catalog
 from pgvault.repository.gaps import read_gaps
 from pgvault.repository.manifest import Manifest
@@ -55,13 +57,13 @@ def gathering(
     label: str | None,
     *,
     scratch: Path | None = None,
-    is_wal_optional: bool = False,
+    target: Target | None = None,
 ) -> Iterator[Gathered]:
     """Gather the facts about a cluster; the reader in them works until this context ends.
 
-    With `is_wal_optional` (`--immediate`) a missing pg_waldump is a note. `scratch` is the directory for the private
-    one; None: the system's own for temporary files. Raises TargetTooEarly without any backup, ObjectMissing for an
-    unknown `label`, and what the store raises.
+    For `--immediate` as `target` a missing pg_waldump is a note, for `last-good` what drills proved is read.
+    `scratch` is the directory for the private one; None: the system's own for temporary files. Raises TargetTooEarly
+    without any backup, ObjectMissing for an unknown `label`, and what the store raises.
     """
     catalog = read_catalog(repository, cluster)
     chosen = None if label is None else catalog.find(label)
@@ -89,10 +91,11 @@ def gathering(
         notes.append(f"cluster {cluster!r} has had several systems; this is about {system}")
     with tempfile.TemporaryDirectory(prefix="pgvault-", dir=scratch) as directory:
         reader: WalReader = ArchivedWal(repository, cluster, newest, Path(directory), tails=inventory.tail_spans)
-        if is_wal_optional and not has_waldump(newest.postgres_major):
+        if isinstance(target, ImmediateTarget) and not has_waldump(newest.postgres_major):
             reader = UnreadWal()
             notes.append(f"how far the WAL reaches is not known: no pg_waldump of PostgreSQL {newest.postgres_major}")
-        facts = RestoreFacts(backups, inventory, watermarks, reader, read_gaps(repository, cluster, system))
+        proofs = read_proofs(repository, cluster, system) if isinstance(target, LastGoodTarget) else ()
+        facts = RestoreFacts(backups, inventory, watermarks, reader, read_gaps(repository, cluster, system), proofs)
         yield Gathered(facts, {backup.label: backup for backup in backups}, tuple(notes))
 
 

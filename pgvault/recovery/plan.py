@@ -6,6 +6,7 @@ The plan says everything before a byte of the backup is fetched, and whether it 
 PostgreSQL's "recovery ended before configured recovery target was reached" never reaches anyone. The timeline is
 always a number: `latest` would follow whatever branch a stray copy archived. `latest` as a target becomes the LSN
 of the last archived record, since without a target PostgreSQL takes every failure to fetch for the end.
+`last-good` becomes the position that a drill proved, reached from the backup by which it was proven, if it can be.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from pgvault.postgres.walname import WalSegment, segments_between
 from pgvault.postgres.walrange import SegmentRange, make_ranges
 from pgvault.recovery.covered import CoveredWal, RememberingReader
 from pgvault.recovery.facts import Backup, Inventory, RestoreFacts, Transaction
+from pgvault.recovery.lastgood import find_last_good
 from pgvault.recovery.outside import with_neighbours
 from pgvault.recovery.path import RecoveryPath, cover, find_path, leading_timelines, other_ends, require_holding
 from pgvault.recovery.stop import Candidate, Stop, find_stop, is_too_new
 from pgvault.recovery.target import (
     ImmediateTarget,
+    LastGoodTarget,
     LatestTarget,
     NameTarget,
     Target,
@@ -113,6 +116,26 @@ def plan_restore(facts: RestoreFacts, request: RestoreRequest) -> RestorePlan:
     if not facts.backups:
         raise TargetTooEarly("there is no backup to restore", hint="Take one with pgvault backup.")
     facts = replace(facts, reader=RememberingReader(facts.reader))
+    if isinstance(request.target, LastGoodTarget):
+        return _plan_last_good(facts, request)
+    return _plan(facts, request)
+
+
+def _plan_last_good(facts: RestoreFacts, request: RestoreRequest) -> RestorePlan:
+    timelines = _timelines(facts, request)
+    target, notes = find_last_good(facts, timelines)
+    # It lies on the way to each of them, so any will do; and a backup that is named must not choose another.
+    request = replace(request, target=target, options=replace(request.options, timeline=timelines[0]))
+    try:
+        plan = _plan(facts, replace(request, backup_label=request.backup_label or target.label))
+    except PgvaultError:
+        if request.backup_label is not None:
+            raise
+        plan = _plan(facts, request)  # that backup has expired, or its WAL: another one leads to the same position
+    return replace(plan, notes=(*notes, *plan.notes))
+
+
+def _plan(facts: RestoreFacts, request: RestoreRequest) -> RestorePlan:
     timelines = _timelines(facts, request)
     if len(timelines) == 1:
         plan = _plan_on(facts, request, timeline=timelines[0])

@@ -8,13 +8,15 @@
     xid, name     xid, name                    its record is covered (this reads all WAL between)
     immediate     immediate
     latest        lsn of the last record       no hole before more WAL
+    last-good     lsn, exclusive               all up to the end of what a drill replayed is covered
+                  lsn of the last record       … and nothing behind it
 
 recovery_target_inclusive is always said. `None` stands for "not with this backup": an older one may do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +30,7 @@ from pgvault.recovery.landing import Instant, Landing, find_landing
 from pgvault.recovery.path import RecoveryPath
 from pgvault.recovery.target import (
     ImmediateTarget,
+    LastGoodTarget,
     LatestTarget,
     LsnTarget,
     NameTarget,
@@ -72,6 +75,8 @@ def is_too_new(backup: Backup, target: Target) -> bool:
             return backup.stopped_at >= target.at
         case LsnTarget():
             return target.lsn < backup.stop_lsn
+        case LastGoodTarget(lsn=Lsn() as lsn):
+            return lsn < backup.stop_lsn
         case _:
             return False
 
@@ -97,6 +102,8 @@ def find_stop(candidate: Candidate, target: Target, *, is_inclusive: bool) -> St
             return _at_backup(candidate)
         case LatestTarget():
             return _at_end(candidate)
+        case LastGoodTarget():
+            return _at_proven(candidate, target)
 
 
 def require_whole(candidate: Candidate) -> None:
@@ -155,6 +162,32 @@ def _at_lsn(candidate: Candidate, target: LsnTarget, *, is_inclusive: bool) -> S
     return Stop(settings, at_least=backup.stop_lsn, before=start, reads_to=end)
 
 
+def _at_proven(candidate: Candidate, target: LastGoodTarget) -> Stop:
+    """Stop where a drill stopped: behind the record that ends there, which the next record tells, or the end of all."""
+    backup, wal = candidate.backup, candidate.wal
+    assert target.lsn is not None
+    require_whole(candidate)
+    if wal.coverage.end_lsn < target.lsn:
+        raise _beyond(candidate, str(target), None)
+    found = wal.record_at(target.lsn)
+    if found is None:
+        return _at_end_of(candidate)
+    last_commit = next((record for record in _before(wal, target.lsn) if record.is_commit), None)
+    return Stop(
+        _settings("lsn", str(target.lsn), is_inclusive=False),
+        at_least=max(backup.stop_lsn, target.lsn + -1),  # its last byte, where no record starts
+        before=found[0],
+        reads_to=found[1],
+        last_commit=last_commit,
+    )
+
+
+def _before(wal: CoveredWal, lsn: Lsn) -> Iterator[Transaction]:
+    """Yield the transactions that ended before a position, latest first."""
+    index = min(wal.index(lsn), len(wal.segments) - 1)
+    return (record for record in wal.transactions_before(index + 1) if record.lsn < lsn)
+
+
 def _at_xid(candidate: Candidate, target: XidTarget, *, is_inclusive: bool) -> Stop | None:
     found = next((record for record in candidate.wal.all_transactions() if record.xid == target.wal_xid), None)
     if found is None or found.lsn < candidate.backup.stop_lsn:
@@ -179,9 +212,14 @@ def _at_name(candidate: Candidate, target: NameTarget) -> Stop | None:
 
 def _at_end(candidate: Candidate) -> Stop:
     require_whole(candidate)
-    last = candidate.wal.end_of_records()
     if candidate.wal.coverage.has_more:
         raise _beyond(candidate, "the end of the archived WAL", None)
+    return _at_end_of(candidate)
+
+
+def _at_end_of(candidate: Candidate) -> Stop:
+    """Stop behind the last whole record that is covered."""
+    last = candidate.wal.end_of_records()
     if last is None or last < candidate.backup.stop_lsn:
         return _at_backup(candidate)
     last_commit = next(

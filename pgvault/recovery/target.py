@@ -1,6 +1,7 @@
 """Recovery targets: where replay shall stop, as a value read from the command line.
 
     --to 2025-10-25T10:00 | '10 minutes ago' | latest      TimeTarget, LatestTarget
+    --to last-good                                          LastGoodTarget
     --to-lsn 16/B374D848                                    LsnTarget
     --to-xid 4711                                           XidTarget
     --to-name before_migration                              NameTarget
@@ -22,6 +23,7 @@ from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import check_timeline, parse_timeline
 
 LATEST = "latest"
+LAST_GOOD = "last-good"
 FIRST_NORMAL_XID = 3  # below are PostgreSQL's own
 NAME_BYTES_MAX = 63  # MAXFNAMELEN - 1; a longer recovery_target_name is refused by the server
 XID_TEXT = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -94,7 +96,19 @@ class LatestTarget:
         return "the end of the archived WAL"
 
 
-Target = TimeTarget | LsnTarget | XidTarget | NameTarget | ImmediateTarget | LatestTarget
+@dataclass(frozen=True, slots=True)
+class LastGoodTarget:
+    """The newest position at which a drill passed; where that is, planning fills in (lastgood.py)."""
+
+    lsn: Lsn | None = None  # the end of what is replayed
+    label: str | None = None  # of the backup by which it was proven
+    proven_by: str = ""  # which drill, and what moment, for people
+
+    def __str__(self) -> str:
+        return f"the last good moment ({self.proven_by})" if self.proven_by else "the last good moment"
+
+
+Target = TimeTarget | LsnTarget | XidTarget | NameTarget | ImmediateTarget | LatestTarget | LastGoodTarget
 
 
 class Action(StrEnum):
@@ -138,7 +152,7 @@ def parse_target(words: TargetWords, *, zone: str, now: datetime) -> Target:
         said = " and ".join(words.given) if words.given else "no recovery target"
         raise TargetInvalid(f"{said} given, and exactly one target is needed", hint=HINT)
     if words.to is not None:
-        return _time_or_latest(words.to, zone=zone, now=now)
+        return parse_moment(words.to, zone=zone, now=now)
     if words.lsn is not None:
         return LsnTarget(_lsn(words.lsn))
     if words.xid is not None:
@@ -168,9 +182,13 @@ def parse_timeline_option(text: str) -> int:
         ) from error
 
 
-def _time_or_latest(text: str, *, zone: str, now: datetime) -> TimeTarget | LatestTarget:
-    if text.strip().lower() == LATEST:
+def parse_moment(text: str, *, zone: str, now: datetime) -> TimeTarget | LatestTarget | LastGoodTarget:
+    """Read what stands behind --to. Raises TargetInvalid for nonsense."""
+    word = text.strip().lower()
+    if word == LATEST:
         return LatestTarget()
+    if word == LAST_GOOD:
+        return LastGoodTarget()
     at = parse_instant(text, zone=zone, now=now)
     return TimeTarget(at, text.strip(), zone if is_naive(text) else None)
 

@@ -20,7 +20,7 @@ from pgvault.instants import Clock
 from pgvault.postgres.lsn import Lsn
 from pgvault.recovery.gather import gathering
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
-from pgvault.recovery.target import Action, ImmediateTarget, TimeTarget
+from pgvault.recovery.target import Action, TimeTarget
 from pgvault.repository import layout
 from pgvault.repository.frozen import find_frozen, require_readable
 from pgvault.repository.leaseentry import Claim
@@ -105,9 +105,8 @@ def prepare(repository: Repository, order: RestoreOrder, *, clock: Clock) -> Pre
     Raises what plan_restore raises, and DirectoryNotEmpty, ClusterRunning, Refused, DiskFull, UsageError.
     """
     require_sense(order)
-    is_immediate = isinstance(order.request.target, ImmediateTarget)
     label = order.request.backup_label
-    with gathering(repository, order.cluster, label, is_wal_optional=is_immediate) as gathered:
+    with gathering(repository, order.cluster, label, target=order.request.target) as gathered:
         plan = plan_restore(gathered.facts, order.request)
         manifest = gathered.manifest(plan.backup_label)
     swap = None

@@ -53,7 +53,7 @@ def test_without_pg_waldump_nothing_is_guessed(repository: Repository, strange: 
 
 def test_without_pg_waldump_a_backup_is_restored_as_it_is(repository: Repository, strange: Manifest) -> None:
     """--immediate needs no look into WAL; that the rest is not known is said."""
-    with gathering(repository, "main", None, is_wal_optional=True) as gathered:
+    with gathering(repository, "main", None, target=ImmediateTarget()) as gathered:
         plan = plan_restore(gathered.facts, RestoreRequest(ImmediateTarget()))
 
     assert plan.settings["recovery_target"] == "immediate"
