@@ -38,7 +38,8 @@
     ├── Refused                      43    not without you saying so
     ├── DrillFailed                  50    restored, and not what was promised
     ├── ObjectiveMissed              51    an objective is broken
-    └── DrillNotRun                  52    the drill could not run: proves nothing either way
+    ├── DrillNotRun                  52    the drill could not run: proves nothing either way
+    └── CheckFailed                  53    a check of the live data failed
 
 A message is one clause: lower case, subject first, values quoted, no full stop. A hint is a sentence.
 No code exceeds 125: PostgreSQL's archiver takes a higher status for a signal and does not count the
@@ -288,3 +289,9 @@ class DrillNotRun(PgvaultError):
     """The drill could not run; it proves nothing either way."""
 
     exit_code = 52
+
+
+class CheckFailed(PgvaultError):
+    """A check of the live data failed: they are wrong, or it could not be measured."""
+
+    exit_code = 53
