@@ -112,6 +112,7 @@ def _drill(opened: OpenedCluster, wanted: Wanted, known: Known, progress: Progre
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
         is_derived=opened.config.drill.derived,
+        amcheck=opened.config.drill.amcheck,
         classes=known.classes,
         measures=known.measures,
     )
@@ -129,6 +130,7 @@ def _drill_logical(opened: OpenedCluster, wanted: Wanted, known: Known, progress
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
         is_derived=opened.config.drill.derived,
+        amcheck=opened.config.drill.amcheck,
         classes=known.classes,
         measures=known.measures,
     )

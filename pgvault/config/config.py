@@ -54,6 +54,7 @@ class DrillConfig(Section):
     memory: str = Field(default="2g", pattern=r"^[1-9][0-9]*[kmg]$")  # of a container, as the engine writes it
     cpus: float = Field(default=2.0, gt=0)  # of a container
     derived: bool = True  # whether every constraint in the catalog is asked as a query
+    amcheck: Literal["heapallindexed", "standard", "off"] = "heapallindexed"  # how thoroughly pg_amcheck looks
 
 
 class StreamConfig(Section):

@@ -29,7 +29,7 @@ from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
 from pgvault.drill.objectives import Measure
 from pgvault.drill.report import DrillReport, store_report
-from pgvault.drill.restored import Restored, default_database, scratch_dsn
+from pgvault.drill.restored import Amcheck, Restored, default_database, scratch_dsn
 from pgvault.drill.room import keeping_room
 from pgvault.drill.rpo import FailureMoment, Rpo, require_failed_then
 from pgvault.drill.scratch import Scratch, find_place
@@ -81,6 +81,7 @@ class LogicalDrillRequest:
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
     is_derived: bool = True  # whether every constraint in the catalog is asked as a query
+    amcheck: Amcheck = "heapallindexed"
     isolation: IsolationWish = BEST
     classes: tuple[ClassPromise, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)  # of objectives, by whoever can ask the server
@@ -218,6 +219,7 @@ class _LogicalDrill:
             as_of=min((database.snapshot_at for database in manifest.databases), default=None),
             jobs=jobs,
             is_derived=self._request.is_derived,
+            amcheck=self._request.amcheck,
         )
         with self._stage.phase("check"):
             report.add(holds_tables(manifest))

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from psycopg.conninfo import make_conninfo
 
 from pgvault.postgres.instance import Instance
+from pgvault.postgres.lsn import Lsn
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
 
@@ -28,6 +30,7 @@ SESSION = {
     "role": "none",
     "lc_messages": "C",
 }
+Amcheck = Literal["heapallindexed", "standard", "off"]
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
 
 
@@ -46,6 +49,8 @@ class Restored:
     as_of: datetime | None  # the moment that was restored to; None: not known
     jobs: int
     is_derived: bool = True  # whether constraints are asked as queries
+    amcheck: Amcheck = "heapallindexed"  # how thoroughly pg_amcheck looks
+    reached_lsn: Lsn | None = None  # where recovery ended; None: not by WAL
 
 
 def scratch_dsn(instance: Instance, superuser: str) -> str:

@@ -1,6 +1,7 @@
 """Run a drill: restore into a scratch instance, recover, prove that the target was reached, check, measure.
 
-    plan ─► fetch (files) ─► replay (WAL, to the target, promote) ─► open (every database) ─► check ─► report
+    plan ─► fetch (files) ─► replay (WAL, to the target, promote) ─► open (every database) ─► check
+         ─► pages (the server is stopped; no part of RTO) ─► report
 
 RTO runs from the decision to restore until the last blocking check passed. A drill fails when recovery or a
 check does; it *could not run* when the scratch, a program, the key or the store was missing. Whatever happens, the
@@ -22,9 +23,10 @@ from pgvault.drill.isolation import BEST, IsolationWish, isolate
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
 from pgvault.drill.objectives import Measure
+from pgvault.drill.pages import look_at_pages
 from pgvault.drill.past import look_back
 from pgvault.drill.report import DrillReport, store_report
-from pgvault.drill.restored import Restored, default_database, scratch_dsn
+from pgvault.drill.restored import Amcheck, Restored, default_database, scratch_dsn
 from pgvault.drill.rpo import FailureMoment, Rpo, measure_rpo
 from pgvault.drill.scratch import (
     Scratch,
@@ -79,6 +81,7 @@ class DrillRequest:
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
     is_derived: bool = True  # whether every constraint in the catalog is asked as a query
+    amcheck: Amcheck = "heapallindexed"
     isolation: IsolationWish = BEST
     classes: tuple[ClassPromise, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)  # of objectives, by whoever can ask the server
@@ -191,11 +194,15 @@ class _Drill:
             as_of=reached.last_commit_at,
             jobs=self._request.jobs,
             is_derived=self._request.is_derived,
+            amcheck=self._request.amcheck,
+            reached_lsn=reached.lsn,
         )
         with self._stage.phase("check"):
             checks = in_order(self._request.checks, self._request.classes, database=restored.database)
             look(self._report, restored, checks)
         self._measure_what_is_left(planned, scratch)
+        with self._stage.phase("pages"):
+            look_at_pages(self._report, instance, has_checksums=manifest.postgres.data_checksums)
 
     def _restore_files(self, scratch: Scratch, manifest: Manifest, plan: RestorePlan) -> FetchPlan:
         site = Site(scratch.data, {oid: scratch.tablespaces / str(oid) for oid in _outside(manifest)}, reserve=RESERVE)

@@ -67,8 +67,8 @@ def test_json_is_one_document_with_every_promised_field(good: Stage, tmp_path: P
     assert finished.status == 0, finished.errors
     document = json.loads(finished.output)
     assert document["passed"] is True
-    assert set(document["phases"]) == {"plan", "fetch", "replay", "open", "check"}
-    assert document["rto_seconds"] == pytest.approx(sum(document["phases"].values()), abs=0.01)
+    assert set(document["phases"]) == {"plan", "fetch", "replay", "open", "check", "pages"}
+    assert 0 < document["rto_seconds"] < sum(document["phases"].values())
     assert 0 < document["rpo_seconds"] < 86400
     assert document["rpo"]["method"].startswith("moment of the drill by the server's clock")
     assert [set(check) >= {"name", "passed", "measured", "threshold"} for check in document["checks"]]
