@@ -132,7 +132,8 @@ class Streamed:
         end = Lsn.parse(str(self.server.value("SELECT pg_current_wal_flush_lsn()"))) - current.start_lsn
         written = (self.server.data / "pg_wal" / current.name).read_bytes()[:end]
         partial = self.received / f"{current.name}.partial"
-        wait_until(lambda: partial.read_bytes()[:end] == written)
+        # It may still be at work on the segment before.
+        wait_until(lambda: partial.exists() and partial.read_bytes()[:end] == written)
 
     def wait_archived_to(self, number: int, *, timeline: int = 1, seconds: float = 30) -> None:
         """Wait until the segment of that number is archived."""
