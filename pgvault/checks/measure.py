@@ -14,42 +14,22 @@ lock held up, and what reads the wall clock where the data are of another moment
 from __future__ import annotations
 
 import math
-import re
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-
-import psycopg
-from psycopg import errors
 
 from pgvault.checks.answer import Answer, Planned, ask
 from pgvault.checks.clock import CLOCK, Unproven, moment_of, reads_wall_clock
+from pgvault.checks.conclude import NULL, Found, conclude
 from pgvault.checks.query import NOW, Moment, Query
-from pgvault.checks.result import CheckResult, Origin, Verdict, unproven
+from pgvault.checks.result import CheckResult, unproven
 from pgvault.checks.scanned import Table, called_functions, holds_rows, locked_tables, scanned_tables
-from pgvault.checks.session import LOCK_TIMEOUT_SECONDS, Session, reading
+from pgvault.checks.session import Session, reading
 from pgvault.checks.types import query_of
 from pgvault.config import AnyCheck, CheckBase, CrossSystemCheck
 
-NULL = "NULL"
 NO_SUBJECT = "no rows to check: none has the values that it is about"
 NO_TABLE = "the query scans no table, so it says nothing about the data"
-QUOTED_VALUE = re.compile(r'"[^"]*"')
-# Classes of errors whose messages quote data: data exceptions, broken constraints, what a function raises.
-QUOTING_CLASSES = ("22", "23", "P0")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a check's queries returned and looked at, before it is judged."""
-
-    measured: float | None
-    detail: str
-    sample: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-    is_unproven: bool = False
-    flaw: str | None = None  # why it proves nothing, whatever it measured
 
 
 def run_check(dsn: str, check: AnyCheck, *, database: str | None, moment: Moment = NOW) -> CheckResult:
@@ -61,45 +41,12 @@ def run_check(dsn: str, check: AnyCheck, *, database: str | None, moment: Moment
 
 def run_query(dsn: str, check: CheckBase, query: Query, *, database: str | None, moment: Moment = NOW) -> CheckResult:
     """Run the query that a check of whatever type became; never raises for what the query or the server says."""
-    began = time.monotonic()
-    try:
+
+    def look() -> Found:
         with reading(dsn, query, database=database, timeout=check.timeout) as session:
-            found = _look(session, check, query, moment)
-    except Unproven as error:
-        found = Found(None, f"not proven: {error}", tables=error.tables, is_unproven=True)
-    except errors.LockNotAvailable:
-        found = Found(
-            None, f"not proven: another session's lock held it up for {LOCK_TIMEOUT_SECONDS} s", is_unproven=True
-        )
-    except errors.SerializationFailure as error:
-        found = Found(None, f"not proven: {_said(error, check)}", is_unproven=True)
-    except errors.QueryCanceled:
-        found = Found(
-            None, f"the query was ended after {time.monotonic() - began:.0f} s; its timeout is {check.timeout}"
-        )
-    except psycopg.Error as error:
-        found = Found(None, f"the query failed: {_said(error, check)}")
-    return CheckResult(
-        name=check.name,
-        verdict=_judge(check, query, found),
-        measured=found.measured,
-        threshold=check.threshold,
-        severity=check.severity,
-        detail=found.detail if found.flaw is None else f"{found.flaw} ({found.detail})",
-        seconds=time.monotonic() - began,
-        database=database,
-        sample=found.sample,
-        origin=Origin.CONFIGURED,
-        tables=found.tables,
-    )
+            return _look(session, check, query, moment)
 
-
-def _judge(check: CheckBase, query: Query, found: Found) -> Verdict:
-    if found.is_unproven:
-        return Verdict.UNPROVEN
-    is_null_passed = found.measured is None and found.detail == NULL and query.null == "pass"
-    is_within = found.measured is not None and found.measured <= check.threshold
-    return Verdict.PASSED if found.flaw is None and (is_null_passed or is_within) else Verdict.FAILED
+    return conclude(check, look, database=database, is_null_passed=query.null == "pass")
 
 
 def _look(session: Session, check: CheckBase, query: Query, moment: Moment) -> Found:
@@ -163,10 +110,3 @@ def _number(value: object) -> Found:
 
 def _shape(answer: Answer) -> str:
     return f"{answer.row_count} rows" if answer.row_count != 1 else f"a row of {answer.column_count} columns"
-
-
-def _said(error: psycopg.Error, check: CheckBase) -> str:
-    """Return what the server says, less the data that it may quote."""
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    is_quoting = (error.sqlstate or "").startswith(QUOTING_CLASSES) and check.show != "all"
-    return QUOTED_VALUE.sub('"…"', said) if is_quoting else said

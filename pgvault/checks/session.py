@@ -1,6 +1,6 @@
-"""The session of one check: one transaction that can only read, waits for nobody for long, and ends with us.
+"""The session of one check: one transaction that can only read, sees one moment, waits for nobody for long, ends with us.
 
-    BEGIN READ ONLY ─► limits, for this transaction alone ─► the check's statements ─► ROLLBACK
+    BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY ─► limits, for this transaction alone ─► the check's statements ─► ROLLBACK
 
 The limits belong to the transaction, so that they hold behind a pooler, too. A lock that somebody else holds is waited
 for `LOCK_TIMEOUT_SECONDS`: whoever waits for a lock makes others wait behind it.
@@ -40,7 +40,7 @@ def reading(dsn: str, query: Query, *, database: str | None, timeout: timedelta)
     with psycopg.connect(make_conninfo("", **parameters), autocommit=True) as session:
         for name in TIMES:
             session.adapters.register_loader(name, TextLoader)
-        session.execute("BEGIN READ ONLY")
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         for name, value in {**_limits(timeout), **query.settings}.items():
             # A query: once it has run, the transaction can not be made to write any more.
             session.execute("SELECT set_config(%s, %s, true)", [name, value])
