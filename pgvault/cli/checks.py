@@ -1,4 +1,4 @@
-"""`pgvault checks`: what can be asked of live servers."""
+"""`pgvault checks`: what can be asked of live servers; two of them compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 import typer
 from psycopg import conninfo
 
-from pgvault.cli import render
+from pgvault.cli import livechecks, render
 from pgvault.cli.options import ConfigOption, JsonOption, global_config
 from pgvault.config import ClusterConfig, Config, find_config, load_config
 from pgvault.errors import ConfigInvalid
@@ -26,9 +26,9 @@ DatabasesOption = Annotated[
 ]
 
 
-@checks.callback()
-def group() -> None:
-    """Keep `checks` a group, also while it has one command."""
+checks.command()(livechecks.run)
+checks.command(name="list")(livechecks.list_checks)
+checks.command()(livechecks.show)
 
 
 @checks.command()

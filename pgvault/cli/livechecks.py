@@ -1,0 +1,179 @@
+"""`pgvault checks run`, `list` and `show`: the configured checks on the live server, and what they found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from psycopg.conninfo import conninfo_to_dict
+
+from pgvault.checks.live import LiveRun, chosen_checks, make_run, run_live, with_password
+from pgvault.cli import render
+from pgvault.cli.opening import open_from
+from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
+from pgvault.cli.reading import open_cluster_to_read
+from pgvault.config import AnyCheck, ClusterConfig, Config
+from pgvault.errors import PgvaultError, UsageError
+from pgvault.instants import SystemClock
+from pgvault.repository import layout
+from pgvault.repository.checkruns import put_run, read_run, read_runs
+
+MARKS = {"passed": "ok", "failed": "FAIL", "unproven": "not proven"}
+RUNS_MAX = 1000
+
+
+def run(
+    ctx: typer.Context,
+    live: Annotated[
+        bool, typer.Option("--live", help="On the live server. (A drill runs them in restored data.)")
+    ] = False,
+    check: Annotated[
+        list[str] | None, typer.Option("--check", metavar="NAME", help="Only this one; can be said again.")
+    ] = None,
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the configured checks on the live server: on `checks_dsn`, better a replica, else on `dsn`.
+
+    Reads only, over one connection at a time, and waits for no lock for longer than 5 s. The results are kept in the
+    repository. Exit 0: all passed. 53: one failed. 21: one could not be proven, for a lock or the like.
+
+    Example: pgvault checks run --live --check orphaned_orders
+    """
+    if not live:
+        raise UsageError("checks are run where?", hint="Say --live, or run `pgvault drill`: it runs them, too.")
+    loaded = source_of(ctx, config).load()
+    name, chosen = loaded.cluster(cluster)
+    checks = chosen_checks(chosen.checks, check or ())
+    found = _run(name, chosen, checks)
+    unstored = _store(loaded, found)
+    if as_json:
+        render.write_json(found.to_json())
+    else:
+        write_run(found.to_json())
+    found.require_passed()
+    if unstored is not None:
+        raise unstored
+
+
+def list_checks(
+    ctx: typer.Context,
+    results: Annotated[
+        bool, typer.Option("--results", help="What they found on the live server, newest first.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=RUNS_MAX, help="With --results: how many runs.")] = 20,
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the configured checks, or with --results the last runs of them on the live server."""
+    source = source_of(ctx, config)
+    if results:
+        opened = open_cluster_to_read(source, cluster)
+        runs = list(read_runs(opened.repository, opened.name, limit=limit))
+        if as_json:
+            render.write_json({"cluster": opened.name, "runs": runs})
+        else:
+            _write_runs(opened.name, runs)
+        return
+    name, chosen = source.load().cluster(cluster)
+    if as_json:
+        documents = [check.model_dump(mode="json", exclude_none=True) for check in chosen.checks]
+        render.write_json({"cluster": name, "checks": documents})
+    else:
+        _write_checks(name, chosen.checks)
+
+
+def show(
+    ctx: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run, as `checks list --results` prints it.")],
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what one run of checks on the live server found."""
+    opened = open_cluster_to_read(source_of(ctx, config), cluster)
+    document = read_run(opened.repository, opened.name, run_id)
+    if as_json:
+        render.write_json(document)
+    else:
+        write_run(document)
+
+
+def write_run(document: Mapping[str, Any]) -> None:
+    """Write the document of one run for people."""
+    rows, samples = [], []
+    for result in document["results"]:
+        found, took = render.printable(result["detail"]), render.duration(result["seconds"])
+        rows.append((MARKS[result["verdict"]], result["name"], result["severity"], found, took))
+        samples += [f"{result['name']}: {render.printable(row)}" for row in result["sample"]]
+    title = f"checks {document['id']} of cluster {document['cluster']}"
+    render.write_table(title, ("", "check", "severity", "found", "took"), rows)
+    notes = [f"note: {note}" for note in document["notes"]]
+    render.write_lines([*samples, *notes, "PASSED" if document["passed"] else "NOT PASSED"])
+
+
+def _run(name: str, chosen: ClusterConfig, checks: Sequence[AnyCheck]) -> LiveRun:
+    """Run checks of a cluster, and tell which server was asked."""
+    where, secret = chosen.dsn, chosen.password
+    if chosen.checks_dsn is not None:
+        where, secret = chosen.checks_dsn, chosen.checks_password
+    dsn = with_password(where, None if secret is None else secret.read().decode())
+    clock = SystemClock()
+    found = make_run(layout.make_label(clock.now(), os.urandom(2)), name, dsn, clock=clock)
+    found.notes.append(f"asked {found.server}")
+    with render.showing_progress() as progress:
+        run_live(found, dsn, checks, progress=progress, database=_database_of(where) or _database_of(chosen.dsn))
+    return found
+
+
+def _store(loaded: Config, found: LiveRun) -> PgvaultError | None:
+    """Keep what was found; where that fails, say so in it, and return why: what was found is told all the same."""
+    try:
+        put_run(open_from(loaded), found.cluster, found.to_json())
+    except PgvaultError as error:
+        found.notes.append(f"these results are not stored: {error}")
+        return error
+    return None
+
+
+def _database_of(dsn: str) -> str | None:
+    try:
+        name = conninfo_to_dict(dsn).get("dbname")
+    except psycopg.Error:
+        return None  # of a dsn that is needed for nothing else
+    return None if name is None else str(name)
+
+
+def _write_checks(name: str, checks: Sequence[AnyCheck]) -> None:
+    rows = [
+        (
+            check.name,
+            check.type,
+            check.severity,
+            f"{check.threshold:g}",
+            check.database or "",
+            check.schedule or "",
+            check.action or "",
+        )
+        for check in checks
+    ]
+    columns = ("check", "type", "severity", "threshold", "database", "schedule", "action")
+    render.write_table(f"checks of cluster {name}: {len(rows)}", columns, rows)
+
+
+def _write_runs(name: str, runs: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        (
+            str(run["id"]),
+            "passed" if run["passed"] else "NOT PASSED",
+            str(len(run["results"])),
+            ", ".join([*run["failed"], *(f"{each} (not proven)" for each in run["unproven"])]),
+        )
+        for run in runs
+    ]
+    render.write_table(f"runs of checks of cluster {name}, newest first", ("run", "", "checks", "which"), rows)
