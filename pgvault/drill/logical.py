@@ -27,6 +27,7 @@ from pgvault.drill.isolation import BEST, IsolationWish, isolate
 from pgvault.drill.loading import load, loading_order, loading_programs
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
+from pgvault.drill.marking import mark_backup
 from pgvault.drill.objectives import Measure
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Amcheck, Restored, default_database, scratch_dsn
@@ -100,6 +101,7 @@ def run_logical_drill(
     stage = Stage(report, clock, progress)
     stage.perform(_LogicalDrill(repository, request, stage).run)
     store_report(repository, report)
+    mark_backup(repository, report)
     return report
 
 
@@ -196,6 +198,7 @@ class _LogicalDrill:
                 restored = load(self._repository, manifest, instance, order, progress=progress)
             self._report.notes += restored.notes
             self._report.reached = reached(manifest)
+            self._report.as_of = min(database.snapshot_at for database in manifest.databases)
             self._look(instance, manifest, superuser)
 
     def _look(self, instance: Instance, manifest: LogicalManifest, superuser: str) -> None:
