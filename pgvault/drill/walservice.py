@@ -5,7 +5,9 @@
 
 The service obeys the restore's plan: what it lists is delivered whole and checked, or recovery stops; what lies
 beyond is absent. Before a segment is served it is searched for CREATE TABLESPACE: replaying one would work at its
-absolute path, on this very host (tried: a replayed DROP deleted a production file).
+absolute path, on this very host (tried: a replayed DROP deleted a production file). In a sandbox or a container
+recovery is stopped there, a directory of the scratch is bound over that path, and recovery goes on; beside us it is
+refused.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ class WalService:
     def __init__(self, repository: Repository, plan: FetchPlan, scratch: Scratch, *, programs: Programs) -> None:
         """Nothing is made before the context is entered."""
         self.failure: PgvaultError | None = None  # the first thing that made it refuse
+        self.wanted: tuple[str, ...] = ()  # paths at which the next segment makes tablespaces: to be bound first
         self.served_bytes = 0
         self._repository = repository
         self._plan = plan
         self._programs = programs
         self._scratch = scratch
+        self._bound: set[str] = set()
         self._spool = scratch.sockets / "spool"
         self._scan = scratch.sockets / "scan"
         self._door = WalDoor(self._spool, self._deliver, scratch.give)
@@ -56,6 +60,11 @@ class WalService:
         """What restore_command runs to ask; the file's name and its destination go behind."""
         return client_words(self._scratch.client, self._spool)
 
+    def bound(self) -> None:
+        """Go on: a directory of the scratch is bound over each path that was wanted."""
+        self._bound.update(self.wanted)
+        self.wanted = ()
+
     def _deliver(self, name: str) -> str:
         """Return the answer to a request; an error is remembered, since the scratch only learns that there was one."""
         path = self._spool / name
@@ -64,7 +73,9 @@ class WalService:
             if not self._fetch(name, path):
                 return "absent"
             if isinstance(file, SegmentFile):
-                self._refuse_tablespaces(file.segment(self._plan.segment_size), path)
+                self.wanted = self._unbound(file.segment(self._plan.segment_size), path)
+            if self.wanted:
+                return "error"  # recovery stops, and goes on here when the server is started again
         except PgvaultError as error:
             self.failure = self.failure or error
             return "error"
@@ -88,8 +99,11 @@ class WalService:
         outcome = fetch_wal(lambda: self._repository, self._plan, name, path, budget=Budget())
         return outcome is FetchOutcome.DELIVERED
 
-    def _refuse_tablespaces(self, segment: WalSegment, path: Path) -> None:
-        """Look at a segment together with the next one: a record may begin here and end there."""
+    def _unbound(self, segment: WalSegment, path: Path) -> tuple[str, ...]:
+        """Return where a segment makes tablespaces that would lie on this host. Raises DrillNotRun where they would.
+
+        It is looked at together with the next one: a record may begin here and end there.
+        """
         names = [segment.name]
         following = segment.next().name
         here = self._scan / segment.name
@@ -104,11 +118,13 @@ class WalService:
         finally:
             here.unlink()
         # One without a path lies inside the data directory (allow_in_place_tablespaces).
-        if outside := [place for place in found if place]:
+        outside = tuple(place for place in dict.fromkeys(found) if place and place not in self._bound)
+        if outside and not self._scratch.launcher.can_bind:
             raise DrillNotRun(
                 f"segment {segment.name} creates a tablespace at {outside[0]!r}: replaying it here would write there",
-                hint="Drill this backup on another host, or to a target before that.",
+                hint="Drill in a sandbox or a container, on another host, or to a target before that.",
             )
+        return outside
 
     def _made_in(self, names: list[str]) -> list[str]:
         """Paths at which the first of one or two segments makes tablespaces, wherever the record ends."""
