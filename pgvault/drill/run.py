@@ -17,16 +17,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pgvault.config import AnyCheck, Objectives
+from pgvault.drill.choosing import OldestAim, RandomAim, moment_of, prefer_unproven, settle_aim
 from pgvault.drill.classes import ClassPromise, in_order
 from pgvault.drill.copies import Measuring, measure_copies
 from pgvault.drill.isolation import BEST, IsolationWish, isolate
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
+from pgvault.drill.marking import mark_backup
 from pgvault.drill.objectives import Measure
 from pgvault.drill.pages import look_at_pages
 from pgvault.drill.past import look_back
+from pgvault.drill.replaying import replay
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Amcheck, Restored, default_database, scratch_dsn
+from pgvault.drill.room import keeping_room
 from pgvault.drill.rpo import FailureMoment, Rpo, measure_rpo
 from pgvault.drill.scratch import (
     Scratch,
@@ -41,18 +45,19 @@ from pgvault.errors import (
     DrillFailed,
     DrillNotRun,
     ObjectiveMissed,
-    RecoveryFailed,
 )
 from pgvault.instants import Clock, iso
 from pgvault.postgres.instance import Instance
 from pgvault.postgres.programs import Programs
 from pgvault.progress import Progress
+from pgvault.recovery.facts import RestoreFacts
 from pgvault.recovery.gather import Gathered, gathering
 from pgvault.recovery.idleness import proven_until
 from pgvault.recovery.path import find_path
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.recovery.target import LatestTarget
 from pgvault.repository import layout
+from pgvault.repository.drilled import read_drilled
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
@@ -85,6 +90,8 @@ class DrillRequest:
     isolation: IsolationWish = BEST
     classes: tuple[ClassPromise, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)  # of objectives, by whoever can ask the server
+    aim: RandomAim | OldestAim | None = None  # in place of the target of `restore`, once the window is known
+    prefers_unproven: bool = False  # a backup that no drill has proven, to what a restore would take
 
 
 def run_drill(repository: Repository, request: DrillRequest, *, clock: Clock, progress: Progress) -> DrillReport:
@@ -93,10 +100,14 @@ def run_drill(repository: Repository, request: DrillRequest, *, clock: Clock, pr
     label = layout.make_label(started_at, os.urandom(2))
     report = DrillReport(label, request.cluster, started_at, request.objectives, str(request.restore.target))
     report.promises, report.measures = request.classes, dict(request.measures)
+    if request.aim is not None:
+        report.target = str(request.aim)
+        report.seed = request.aim.seed if isinstance(request.aim, RandomAim) else None
     stage = Stage(report, clock, progress)
     stage.perform(_Drill(repository, request, stage).run)
     look_back(repository, report)
     store_report(repository, report)
+    mark_backup(repository, report)
     return report
 
 
@@ -133,10 +144,11 @@ class _Drill:
         label = self._request.restore.backup_label
         with (
             self._stage.phase("plan"),
-            gathering(self._repository, self._request.cluster, label, scratch=place) as gathered,
+            gathering(
+                self._repository, self._request.cluster, label, scratch=place, target=self._request.restore.target
+            ) as gathered,
         ):
-            wal_bytes = max_wal_bytes(gathered.facts.inventory.segment_size)
-            plan = plan_restore(gathered.facts, replace(self._request.restore, max_wal_bytes=wal_bytes))
+            plan = self._plan(gathered.facts)
         manifest = gathered.manifest(plan.backup_label)
         planned = Planned(gathered, manifest, plan)
         # Before a byte is fetched: a server that committed later did not fail then.
@@ -151,8 +163,24 @@ class _Drill:
             scratch, programs = replace(made, launcher=isolated.launcher), isolated.programs
             self._report.isolation = isolated.told
             instance = make_instance(scratch, programs)
-            with ending(instance, self._report):
+            with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance.kill):
                 self._restore_and_check(scratch, instance, programs, planned)
+
+    def _plan(self, facts: RestoreFacts) -> RestorePlan:
+        """Plan what to restore: as a restore would, or from the backup that needs a proof most."""
+        asked, report = self._request, self._report
+        request = replace(asked.restore, max_wal_bytes=max_wal_bytes(facts.inventory.segment_size))
+        if asked.aim is not None:
+            request = settle_aim(asked.aim, request, facts)
+        usual = plan_restore(facts, request)
+        report.target = str(usual.target) if asked.aim is None else f"{asked.aim}: {usual.target}"
+        if not asked.prefers_unproven or request.backup_label is not None:
+            return usual
+        marks = read_drilled(self._repository, asked.cluster)
+        preferred = prefer_unproven(facts, request, usual, marks)
+        report.is_usual = preferred.is_usual
+        report.notes += [] if preferred.note is None else [preferred.note]
+        return preferred.plan
 
     def _restore_and_check(self, scratch: Scratch, instance: Instance, programs: Programs, planned: Planned) -> None:
         manifest, plan = planned.manifest, planned.plan
@@ -168,11 +196,15 @@ class _Drill:
             reached = read_reached(dsn, scratch.data)
             require_reached(reached.lsn, reached.from_timeline, plan, stop_lsn=manifest.stop_lsn)
         self._report.reached = {
+            "system_identifier": str(plan.system_identifier),
             "lsn": str(reached.lsn),
             "timeline": reached.from_timeline,
             "last_commit_at": None if reached.last_commit_at is None else iso(reached.last_commit_at),
             "next_commit_at": None if plan.next_commit is None else iso(plan.next_commit.at),
         }
+        self._report.as_of = moment_of(
+            plan, planned.gathered.facts, stopped_at=manifest.stopped_at, last_commit_at=reached.last_commit_at
+        )
         self._report.sizes = {
             "fetch": manifest.stored_bytes,
             "replay": max(0, reached.lsn - manifest.start_lsn),
@@ -191,7 +223,7 @@ class _Drill:
             databases=tuple(databases),
             database=default_database(self._request.database, databases),
             manifest=manifest,
-            as_of=reached.last_commit_at,
+            as_of=self._report.as_of,
             jobs=self._request.jobs,
             is_derived=self._request.is_derived,
             amcheck=self._request.amcheck,
@@ -224,19 +256,15 @@ class _Drill:
         }
         minima = standby_minima(planned.manifest)
         replace_auto_conf(scratch.data, render_auto_conf(b"", settings, at_least=minima))
-        try:
-            instance.start(server_settings(planned.manifest.wal_segment_size))
-            instance.wait_ready(self._request.timeout.total_seconds())
-        except RecoveryFailed as error:
-            if service.failure is not None:
-                raise service.failure from error
-            raise
+        started = server_settings(planned.manifest.wal_segment_size)
+        made = replay(instance, started, service, scratch, timeout=self._request.timeout)
+        self._report.notes += [f"WAL makes a tablespace at '{path}': replayed inside of the scratch" for path in made]
 
     def _rpo(self, planned: Planned, last_commit_at: datetime | None) -> Rpo | None:
         """Return what would have been lost: a drill to the end of the WAL is a simulated failure."""
-        if self._request.failure is None or not isinstance(self._request.restore.target, LatestTarget):
-            return None
         facts, plan = planned.gathered.facts, planned.plan
+        if self._request.failure is None or not isinstance(plan.target, LatestTarget):
+            return None
         path = find_path(plan.timeline, facts.inventory)
         return measure_rpo(
             self._request.failure,
