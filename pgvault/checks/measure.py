@@ -21,21 +21,23 @@ from decimal import Decimal
 from pgvault.checks.answer import Answer, Planned, ask
 from pgvault.checks.clock import CLOCK, Unproven, moment_of, reads_wall_clock
 from pgvault.checks.conclude import NULL, Found, conclude
+from pgvault.checks.crosssystem import run_cross_system
 from pgvault.checks.query import NOW, Moment, Query
-from pgvault.checks.result import CheckResult, unproven
+from pgvault.checks.result import CheckResult
 from pgvault.checks.scanned import Table, called_functions, holds_rows, locked_tables, scanned_tables
 from pgvault.checks.session import Session, reading
 from pgvault.checks.types import query_of
 from pgvault.config import AnyCheck, CheckBase, CrossSystemCheck
 
 NO_SUBJECT = "no rows to check: none has the values that it is about"
+UNREAD = "; no row was read, a constraint or a partition's bound had the answer"
 NO_TABLE = "the query scans no table, so it says nothing about the data"
 
 
 def run_check(dsn: str, check: AnyCheck, *, database: str | None, moment: Moment = NOW) -> CheckResult:
     """Run one configured check in one database; never raises for what the query or the server says."""
     if isinstance(check, CrossSystemCheck):
-        return unproven(check.name, "checks across systems can not be run yet", severity=check.severity)
+        return run_cross_system(dsn, check, database=database, moment=moment)
     return run_query(dsn, check, query_of(check), database=database, moment=moment)
 
 
@@ -60,7 +62,10 @@ def _look(session: Session, check: CheckBase, query: Query, moment: Moment) -> F
 
     answers = ask(session, text, planned, looked)
     found = _measure(answers, check, query)
-    tables = scanned_tables(session, planned.scanned) or locked_tables(session)
+    scanned = scanned_tables(session, planned.scanned)
+    tables = scanned or locked_tables(session)
+    if tables and not scanned and not called_functions(session, [text, *planned.expressions]):
+        found = replace(found, detail=f"{found.detail}{UNREAD}")
     flaw = None
     if found.measured is not None or found.detail == NULL:
         flaw = None if check.allow_empty else _emptiness(session, text, planned, tables)
@@ -94,7 +99,7 @@ def _measure(answers: Sequence[Answer], check: CheckBase, query: Query) -> Found
         return _number(value)
     sample = answer.sample(is_all=check.show == "all")
     hidden = "" if sample or not answer.row_count else "; none of their columns is a key (show: all keeps them)"
-    return Found(answer.row_count, f"returned {answer.row_count} rows{hidden}", sample)
+    return Found(answer.row_count, f"returned {_rows(answer.row_count)}{hidden}", sample)
 
 
 def _number(value: object) -> Found:
@@ -109,4 +114,8 @@ def _number(value: object) -> Found:
 
 
 def _shape(answer: Answer) -> str:
-    return f"{answer.row_count} rows" if answer.row_count != 1 else f"a row of {answer.column_count} columns"
+    return _rows(answer.row_count) if answer.row_count != 1 else f"a row of {answer.column_count} columns"
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' * (count != 1)}"

@@ -1,9 +1,10 @@
-"""The session of one check: one transaction that can only read, sees one moment, waits for nobody for long, ends with us.
+"""The session of one check: a transaction that can only read, waits for nobody for long, and ends with us.
 
-    BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY ─► limits, for this transaction alone ─► the check's statements ─► ROLLBACK
+    BEGIN REPEATABLE READ, READ ONLY ─► limits, for this transaction alone ─► the check's statements ─► ROLLBACK
 
-The limits belong to the transaction, so that they hold behind a pooler, too. A lock that somebody else holds is waited
-for `LOCK_TIMEOUT_SECONDS`: whoever waits for a lock makes others wait behind it.
+All statements of a check see one moment. The limits belong to the transaction, so that they hold behind a pooler, too.
+A lock that somebody else holds is waited for `LOCK_TIMEOUT_SECONDS`: whoever waits for a lock makes others wait behind
+it.
 """
 
 from __future__ import annotations
