@@ -19,6 +19,8 @@ the kernel has dropped the lock, so no process id has to be believed.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -36,7 +38,7 @@ from pathlib import Path
 from pgvault.drill.engine import ENGINES, Engine, remove_containers
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import SERVER_ENVIRONMENT, SOCKET_PATH_LIMIT, Instance
-from pgvault.postgres.launcher import HOST, Launcher
+from pgvault.postgres.launcher import HOST, Launcher, is_alive, pid_file_lines
 from pgvault.postgres.programs import Programs
 from pgvault.restore.settings import wal_room
 
@@ -266,17 +268,36 @@ def _is_marked(root: Path, lock: int) -> bool:
 
 
 def _end_server(data: Path) -> None:
-    """End the server of a dead drill. Raises OSError when one may be there that can not be told or ended."""
+    """End the server of a dead drill: whatever works in its data directory. Raises OSError when that does not end.
+
+    Names and numbers may be another namespace's, or somebody else's by now; a directory is the same seen from anywhere.
+    The postmaster goes first, and cleanly, or its shared memory would stay.
+    """
+    for number in (signal.SIGQUIT, signal.SIGKILL):
+        for pid in _working_in(data, is_postmaster=number == signal.SIGQUIT):
+            with contextlib.suppress(ProcessLookupError):
+                process = os.pidfd_open(pid)
+                try:
+                    if _works_in(pid, data):
+                        signal.pidfd_send_signal(process, number)
+                        select.select([process], [], [], END_SECONDS)
+                finally:
+                    os.close(process)
+    if left := _working_in(data):
+        raise OSError(errno.EBUSY, f"process {left[0]} does not end", str(data))
+
+
+def _working_in(data: Path, *, is_postmaster: bool = False) -> list[int]:
+    """Processes whose working directory is `data`; with `is_postmaster`, of those the one that postmaster.pid names."""
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    if is_postmaster:
+        first = (pid_file_lines(data) or [""])[0].strip()
+        numbers = [number for number in numbers if str(number) == first]
+    return [number for number in numbers if is_alive(number) and _works_in(number, data)]
+
+
+def _works_in(pid: int, data: Path) -> bool:
     try:
-        pid = abs(int((data / "postmaster.pid").read_text().splitlines()[0]))
-        process = os.pidfd_open(pid)
-    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
-        return
-    try:
-        # The number may be somebody else's by now; a postmaster works in its data directory.
-        if Path(f"/proc/{pid}/cwd").readlink() == data.resolve():
-            signal.pidfd_send_signal(process, signal.SIGQUIT)
-            if not select.select([process], [], [], END_SECONDS)[0]:
-                signal.pidfd_send_signal(process, signal.SIGKILL)
-    finally:
-        os.close(process)
+        return Path(f"/proc/{pid}/cwd").samefile(data)
+    except OSError:  # gone, or another user's, and so not ours
+        return False
