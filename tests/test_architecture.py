@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "demo",
             "drill",
             "expire",
+            "extract",
             "keyring",
             "logical",
             "mirror",

@@ -224,8 +224,10 @@ def lock_tables(connection: psycopg.Connection[tuple[object, ...]], tables: Sequ
             raise ServerUnfit(f"tables can not be locked for reading: {said(error)}") from error
 
 
-def fingerprint_table(connection: psycopg.Connection[tuple[object, ...]], table: TableName) -> TableFacts:
-    """Count and fingerprint one table's own rows, without those of tables that inherit from it.
+def fingerprint_table(
+    connection: psycopg.Connection[tuple[object, ...]], table: TableName, *, has_children: bool = False
+) -> TableFacts:
+    """Count and fingerprint one table's own rows; those of tables that inherit from it, with `has_children` only.
 
     A failure that says something about the table is told in `why`, and the transaction around it goes on. Raises
     ServerUnfit when the question was not answered (lock, time, recovery conflict), ServerUnreachable.
@@ -233,7 +235,8 @@ def fingerprint_table(connection: psycopg.Connection[tuple[object, ...]], table:
     try:
         with connection.transaction():
             expression = row_text(connection, table)
-            return _read(connection, f"SELECT count(*), {SUMS} FROM (SELECT {expression} AS r FROM ONLY {table.quoted}")
+            rows = table.quoted if has_children else f"ONLY {table.quoted}"
+            return _read(connection, f"SELECT count(*), {SUMS} FROM (SELECT {expression} AS r FROM {rows}")
     except psycopg.Error as error:
         why = explain(connection, error, what=f"table '{table}'")
     return TableFacts(count_rows(connection, table), None, why)
