@@ -7,6 +7,7 @@ from typing import Any
 
 from pgvault.cli import render
 from pgvault.cli.documents import logical_document
+from pgvault.cli.isolation import isolation_of
 from pgvault.cli.logicalbackup import LogicalChoice, logical_request
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.signals import leaving_in_order
@@ -22,7 +23,11 @@ def back_up_schema(opened: OpenedCluster, choice: LogicalChoice) -> SchemaTaken:
     if choice.class_name is not None:
         raise UsageError("--class goes with --type logical", hint="A schema backup holds all definitions and no rows.")
     config = opened.config
-    prove = partial(prove_loads, scratch=config.drill.scratch) if config.logical.load_schema else None
+    prove = (
+        partial(prove_loads, scratch=config.drill.scratch, isolation=isolation_of(config.drill))
+        if config.logical.load_schema
+        else None
+    )
     request = logical_request(opened, LogicalType.SCHEMA, choice)
     with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
         return take_schema(opened.repository, request, prove=prove, clock=SystemClock(), progress=progress)

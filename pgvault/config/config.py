@@ -51,6 +51,7 @@ class DrillConfig(Section):
     isolation: Literal["auto", "sandbox", "process", "container"] = "auto"  # auto: a sandbox where one works
     image: str | None = None  # of a container; None: PostgreSQL's official one of the backup's major
     engine: Literal["docker", "podman"] | None = None  # None: the one that is here
+    pull: bool = False  # whether an image that is not here is fetched
     memory: str = Field(default="2g", pattern=r"^[1-9][0-9]*[kmg]$")  # of a container, as the engine writes it
     cpus: float = Field(default=2.0, gt=0)  # of a container
     derived: bool = True  # whether every constraint in the catalog is asked as a query
