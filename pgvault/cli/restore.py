@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.expecting import expect
 from pgvault.cli.invoking import quick_program
 from pgvault.cli.logicaloptions import (
     JOBS,
@@ -264,10 +265,12 @@ def _asking(*, yes: bool, as_json: bool) -> Callable[[Prepared], None]:
 
 
 def _render_plan(opened: OpenedCluster, prepared: Prepared, *, as_json: bool) -> None:
+    expected = expect(opened, prepared)
     if as_json:
-        render.write_json(plan_document(prepared) | reading_document(opened.repository))
+        render.write_json(plan_document(prepared) | expected.to_json() | reading_document(opened.repository))
     else:
-        render.write_lines([*_plan_lines(prepared), *(f"note        {s}" for s in reading_lines(opened.repository))])
+        notes = [f"note        {line}" for line in reading_lines(opened.repository)]
+        render.write_lines([*_plan_lines(prepared), f"takes       {expected}", *notes])
 
 
 def _render(opened: OpenedCluster, restored: Restored, *, as_json: bool) -> None:

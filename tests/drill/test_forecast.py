@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pgvault.config import Objectives
 from pgvault.drill.forecast import PastDrill, forecast, line
 from pgvault.drill.past import look_back, past_drill, read_past
-from pgvault.drill.report import DrillReport, store_report
+from pgvault.drill.report import store_report
 from tests.archive import make_archive
+from tests.drill.reports import GB, past_report
 
 AT = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
-GB = 1_000_000_000
 
 
 def drill(number: int, *, gigabytes: float = 10, wal: float = 1) -> PastDrill:
@@ -110,31 +109,21 @@ def test_growth_that_breaks_nothing(past: list[PastDrill], rto: timedelta) -> No
     assert found.breaks_at is None
 
 
-def report(number: int, **changes: object) -> DrillReport:
-    """A drill as it is stored."""
-    made = DrillReport(f"20260115T1030{number:02}Z-0000", "main", AT, Objectives())
-    made.phases = {"plan": 1.0, "fetch": 20.0, "replay": 10.0, "open": 0.5, "check": 4.5}
-    made.sizes = {"fetch": GB, "replay": GB}
-    for name, value in changes.items():
-        setattr(made, name, value)
-    return made
-
-
 def test_it_is_told_from_stored_reports(tmp_path: Path) -> None:
     """Of those that came as far as their last check; a report of another kind, or an older one, counts for nothing."""
     repository = make_archive(tmp_path).repository
     for number in range(9):
-        store_report(repository, report(number))
-    store_report(repository, report(20, error="recovery ended early"))
-    store_report(repository, report(21, sizes={}))
-    told = report(40)
+        store_report(repository, past_report(number))
+    store_report(repository, past_report(20, error="recovery ended early"))
+    store_report(repository, past_report(21, sizes={}))
+    told = past_report(40)
     look_back(repository, told)
     assert (told.past_drills, told.forecast) == (9, None)
 
-    store_report(repository, report(30))
+    store_report(repository, past_report(30))
     look_back(repository, told)
 
     assert told.forecast is not None
     assert (told.past_drills, told.forecast.drills, told.forecast.rto_seconds) == (10, 10, 36)
     assert told.to_json()["forecast"]["phases"] == {"fetch": 20, "replay": 10, "rest": 6}
-    assert read_past(repository, "main")[0] == past_drill(report(0).to_json())
+    assert read_past(repository, "main")[0] == past_drill(past_report(0).to_json())
