@@ -75,11 +75,12 @@ def ask(session: Session, text: str, planned: Planned, looked: Callable[[str], N
         first = tokens(statement)[0].text.lower()
         if first in FORBIDDEN:
             raise psycopg.ProgrammingError(f"a check can not {first.upper()}")
-        is_query = first in QUERIES
-        if is_query or (first == "create" and " as" in statement.lower()):  # a temporary table, made by a query
+        if first in QUERIES:
             _explain(session, statement, planned)
             looked(statement)
-        answers += [_stream(session, statement)] if is_query else _execute(session, statement)
+            answers.append(_stream(session, statement))
+        else:
+            answers += _execute(session, statement)
     return answers
 
 

@@ -64,7 +64,8 @@ def _look(session: Session, check: CheckBase, query: Query, moment: Moment) -> F
     found = _measure(answers, check, query)
     scanned = scanned_tables(session, planned.scanned)
     tables = scanned or locked_tables(session)
-    if tables and not scanned and not called_functions(session, [text, *planned.expressions]):
+    is_unread = tables and not scanned and not called_functions(session, [text, *planned.expressions])
+    if is_unread and found.measured is not None:
         found = replace(found, detail=f"{found.detail}{UNREAD}")
     flaw = None
     if found.measured is not None or found.detail == NULL:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,23 +8,17 @@ from pgvault.checks.measure import run_check
 from pgvault.checks.result import SAMPLE_ROWS, CheckResult, finding
 from pgvault.config import CheckConfig
 from pgvault.errors import RecoveryFailed
-from tests.servers import NEWEST, Server, ServerFactory
+from tests.servers import Server
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def shop(templates: Path) -> Iterator[Server]:
+def shop(checked: Server) -> Server:
     """A server with one table, `t`, of three numbers."""
-    if not NEWEST:
-        pytest.skip("no PostgreSQL is installed")
-    factory = ServerFactory(templates)
-    try:
-        one = factory(NEWEST)
-        one.sql("CREATE TABLE t AS SELECT generate_series(1, 3) AS a")
-        yield one
-    finally:
-        factory.clear()
+    checked.sql("DROP TABLE IF EXISTS t")
+    checked.sql("CREATE TABLE t AS SELECT generate_series(1, 3) AS a")
+    return checked
 
 
 def look(server: Server, query: str, *, database: str = "postgres", **how: Any) -> CheckResult:
