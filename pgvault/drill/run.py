@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pgvault.config import AnyCheck, Objectives
+from pgvault.drill.bringing import Planned, prove_reached, recover, restore_files
 from pgvault.drill.choosing import OldestAim, RandomAim, moment_of, prefer_unproven, settle_aim
 from pgvault.drill.classes import ClassPromise, in_order
 from pgvault.drill.copies import Measuring, measure_copies
@@ -27,7 +28,6 @@ from pgvault.drill.marking import mark_backup
 from pgvault.drill.objectives import Measure
 from pgvault.drill.pages import look_at_pages
 from pgvault.drill.past import look_back
-from pgvault.drill.replaying import replay
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Amcheck, Restored, default_database, scratch_dsn
 from pgvault.drill.room import keeping_room
@@ -37,7 +37,6 @@ from pgvault.drill.scratch import (
     find_place,
     make_instance,
     max_wal_bytes,
-    server_settings,
 )
 from pgvault.drill.stage import RESERVE, Stage, ending
 from pgvault.drill.walservice import WalService
@@ -48,28 +47,18 @@ from pgvault.errors import (
 )
 from pgvault.instants import Clock, iso
 from pgvault.postgres.instance import Instance
-from pgvault.postgres.programs import Programs
 from pgvault.progress import Progress
 from pgvault.recovery.facts import RestoreFacts
-from pgvault.recovery.gather import Gathered, gathering
+from pgvault.recovery.gather import gathering
 from pgvault.recovery.idleness import proven_until
 from pgvault.recovery.path import find_path
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.recovery.target import LatestTarget
 from pgvault.repository import layout
 from pgvault.repository.drilled import read_drilled
-from pgvault.repository.manifest import Manifest
 from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
-from pgvault.restore.apply import Fetching, Site, apply_plan, check_site
-from pgvault.restore.archiving import replace_auto_conf
-from pgvault.restore.configfiles import standby_minima
-from pgvault.restore.files import Effort
-from pgvault.restore.guard import restore_command
-from pgvault.restore.reached import read_reached, require_reached
 from pgvault.restore.run import claim_of
-from pgvault.restore.settings import render_auto_conf
-from pgvault.wal.fetchplan import FetchPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +110,6 @@ def require_passed(report: DrillReport) -> None:
         raise DrillFailed(f"drill {report.id} failed: {report.reason}", hint="See its report: pgvault drill --json")
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan and what it was made of."""
-
-    gathered: Gathered
-    manifest: Manifest
-    plan: RestorePlan
-
-
 class _Drill:
     """One drill under way."""
 
@@ -150,9 +130,9 @@ class _Drill:
         ):
             plan = self._plan(gathered.facts)
         manifest = gathered.manifest(plan.backup_label)
-        planned = Planned(gathered, manifest, plan)
+        planned = Planned(self._repository, manifest, plan)
         # Before a byte is fetched: a server that committed later did not fail then.
-        self._rpo(planned, None if plan.last_commit is None else plan.last_commit.at)
+        self._rpo(planned, gathered.facts, None if plan.last_commit is None else plan.last_commit.at)
         self._report.backup, self._report.timeline = plan.backup_label, plan.timeline
         self._report.notes += [*gathered.notes, *plan.notes]
         with (
@@ -160,11 +140,11 @@ class _Drill:
             self._stage.scratch(place) as made,
         ):
             isolated = isolate(self._request.isolation, made.root, manifest.postgres_major)
-            scratch, programs = replace(made, launcher=isolated.launcher), isolated.programs
+            scratch = replace(made, launcher=isolated.launcher)
             self._report.isolation = isolated.told
-            instance = make_instance(scratch, programs)
+            instance = make_instance(scratch, isolated.programs)
             with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance.kill):
-                self._restore_and_check(scratch, instance, programs, planned)
+                self._restore_and_check(scratch, instance, planned, gathered.facts)
 
     def _plan(self, facts: RestoreFacts) -> RestorePlan:
         """Plan what to restore: as a restore would, or from the backup that needs a proof most."""
@@ -182,19 +162,18 @@ class _Drill:
         report.notes += [] if preferred.note is None else [preferred.note]
         return preferred.plan
 
-    def _restore_and_check(self, scratch: Scratch, instance: Instance, programs: Programs, planned: Planned) -> None:
+    def _restore_and_check(self, scratch: Scratch, instance: Instance, planned: Planned, facts: RestoreFacts) -> None:
         manifest, plan = planned.manifest, planned.plan
         with self._stage.phase("fetch"):
-            fetch_plan = self._restore_files(scratch, manifest, plan)
+            fetch_plan = restore_files(planned, scratch, jobs=self._request.jobs, progress=self._stage.progress)
         superuser = manifest.postgres.superuser
         dsn = scratch_dsn(instance, superuser)
         with (
-            WalService(self._repository, fetch_plan, scratch, programs=programs) as service,
+            WalService(self._repository, fetch_plan, scratch, programs=instance.programs) as service,
             self._stage.phase("replay"),
         ):
-            self._recover(scratch, instance, service, planned)
-            reached = read_reached(dsn, scratch.data)
-            require_reached(reached.lsn, reached.from_timeline, plan, stop_lsn=manifest.stop_lsn)
+            self._report.notes += recover(planned, scratch, instance, service, timeout=self._request.timeout)
+            reached = prove_reached(planned, scratch, dsn)
         self._report.reached = {
             "system_identifier": str(plan.system_identifier),
             "lsn": str(reached.lsn),
@@ -203,13 +182,13 @@ class _Drill:
             "next_commit_at": None if plan.next_commit is None else iso(plan.next_commit.at),
         }
         self._report.as_of = moment_of(
-            plan, planned.gathered.facts, stopped_at=manifest.stopped_at, last_commit_at=reached.last_commit_at
+            plan, facts, stopped_at=manifest.stopped_at, last_commit_at=reached.last_commit_at
         )
         self._report.sizes = {
             "fetch": manifest.stored_bytes,
             "replay": max(0, reached.lsn - manifest.start_lsn),
         }
-        self._report.rpo = self._rpo(planned, reached.last_commit_at)
+        self._report.rpo = self._rpo(planned, facts, reached.last_commit_at)
         with self._stage.phase("open"):
             databases = connecting_databases(dsn)
             for each in connects(dsn, databases):
@@ -232,37 +211,13 @@ class _Drill:
         with self._stage.phase("check"):
             checks = in_order(self._request.checks, self._request.classes, database=restored.database)
             look(self._report, restored, checks)
-        self._measure_what_is_left(planned, scratch)
+        self._measure_what_is_left(planned, facts, scratch)
         with self._stage.phase("pages"):
             look_at_pages(self._report, instance, has_checksums=manifest.postgres.data_checksums)
 
-    def _restore_files(self, scratch: Scratch, manifest: Manifest, plan: RestorePlan) -> FetchPlan:
-        site = Site(scratch.data, {oid: scratch.tablespaces / str(oid) for oid in _outside(manifest)}, reserve=RESERVE)
-        check_site(self._repository, manifest, plan, site, forbidden={})
-        effort = Effort(self._request.jobs, self._stage.progress, is_durable=False)
-        how = (Fetching(("/nonexistent",), {}), effort)
-        applied = apply_plan(self._repository, manifest, plan, site, how=how)
-        scratch.give_all()
-        return applied.fetch_plan
-
-    def _recover(self, scratch: Scratch, instance: Instance, service: WalService, planned: Planned) -> None:
-        """Start the server with our settings alone, and wait for its promotion."""
-        self._stage.progress.phase("replaying WAL")
-        # Not behind what the backup held: one value that PostgreSQL does not know here would keep it from starting.
-        settings = {
-            **planned.plan.settings,
-            "recovery_target_action": "promote",
-            "restore_command": restore_command(service.client_words),
-        }
-        minima = standby_minima(planned.manifest)
-        replace_auto_conf(scratch.data, render_auto_conf(b"", settings, at_least=minima))
-        started = server_settings(planned.manifest.wal_segment_size)
-        made = replay(instance, started, service, scratch, timeout=self._request.timeout)
-        self._report.notes += [f"WAL makes a tablespace at '{path}': replayed inside of the scratch" for path in made]
-
-    def _rpo(self, planned: Planned, last_commit_at: datetime | None) -> Rpo | None:
+    def _rpo(self, planned: Planned, facts: RestoreFacts, last_commit_at: datetime | None) -> Rpo | None:
         """Return what would have been lost: a drill to the end of the WAL is a simulated failure."""
-        facts, plan = planned.gathered.facts, planned.plan
+        plan = planned.plan
         if self._request.failure is None or not isinstance(plan.target, LatestTarget):
             return None
         path = find_path(plan.timeline, facts.inventory)
@@ -273,19 +228,14 @@ class _Drill:
             idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
         )
 
-    def _measure_what_is_left(self, planned: Planned, scratch: Scratch) -> None:
+    def _measure_what_is_left(self, planned: Planned, facts: RestoreFacts, scratch: Scratch) -> None:
         """Measure, once nobody waits for it any more, each copy by itself, and the backups that there are."""
         failure, report = self._request.failure, self._report
         at = report.started_at if failure is None else failure.at
-        newest = max(backup.stopped_at for backup in planned.gathered.facts.backups)
+        newest = max(backup.stopped_at for backup in facts.backups)
         report.measures["backup_age"] = Measure(max(0.0, (at - newest).total_seconds()))
         took = planned.manifest.stopped_at - planned.manifest.started_at
         report.measures["backup_duration"] = Measure(took.total_seconds())
         if failure is not None and report.rpo is not None:
             measuring = Measuring(self._request.cluster, self._request.restore.options, failure, scratch.root)
             report.copies += measure_copies(self._repository, measuring, replayed=report.rpo)
-
-
-def _outside(manifest: Manifest) -> list[int]:
-    """Oids of the tablespaces that lie outside the data directory."""
-    return [oid for oid, path in manifest.tablespaces.items() if path.startswith("/")]

@@ -101,12 +101,12 @@ def ending(instance: Instance, report: DrillReport) -> Iterator[None]:
     try:
         yield
     except (PgvaultError, psycopg.Error):
-        _require_room(instance)
+        require_room_left(instance)
         raise
     finally:
         end_server(instance)
     if any(check.failed for check in report.checks):
-        _require_room(instance)
+        require_room_left(instance)
 
 
 def end_server(instance: Instance) -> None:
@@ -117,6 +117,7 @@ def end_server(instance: Instance) -> None:
         instance.kill()
 
 
-def _require_room(instance: Instance) -> None:
+def require_room_left(instance: Instance) -> None:
+    """Raise DiskFull where the scratch's server has said so."""
     if instance.log.exists() and FULL in instance.log_text():
         raise DiskFull(f"the scratch server on '{instance.data}' ran out of disk space")
