@@ -38,7 +38,7 @@ COMMANDS = {
     "hold": "pgvault.cli.holds:hold",
     "release": "pgvault.cli.holds:release",
     "holds": "pgvault.cli.holds:holds",
-    "drill": "pgvault.cli.drill:drill",
+    "drill": "pgvault.cli.drill:drill_app",
     "schema": "pgvault.cli.schema:schema",
     "checks": "pgvault.cli.checks:checks",
     "demo": "pgvault.cli.demo:demo",

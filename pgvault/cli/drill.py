@@ -12,8 +12,10 @@ import typer
 from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.cli import render
+from pgvault.cli.drillaims import RANDOM_MOST, AimWords, OptionalNumber, parse_aims
 from pgvault.cli.drillfacts import Known, know
-from pgvault.cli.drillreport import write_report
+from pgvault.cli.drillreport import several_document, write_report, write_summary
+from pgvault.cli.isolation import isolation_of
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import (
     ClusterOption,
@@ -28,21 +30,39 @@ from pgvault.cli.options import (
 )
 from pgvault.cli.reading import open_cluster_to_read
 from pgvault.cli.signals import leaving_in_order
+from pgvault.drill.choosing import Aim, OldestAim, RandomAim
+from pgvault.drill.isolation import Isolation
 from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
 from pgvault.drill.report import DrillReport
-from pgvault.drill.run import DrillRequest, require_passed, run_drill
+from pgvault.drill.run import DrillRequest, run_drill
+from pgvault.drill.several import require_all_passed
 from pgvault.errors import DrillNotRun, UsageError
 from pgvault.instants import SystemClock
 from pgvault.progress import Progress
 from pgvault.recovery.plan import RestoreRequest
-from pgvault.recovery.target import TargetWords, parse_target
+from pgvault.recovery.target import LatestTarget, TargetOptions, parse_timeline_option
+
+drill_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@drill_app.command("drill", cls=OptionalNumber)
 def drill(
     ctx: typer.Context,
-    to: Annotated[str | None, typer.Option("--to", help="A time, '10 minutes ago', or latest; else latest.")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="A time, '10 minutes ago', latest, last-good, oldest, random; can be said again."),
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            "--random", min=1, max=RANDOM_MOST, metavar="[N]", help="So many random moments; one if not said."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="What draws them; else by chance.")] = None,
+    oldest: Annotated[bool, typer.Option("--oldest", help="The oldest moment that can be restored.")] = False,
+    timeline: Annotated[str | None, typer.Option("--timeline", help="Where the story forks: which way.")] = None,
     label: Annotated[
-        str | None, typer.Option("--backup", help="The backup to drill; else the newest that fits.")
+        str | None, typer.Option("--backup", help="The backup to drill; else one that no drill has proven, if it fits.")
     ] = None,
     logical: Annotated[
         str | None, typer.Option("--logical", metavar="LABEL", help="Drill a logical backup: a label, or latest.")
@@ -51,6 +71,7 @@ def drill(
         str | None, typer.Option("--failed-at", help="When the server was lost, to measure the RPO from; else now.")
     ] = None,
     scratch: Annotated[Path | None, typer.Option("--scratch", help="Where to make the scratch directory.")] = None,
+    isolation: Annotated[Isolation | None, typer.Option("--isolation", help="How the scratch is kept apart.")] = None,
     only_copy: OnlyCopyOption = None,
     config: ConfigOption = None,
     cluster: ClusterOption = None,
@@ -64,46 +85,63 @@ def drill(
 
     Example: pgvault drill --to "1 hour ago"
 
+    Example: pgvault drill --to latest --random 2 --oldest
+
     Example: pgvault drill --logical latest
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
-    if logical is not None and (label is not None or to is not None):
-        raise UsageError("--logical excludes --to and --backup", hint="A logical backup holds the moment of its dump.")
-    if failed_at is not None and ((to or "latest") != "latest" or (logical or "latest") != "latest"):
+    words = AimWords(tuple(to or ()), random, oldest, seed)
+    if logical is not None and (label is not None or words.is_said or timeline is not None):
+        raise UsageError(
+            "--logical excludes --to, --random, --oldest, --timeline and --backup",
+            hint="A logical backup holds the moment of its dump.",
+        )
+    configured = opened.config.drill.targets if label is None else ("latest",)
+    aims = parse_aims(words, configured=configured, zone=opened.time_zone, now=SystemClock().now())
+    is_latest = LatestTarget() in aims if logical is None else logical == "latest"
+    if failed_at is not None and not is_latest:
         raise UsageError(
             "--failed-at needs the latest moment as the target",
             hint="What would be lost is measured at the end of the WAL; without --to a drill goes there.",
         )
-    wanted = Wanted(to or "latest", label, scratch)
+    chosen = None if timeline is None else parse_timeline_option(timeline)
+    wanted = Wanted(label, TargetOptions(timeline=chosen), scratch, isolation)
     known = know(opened, failed_at=failed_at, is_blind=only_copy is not None)
-    with leaving_in_order(DrillNotRun.exit_code), render.showing_progress() as progress:
-        if logical is None:
-            report = _drill(opened, wanted, known, progress)
-        else:
-            report = _drill_logical(opened, replace(wanted, label=logical), known, progress)
+    reports: list[DrillReport] = []
+    with leaving_in_order(DrillNotRun.exit_code):
+        for aim in aims if logical is None else (None,):
+            with render.showing_progress() as progress:
+                if aim is None:
+                    reports.append(_drill_logical(opened, replace(wanted, label=logical), known, progress))
+                else:
+                    reports.append(_drill(opened, aim, wanted, known, progress))
+            if not as_json:
+                write_report(reports[-1])
     if as_json:
-        render.write_json(report.to_json())
-    else:
-        write_report(report)
-    require_passed(report)
+        render.write_json(reports[0].to_json() if len(reports) == 1 else several_document(reports))
+    elif len(reports) > 1:
+        write_summary(reports)
+    require_all_passed(reports)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the command line says of one drill."""
+    """What the command line says of every drill."""
 
-    to: str
     label: str | None
+    options: TargetOptions
     scratch: Path | None
+    isolation: Isolation | None
 
 
-def _drill(opened: OpenedCluster, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:
-    clock = SystemClock()
-    target = parse_target(TargetWords(to=wanted.to), zone=opened.time_zone, now=clock.now())
+def _drill(opened: OpenedCluster, aim: Aim, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:
+    target = LatestTarget() if isinstance(aim, RandomAim | OldestAim) else aim
     request = DrillRequest(
         cluster=opened.name,
-        restore=RestoreRequest(target, backup_label=wanted.label),
+        restore=RestoreRequest(target, wanted.options, wanted.label),
+        aim=aim if isinstance(aim, RandomAim | OldestAim) else None,
+        prefers_unproven=True,
         checks=opened.config.checks,
         objectives=opened.config.objectives,
         failure=known.failure,
@@ -113,10 +151,11 @@ def _drill(opened: OpenedCluster, wanted: Wanted, known: Known, progress: Progre
         database=database_of(opened.config.dsn),
         is_derived=opened.config.drill.derived,
         amcheck=opened.config.drill.amcheck,
+        isolation=isolation_of(opened.config.drill, wanted.isolation),
         classes=known.classes,
         measures=known.measures,
     )
-    return run_drill(opened.repository, request, clock=clock, progress=progress)
+    return run_drill(opened.repository, request, clock=SystemClock(), progress=progress)
 
 
 def _drill_logical(opened: OpenedCluster, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:
@@ -131,6 +170,7 @@ def _drill_logical(opened: OpenedCluster, wanted: Wanted, known: Known, progress
         database=database_of(opened.config.dsn),
         is_derived=opened.config.drill.derived,
         amcheck=opened.config.drill.amcheck,
+        isolation=isolation_of(opened.config.drill, wanted.isolation),
         classes=known.classes,
         measures=known.measures,
     )

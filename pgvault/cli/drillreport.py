@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pgvault.cli import render
@@ -10,8 +10,15 @@ from pgvault.drill.classes import ClassLine
 from pgvault.drill.forecast import LEAST_DRILLS
 from pgvault.drill.objectives import Judged, Measure
 from pgvault.drill.report import DrillReport
+from pgvault.repository.drilled import Outcome
 
 UNKNOWN = "?"
+WORDS = {
+    Outcome.PASSED: "passed",
+    Outcome.MISSED: "OBJECTIVE MISSED",
+    Outcome.FAILED: "FAILED",
+    Outcome.NOT_RUN: "COULD NOT RUN",
+}
 CLASS_COLUMNS = ("class", "priority", "RTO", "promised", "RPO", "promised", "checks", "tables")
 OBJECTIVE_COLUMNS = ("", "objective", "promised", "measured", "")
 
@@ -35,6 +42,28 @@ def write_report(report: DrillReport) -> None:
         ]
         render.write_table("", ("copy", "RPO at most", ""), rows_of_copies)
     render.write_lines([*_lines(report), verdict(report)])
+
+
+def write_summary(reports: Sequence[DrillReport]) -> None:
+    """Write a line for each of several drills."""
+    columns = ("drill", "target", "backup", "", "RTO", "RPO at most")
+    rows = [
+        (
+            report.id,
+            report.target,
+            report.backup or "-",
+            WORDS[report.outcome],
+            _seconds(report.rto_seconds),
+            _seconds(None if report.rpo is None else report.rpo.seconds),
+        )
+        for report in reports
+    ]
+    render.write_table(f"{len(reports)} drills", columns, rows)
+
+
+def several_document(reports: Sequence[DrillReport]) -> dict[str, Any]:
+    """Return several reports as the one document of a command."""
+    return {"drills": [report.to_json() for report in reports]}
 
 
 def _mark(check: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -30,10 +30,12 @@ from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import RepositoryConfig
 from pgvault.config.retention import RetentionConfig
 from pgvault.config.sections import Duration, Secret, Section, require_no_password, secret
-from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError
+from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, TargetInvalid
+from pgvault.instants import parse_instant
 
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
 CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+TARGETS = ("latest", "random", "oldest", "last-good")  # of a drill, beside times
 
 
 class Schedule(Section):
@@ -46,6 +48,7 @@ class Schedule(Section):
 class DrillConfig(Section):
     """Where and how drills run."""
 
+    targets: tuple[str, ...] = Field(default=("latest",), min_length=1)  # of one command, as its --to: a drill each
     scratch: Path | None = None
     timeout: Duration = timedelta(hours=4)
     isolation: Literal["auto", "sandbox", "process", "container"] = "auto"  # auto: a sandbox where one works
@@ -56,6 +59,18 @@ class DrillConfig(Section):
     cpus: float = Field(default=2.0, gt=0)  # of a container
     derived: bool = True  # whether every constraint in the catalog is asked as a query
     amcheck: Literal["heapallindexed", "standard", "off"] = "heapallindexed"  # how thoroughly pg_amcheck looks
+
+    @field_validator("targets")
+    @classmethod
+    def _targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if text.strip().lower() in TARGETS:
+                continue
+            try:
+                parse_instant(text, zone="UTC", now=datetime.now(UTC))
+            except TargetInvalid as error:
+                raise ValueError(f"{text!r} is neither one of {', '.join(TARGETS)} nor a time") from error
+        return value
 
 
 class StreamConfig(Section):
