@@ -263,4 +263,4 @@ def _add(sums: list[Decimal], more: Sequence[Decimal]) -> None:
 
 
 def _said(value: str | None) -> str:
-    return "NULL" if value is None else value
+    return "NULL" if value is None else value.encode("utf-8", "backslashreplace").decode()

@@ -29,15 +29,15 @@ FETCH_ROWS = 2000
 SETTINGS: Mapping[str, str] = {
     "DateStyle": "ISO",
     "IntervalStyle": "iso_8601",
-    "TimeZone": "UTC",
     "bytea_output": "hex",
     "extra_float_digits": "1",
     "idle_in_transaction_session_timeout": "0",
 }
 # By the oids of pg_type, which never change.
+TIMESTAMPTZ = 1184
 KINDS = {
     **dict.fromkeys((20, 21, 23, 700, 701, 1700), Kind.NUMBER),
-    **dict.fromkeys((1082, 1114, 1184), Kind.TIME),
+    **dict.fromkeys((1082, 1114, TIMESTAMPTZ), Kind.TIME),
     16: Kind.TRUTH,
 }
 
@@ -70,12 +70,13 @@ class QuerySide:
         cursor = session.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(self._source))
         described = [(column.name, column.type_code) for column in cursor.description or ()]
         _require_once(name, [column for column, _ in described])
+        self._instants = {column for column, oid in described if oid == TIMESTAMPTZ}
         self.columns = {column: KINDS.get(oid, Kind.TEXT) for column, oid in described}
 
     def rows(self, wanted: Wanted) -> Iterator[Row]:
         """Yield the rows; what has no key comes anywhere. Raises psycopg.Error."""
         count = len(wanted.key)
-        parts = [_bytes_of(column) for column in (*wanted.key, *wanted.values)]
+        parts = [self._bytes_of(column) for column in (*wanted.key, *wanted.values)]
         order = sql.SQL("ORDER BY {}" if count else "").format(_numbers(count))
         text = sql.SQL("SELECT {}, {} FROM {} {}").format(
             sql.SQL(", ").join(parts) if parts else sql.SQL("NULL"), _is_in_flight(wanted), self._source, order
@@ -88,6 +89,11 @@ class QuerySide:
                 key, found, is_in_flight = row[:count], row[count : len(parts)], row[-1]
                 yield Row(None if None in key else tuple(key), tuple(map(_text, found)), is_in_flight)
 
+    def _bytes_of(self, column: str) -> sql.Composable:
+        # Not by the session's TimeZone, which decides what `at::date` is in the query itself.
+        form = "({} AT TIME ZONE 'UTC')::text || '+00'" if column in self._instants else "{}::text"
+        return sql.SQL(f"convert_to({form}, 'UTF8')").format(sql.Identifier("side", column))
+
 
 def _numbers(count: int) -> sql.Composable:
     return sql.SQL(", ").join(sql.Literal(number + 1) for number in range(count))
@@ -99,10 +105,6 @@ def _is_in_flight(wanted: Wanted) -> sql.Composable:
     return sql.SQL("coalesce({}::timestamptz > {}, false)").format(
         sql.Identifier("side", wanted.time), sql.Literal(wanted.cutoff)
     )
-
-
-def _bytes_of(column: str) -> sql.Composable:
-    return sql.SQL("convert_to({}::text, 'UTF8')").format(sql.Identifier("side", column))
 
 
 def _text(value: bytes | None) -> str | None:
