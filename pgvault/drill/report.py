@@ -26,7 +26,6 @@ UNUSUAL = "it was restored from a backup that a restore would not take"
 PAGES = "page checksums of every file (pg_checksums)"  # leaves the list when they were
 NOT_TESTED = (
     PAGES,
-    "libraries of extensions that the cluster preloads",
     "the cluster's own postgresql.conf and pg_hba.conf: a drill starts with generated ones",
     "how long writing to disk takes: a drill does not wait for it (fsync is off)",
     "roles' passwords and access from clients",
