@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pgvault.cli.logicalrestore import ranked_classes
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.sessions import connect
+from pgvault.config import ClusterConfig
 from pgvault.drill.classes import ClassPromise
 from pgvault.drill.objectives import Measure
 from pgvault.drill.rpo import FailureMoment
@@ -41,7 +42,7 @@ def know(opened: OpenedCluster, *, failed_at: str | None, is_blind: bool) -> Kno
     """Return what is known; `is_blind`: nothing may be asked but the one copy. Raises UsageError, TargetInvalid."""
     return Known(
         failure_moment(opened, failed_at, is_blind=is_blind),
-        promised_classes(opened),
+        promised_classes(opened.config),
         measure_lags(opened, is_blind=is_blind),
     )
 
@@ -70,12 +71,11 @@ def _past(text: str, zone: str) -> datetime:
     return at
 
 
-def promised_classes(opened: OpenedCluster) -> tuple[ClassPromise, ...]:
+def promised_classes(config: ClusterConfig) -> tuple[ClassPromise, ...]:
     """Return the configured data classes, and what was promised of them."""
-    configured = opened.config.classes
     return tuple(
-        ClassPromise(ranked, configured[name].rto, configured[name].rpo)
-        for name, ranked in ranked_classes(opened.config).items()
+        ClassPromise(ranked, config.classes[name].rto, config.classes[name].rpo)
+        for name, ranked in ranked_classes(config).items()
     )
 
 
