@@ -22,7 +22,7 @@ pytestmark = pytest.mark.cluster
 
 GOOD = {"name": "orphans", "query": "SELECT count(*) FROM orders WHERE customer_id IS NULL"}
 BAD = {"name": "found", "query": "SELECT id FROM orders LIMIT 2", "severity": "high"}
-LONG = {"name": "long", "query": "SELECT 0 FROM pg_sleep(1)"}
+LONG = {"name": "long", "query": "SELECT 0 FROM pg_sleep(1)", "allow_empty": True}
 SLOW = {"name": "slow", "query": "SELECT pg_sleep(60)::text"}
 
 
