@@ -35,7 +35,7 @@ class OptionalNumber(TyperCommand):
 
 def with_number(args: Sequence[str]) -> Iterator[str]:
     """Yield the words of a command line, a 1 behind each --random without a number."""
-    for word, following in zip(args, [*args[1:], ""], strict=True):
+    for word, following in zip(args, [*args[1:], ""], strict=False):  # there may be no word at all
         yield word
         if word == "--random" and not following.isdecimal():
             yield "1"
