@@ -10,13 +10,30 @@ from pgvault.checks.result import CheckResult, NotTested
 from pgvault.config import AnyCheck
 from pgvault.drill.looks.amcheck import amcheck
 from pgvault.drill.looks.derived import derived
+from pgvault.drill.looks.inventory import inventory
+from pgvault.drill.looks.libraries import libraries
+from pgvault.drill.looks.migrations import migrations
+from pgvault.drill.looks.schema import schema
+from pgvault.drill.looks.sequences import sequences
 from pgvault.drill.looks.sourcepages import source_pages
+from pgvault.drill.looks.validity import validity
 from pgvault.drill.report import DrillReport
 from pgvault.drill.restored import Restored
 
 Look = Callable[[Restored], Iterable[CheckResult | NotTested]]
 
-LOOKS: tuple[Look, ...] = (source_pages, amcheck, derived)
+# The definitions are looked at before pg_amcheck installs its extension, the inventory before anything is written.
+LOOKS: tuple[Look, ...] = (
+    source_pages,
+    schema,
+    inventory,
+    libraries,
+    amcheck,
+    validity,
+    derived,
+    sequences,
+    migrations,
+)
 
 
 def look(report: DrillReport, restored: Restored, checks: Sequence[AnyCheck]) -> None:
