@@ -25,7 +25,7 @@ QUERIES = frozenset({"select", "table", "values", "with", "("})
 # What a check has no business with: it would end the transaction that keeps it from writing, write files, or lock.
 FORBIDDEN = frozenset(
     {
-        "abort", "begin", "checkpoint", "commit", "copy", "end", "listen", "load", "lock", "notify",
+        "abort", "begin", "checkpoint", "commit", "copy", "do", "end", "listen", "load", "lock", "notify",
         "prepare", "release", "rollback", "savepoint", "start",
     }
 )  # fmt: skip
