@@ -16,10 +16,11 @@ import contextlib
 import itertools
 import os
 import re
+import shlex
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pgvault.drill.engine import (
@@ -37,7 +38,7 @@ from pgvault.drill.engine import (
 )
 from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing
 from pgvault.postgres.launcher import Command, Launched
-from pgvault.postgres.programs import VERSION_TEXT, Programs
+from pgvault.postgres.programs import VERSION_TEXT, Programs, find_programs
 from pgvault.process import Process, attempt, start
 
 NAME = "pgvault-drill-"
@@ -46,6 +47,7 @@ OWNER = (10001, 10001)
 PROBE_SECONDS = 120.0
 KILL_SECONDS = 30.0
 POLL_SECONDS = 0.1
+WALDUMP = "pg_waldump"
 NO_PROGRAM = (126, 127)  # statuses of an engine whose image does not hold the program, or does not run it
 KILLED = re.compile(r"was terminated by signal 9")
 # Which PostgreSQL is in there, and whether what restore_command needs is, too. One that is no directory of programs is
@@ -71,12 +73,15 @@ class ContainerSettings:
 
 @dataclass(frozen=True, slots=True)
 class ImagePrograms(Programs):
-    """PostgreSQL's programs inside an image: their paths mean nothing out here."""
+    """PostgreSQL's programs inside an image: their paths mean nothing out here, but for those of `outside`."""
 
     names: frozenset[str] = frozenset()
+    outside: Mapping[str, Path] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """Return the path of one program inside. Raises ProgramMissing when the image lacks it."""
+        if name in self.outside:
+            return self.outside[name]
         if name not in self.names:
             raise ProgramMissing(
                 f"the image has PostgreSQL {self.minor_text} in '{self.bin}', without {name}",
@@ -107,7 +112,7 @@ def find_container(settings: ContainerSettings, major: int) -> Found:
     limits = settings.limits
     # Docker refuses more than there are.
     limits = Limits(limits.memory, min(limits.cpus, os.cpu_count() or 1), limits.processes)
-    box = Box("probe", f"{NAME}probe-{os.urandom(4).hex()}", {}, OWNER, limits, {})
+    box = Box("probe", None, {}, OWNER, limits, {})
     told = attempt(run_words(engine, box, image, ["sh", "-c", PROBE]), timeout=PROBE_SECONDS)
     if told.status != 0:
         raise DrillNotRun(
@@ -129,6 +134,30 @@ def read_probe(text: str) -> Iterator[ImagePrograms]:
         directory, version, *names = part.splitlines() + [""] * 2
         if (match := VERSION_TEXT.search(version)) is not None:
             yield ImagePrograms(Path(directory), int(match[2]), match[1], frozenset(filter(None, names)))
+
+
+def with_waldump(found: Found, directory: Path) -> ImagePrograms:
+    """Return the programs, with a pg_waldump that is run out here: this host's own, else a script in `directory`."""
+    programs = found.programs
+    try:
+        path = find_programs(programs.major).path(WALDUMP)
+    except ProgramMissing:
+        path = directory / WALDUMP
+        path.write_text(waldump_script(found, programs.path(WALDUMP)))
+        path.chmod(0o700)
+    return replace(programs, outside={WALDUMP: path})
+
+
+def waldump_script(found: Found, program: Path) -> str:
+    """Return a script that runs the image's pg_waldump: the first argument is --path, the second a directory.
+
+    Each time in a container that sees that directory alone, as ourselves, even where that is root: the WAL is ours,
+    and root inside has no capability.
+    """
+    box = Box(WALDUMP, None, {}, (os.geteuid(), os.getegid()), found.limits, {"LC_ALL": "C", "TZ": "UTC"})
+    engine, verb, *words = run_words(found.engine, box, found.image, [program])
+    run = f'{shlex.join([engine, verb])} --volume="$2:$2:ro,z" {shlex.join(words)} "$@"'
+    return f'#!/bin/sh\n[ "$1" = --path ] || exit 2\nexec {run}\n'
 
 
 class ContainerLauncher:
@@ -191,6 +220,7 @@ class _ContainerServer:
     def __init__(self, found: Found, box: Box, client: Process, log: Path) -> None:
         self._found = found
         self._box = box
+        self._name = box.name or ""
         self._client = client
         self._log = log
         self._log_offset = log.stat().st_size
@@ -219,7 +249,7 @@ class _ContainerServer:
         deadline = time.monotonic() + KILL_SECONDS
         while self._client.poll() is None and not self._signalled(number):
             if time.monotonic() > deadline:
-                raise ProgramFailed(f"container '{self._box.name}' takes no signal")
+                raise ProgramFailed(f"container '{self._name}' takes no signal")
             time.sleep(POLL_SECONDS)
 
     def wait(self, timeout: float) -> int:
@@ -241,7 +271,7 @@ class _ContainerServer:
 
     def _signalled(self, number: int) -> bool:
         name = signal.Signals(number).name.removeprefix("SIG")
-        return self._found.engine.ask("kill", f"--signal={name}", self._box.name).status == 0
+        return self._found.engine.ask("kill", f"--signal={name}", self._name).status == 0
 
     def _text(self) -> str:
         with self._log.open("rb") as file:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pgvault.drill.rpo import FailureMoment, Rpo, measure_rpo
 from pgvault.errors import PgvaultError
-from pgvault.recovery.gather import gathering
+from pgvault.recovery.gather import Workplace, gathering
 from pgvault.recovery.idleness import proven_until
 from pgvault.recovery.path import find_path
 from pgvault.recovery.plan import RestoreRequest, plan_restore
@@ -51,7 +50,7 @@ class Measuring:
     cluster: str
     options: TargetOptions  # of the drill: a timeline that was chosen is chosen in each copy
     failure: FailureMoment
-    scratch: Path
+    workplace: Workplace
 
 
 def measure_copies(repository: Repository, measuring: Measuring, *, replayed: Rpo) -> Iterator[CopyRpo]:
@@ -79,7 +78,7 @@ def copy_read(repository: Repository) -> str | None:
 def _planned(repository: Repository, name: str, measuring: Measuring) -> CopyRpo:
     request = RestoreRequest(LatestTarget(), options=measuring.options)
     try:
-        with gathering(repository, measuring.cluster, None, scratch=measuring.scratch) as gathered:
+        with gathering(repository, measuring.cluster, None, workplace=measuring.workplace) as gathered:
             facts = gathered.facts
             plan = plan_restore(facts, request)
             path = find_path(plan.timeline, facts.inventory)

@@ -64,8 +64,8 @@ class Engine:
 class Box:
     """What a container of a drill gets of this host."""
 
-    drill: str  # the drill's id
-    name: str
+    drill: str  # the drill's id, or what it is for
+    name: str | None  # None: one that the engine finds
     mounts: Mapping[Path, Path]  # inside → outside
     user: tuple[int, int]  # uid, gid inside
     limits: Limits
@@ -131,7 +131,8 @@ def run_words(
     The first word of `argv` is a program inside the image. Standard input is ours with `is_interactive`, else empty.
     """
     words = [engine.program, "run", "--rm", *(["--interactive"] if is_interactive else []), "--pull=never"]
-    words += [f"--name={box.name}", f"--label={LABEL}={box.drill}"]
+    words += [] if box.name is None else [f"--name={box.name}"]
+    words += [f"--label={LABEL}={box.drill}"]
     words += ["--network=none", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges"]
     words += [f"--memory={box.limits.memory}", f"--shm-size={box.limits.memory}", f"--cpus={box.limits.cpus:g}"]
     # Nothing of the log stays with the engine: a server quotes data in its messages.

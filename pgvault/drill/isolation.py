@@ -11,19 +11,29 @@ In Kubernetes the drill's own pod is what keeps it apart: there auto is process,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
-from pgvault.drill.container import ContainerLauncher, ContainerSettings, find_container
+from pgvault.drill.container import (
+    WALDUMP,
+    ContainerLauncher,
+    ContainerSettings,
+    find_container,
+    with_waldump,
+)
 from pgvault.drill.engine import Limits
 from pgvault.drill.sandbox import find_sandbox
 from pgvault.drill.scratch import PREFIX, note_engine
-from pgvault.errors import DrillNotRun
+from pgvault.errors import DrillNotRun, ProgramMissing
 from pgvault.postgres.launcher import HOST, Launcher
 from pgvault.postgres.owner import may_unshare
 from pgvault.postgres.programs import Programs, find_programs
+from pgvault.recovery.gather import Workplace
 
 
 class Isolation(StrEnum):
@@ -72,11 +82,10 @@ def isolate(
     ProgramMissing without programs.
     """
     if wish.kind is Isolation.CONTAINER:
-        settings = ContainerSettings(wish.engine, wish.image, wish.pull, Limits(wish.memory, wish.cpus))
-        found = find_container(settings, major)
+        found = find_container(_settings(wish), major)
         note_engine(root, found.engine)
         launcher = ContainerLauncher(found, root.name.removeprefix(PREFIX), root)
-        return Isolated(Isolation.CONTAINER, launcher, found.programs, str(found))
+        return Isolated(Isolation.CONTAINER, launcher, with_waldump(found, root), str(found))
     programs = find(major)
     if wish.kind is Isolation.SANDBOX or (wish.kind is Isolation.AUTO and not wish.is_in_pod):
         try:
@@ -88,6 +97,30 @@ def isolate(
     if wish.is_in_pod:
         return Isolated(Isolation.PROCESS, HOST, programs, f"pod: {POD}; in it {_beside()}")
     return Isolated(Isolation.PROCESS, HOST, programs, f"{_beside()}; weaker than a sandbox")
+
+
+@contextmanager
+def looking_into_wal(wish: IsolationWish, place: Path) -> Iterator[Workplace]:
+    """Say with which programs a drill is planned: a host that drills in containers may have none of its own."""
+    if wish.kind is not Isolation.CONTAINER:
+        yield Workplace(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="pgvault-", dir=place) as directory:
+
+        @cache
+        def find(major: int) -> Programs:
+            try:
+                programs = find_programs(major)
+                programs.path(WALDUMP)
+            except ProgramMissing:
+                return with_waldump(find_container(_settings(wish), major), Path(directory))
+            return programs
+
+        yield Workplace(place, find)
+
+
+def _settings(wish: IsolationWish) -> ContainerSettings:
+    return ContainerSettings(wish.engine, wish.image, wish.pull, Limits(wish.memory, wish.cpus))
 
 
 def _beside() -> str:

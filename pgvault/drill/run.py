@@ -21,7 +21,7 @@ from pgvault.drill.bringing import Planned, prove_reached, recover, restore_file
 from pgvault.drill.choosing import OldestAim, RandomAim, moment_of, prefer_unproven, settle_aim
 from pgvault.drill.classes import ClassPromise, in_order
 from pgvault.drill.copies import Measuring, measure_copies
-from pgvault.drill.isolation import BEST, IsolationWish, isolate
+from pgvault.drill.isolation import BEST, IsolationWish, isolate, looking_into_wal
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
 from pgvault.drill.marking import mark_backup
@@ -49,7 +49,7 @@ from pgvault.instants import Clock, iso
 from pgvault.postgres.instance import Instance
 from pgvault.progress import Progress
 from pgvault.recovery.facts import RestoreFacts
-from pgvault.recovery.gather import gathering
+from pgvault.recovery.gather import Workplace, gathering
 from pgvault.recovery.idleness import proven_until
 from pgvault.recovery.path import find_path
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
@@ -124,8 +124,13 @@ class _Drill:
         label = self._request.restore.backup_label
         with (
             self._stage.phase("plan"),
+            looking_into_wal(self._request.isolation, place) as workplace,
             gathering(
-                self._repository, self._request.cluster, label, scratch=place, target=self._request.restore.target
+                self._repository,
+                self._request.cluster,
+                label,
+                workplace=workplace,
+                target=self._request.restore.target,
             ) as gathered,
         ):
             plan = self._plan(gathered.facts)
@@ -211,7 +216,7 @@ class _Drill:
         with self._stage.phase("check"):
             checks = in_order(self._request.checks, self._request.classes, database=restored.database)
             look(self._report, restored, checks)
-        self._measure_what_is_left(planned, facts, scratch)
+        self._measure_what_is_left(planned, facts, Workplace(scratch.root, lambda _: instance.programs))
         with self._stage.phase("pages"):
             look_at_pages(self._report, instance, has_checksums=manifest.postgres.data_checksums)
 
@@ -228,7 +233,7 @@ class _Drill:
             idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
         )
 
-    def _measure_what_is_left(self, planned: Planned, facts: RestoreFacts, scratch: Scratch) -> None:
+    def _measure_what_is_left(self, planned: Planned, facts: RestoreFacts, workplace: Workplace) -> None:
         """Measure, once nobody waits for it any more, each copy by itself, and the backups that there are."""
         failure, report = self._request.failure, self._report
         at = report.started_at if failure is None else failure.at
@@ -237,5 +242,5 @@ class _Drill:
         took = planned.manifest.stopped_at - planned.manifest.started_at
         report.measures["backup_duration"] = Measure(took.total_seconds())
         if failure is not None and report.rpo is not None:
-            measuring = Measuring(self._request.cluster, self._request.restore.options, failure, scratch.root)
+            measuring = Measuring(self._request.cluster, self._request.restore.options, failure, workplace)
             report.copies += measure_copies(self._repository, measuring, replayed=report.rpo)

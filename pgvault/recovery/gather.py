@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,20 +50,30 @@ class Gathered:
         return self.manifests[label]
 
 
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where, and with which programs, WAL is looked into."""
+
+    directory: Path | None = None  # of the private one; None: the system's own for temporary files
+    find: Callable[[int], Programs] = find_programs  # of a major; raises ProgramMissing
+
+
+HERE = Workplace()
+
+
 @contextmanager
 def gathering(
     repository: Repository,
     cluster: str,
     label: str | None,
     *,
-    scratch: Path | None = None,
+    workplace: Workplace = HERE,
     target: Target | None = None,
 ) -> Iterator[Gathered]:
     """Gather the facts about a cluster; the reader in them works until this context ends.
 
     For `--immediate` as `target` a missing pg_waldump is a note, for `last-good` what drills proved is read.
-    `scratch` is the directory for the private one; None: the system's own for temporary files. Raises TargetTooEarly
-    without any backup, ObjectMissing for an unknown `label`, and what the store raises.
+    Raises TargetTooEarly without any backup, ObjectMissing for an unknown `label`, and what the store raises.
     """
     catalog = read_catalog(repository, cluster)
     chosen = None if label is None else catalog.find(label)
@@ -89,9 +99,10 @@ def gathering(
     watermarks = read_watermarks(repository, cluster, system, since=since)
     if len(backups) < len(catalog.backups):
         notes.append(f"cluster {cluster!r} has had several systems; this is about {system}")
-    with tempfile.TemporaryDirectory(prefix="pgvault-", dir=scratch) as directory:
-        reader: WalReader = ArchivedWal(repository, cluster, newest, Path(directory), tails=inventory.tail_spans)
-        if isinstance(target, ImmediateTarget) and not has_waldump(newest.postgres_major):
+    with tempfile.TemporaryDirectory(prefix="pgvault-", dir=workplace.directory) as directory:
+        private = Workplace(Path(directory), workplace.find)
+        reader: WalReader = ArchivedWal(repository, cluster, newest, private, tails=inventory.tail_spans)
+        if isinstance(target, ImmediateTarget) and not has_waldump(newest.postgres_major, workplace):
             reader = UnreadWal()
             notes.append(f"how far the WAL reaches is not known: no pg_waldump of PostgreSQL {newest.postgres_major}")
         proofs = read_proofs(repository, cluster, system) if isinstance(target, LastGoodTarget) else ()
@@ -99,10 +110,10 @@ def gathering(
         yield Gathered(facts, {backup.label: backup for backup in backups}, tuple(notes))
 
 
-def has_waldump(major: int) -> bool:
+def has_waldump(major: int, workplace: Workplace = HERE) -> bool:
     """Tell whether WAL of that major can be looked into here."""
     try:
-        find_programs(major).path("pg_waldump")
+        workplace.find(major).path("pg_waldump")
     except ProgramMissing:
         return False
     return True
@@ -140,17 +151,19 @@ class ArchivedWal:
         repository: Repository,
         cluster: str,
         backup: Manifest,
-        directory: Path,
+        workplace: Workplace,
         *,
         tails: Mapping[WalSegment, Sequence[Span]],
     ) -> None:
-        """Segments in `tails` are put together from these."""
+        """Segments in `tails` are put together from these. The workplace's directory is ours alone."""
+        assert workplace.directory is not None
         self._tails = tails
         self._repository = repository
         self._cluster = cluster
         self._system = backup.system_identifier
         self._major = backup.postgres_major
-        self._directory = directory
+        self._directory = workplace.directory
+        self._find = workplace.find
         self._kept: dict[WalSegment, Path] = {}  # the one used last is last
         self._runs = 0
 
@@ -219,7 +232,7 @@ class ArchivedWal:
 
     def _programs(self) -> Programs:
         try:
-            programs = find_programs(self._major)
+            programs = self._find(self._major)
             programs.path("pg_waldump")
         except ProgramMissing as error:
             raise ProgramMissing(

@@ -15,6 +15,7 @@ import psycopg
 from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.config import Objectives
 from pgvault.demo import shop
+from pgvault.drill.isolation import BEST, IsolationWish
 from pgvault.drill.report import DrillReport
 from pgvault.drill.run import DrillRequest, run_drill
 from pgvault.drill.scratch import PREFIX
@@ -71,6 +72,7 @@ class Stage:
     server: Server
     archive: Archive
     scratch: Path  # its path is short
+    isolation: IsolationWish = BEST
 
     @property
     def request(self) -> DrillRequest:
@@ -84,6 +86,7 @@ class Stage:
             scratch=self.scratch,
             timeout=timedelta(seconds=60),
             jobs=2,
+            isolation=self.isolation,
         )
 
     def drill(self, **changes: object) -> DrillReport:

@@ -9,7 +9,7 @@ import pytest
 
 from pgvault.errors import ObjectMissing, ProgramMissing, TargetTooEarly
 from pgvault.postgres.walname import segments_between
-from pgvault.recovery.gather import gathering
+from pgvault.recovery.gather import Workplace, gathering
 from pgvault.recovery.plan import RestoreRequest, plan_restore
 from pgvault.recovery.target import ImmediateTarget, LatestTarget
 from pgvault.repository.catalog import commit_manifest
@@ -43,7 +43,7 @@ def test_without_pg_waldump_nothing_is_guessed(repository: Repository, strange: 
     """The error says which program is missing and what works without it; nothing stays in the scratch."""
     with (
         pytest.raises(ProgramMissing, match="pg_waldump of PostgreSQL 99") as caught,
-        gathering(repository, "main", None, scratch=tmp_path) as gathered,
+        gathering(repository, "main", None, workplace=Workplace(tmp_path)) as gathered,
     ):
         plan_restore(gathered.facts, RestoreRequest(LatestTarget()))
 
