@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-# oid, schema, name, kind, is partition, root, has foreign partitions, columns of the primary key
+# oid, schema, name, kind, is partition, root, has foreign partitions, has heirs, columns of the primary key
 TABLES = """
 SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text, c.relispartition,
        pg_partition_root(c.oid)::oid::bigint,
        c.relkind = 'p' AND EXISTS (SELECT FROM pg_partition_tree(c.oid) leaf JOIN pg_class f ON f.oid = leaf.relid
                                     WHERE f.relkind = 'f'),
+       c.relkind = 'r' AND c.relhassubclass,
        ARRAY(SELECT a.attname::text
                FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS part (attnum, place), pg_attribute a
               WHERE i.indrelid = c.oid AND i.indisprimary AND part.place <= i.indnkeyatts

@@ -44,6 +44,7 @@ class Table:
     is_partition: bool
     root: int | None  # oid of the whole partitioned table that it is, or is of
     has_foreign: bool  # some of its partitions lie on another server
+    has_heirs: bool  # tables inherit from it, or did
     key: tuple[str, ...]  # columns of its primary key
 
     def __str__(self) -> str:
@@ -152,7 +153,7 @@ def is_null(expression: str) -> str:
 
 
 def _table(row: Sequence[object]) -> Table:
-    oid, schema, name, kind, is_partition, root, has_foreign, key = row
+    oid, schema, name, kind, is_partition, root, has_foreign, has_heirs, key = row
     return Table(
         oid=number(oid),
         schema=text(schema),
@@ -161,6 +162,7 @@ def _table(row: Sequence[object]) -> Table:
         is_partition=bool(is_partition),
         root=None if root is None else number(root),
         has_foreign=bool(has_foreign),
+        has_heirs=bool(has_heirs),
         key=_texts(key),
     )
 

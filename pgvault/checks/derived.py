@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import psycopg
+from psycopg import errors
 
 from pgvault.checks import constraintsql as sql
 from pgvault.checks.constraints import (
@@ -300,7 +301,9 @@ def _numbers(session: DatabaseConnection, query: str, deadline: float) -> list[i
 
 
 def _limit(session: DatabaseConnection, deadline: float) -> None:
-    left = max(1, int((deadline - time.monotonic()) * 1000))
+    left = int((deadline - time.monotonic()) * 1000)
+    if left <= 0:
+        raise errors.QueryCanceled("the time for all constraints is over")
     ask(session, f"SELECT pg_catalog.set_config('statement_timeout', '{left}', false)")
 
 
