@@ -11,6 +11,7 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.documents import backup_document, gap_document, logical_document, window_document, window_lines
+from pgvault.cli.drills import mark_document, mark_lines, proof_words
 from pgvault.cli.expiring import Standing, read_standing
 from pgvault.cli.logicalcatalog import file_document, show_logical, write_files, write_logical
 from pgvault.cli.opening import OpenedCluster
@@ -27,9 +28,10 @@ from pgvault.cli.options import (
 )
 from pgvault.cli.reading import open_cluster_to_read
 from pgvault.errors import PgvaultError, VerifyFailed
-from pgvault.instants import iso
+from pgvault.instants import SystemClock, iso
 from pgvault.recovery.systemwindow import SystemWindow, read_windows
 from pgvault.repository.catalog import Catalog, read_catalog
+from pgvault.repository.drilled import Drilled, marks_of, read_drilled
 from pgvault.repository.filelist import read_records
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
@@ -59,6 +61,7 @@ class Listing:
     copies: tuple[str, ...] = ()  # all that were looked at
     standing: Standing = field(default_factory=Standing)
     marks: Mapping[tuple[str, str], Verified] = field(default_factory=dict)  # by label and copy
+    drilled: Mapping[str, tuple[Drilled, ...]] = field(default_factory=dict)  # by label, newest first to the last proof
 
     @property
     def physical(self) -> tuple[Manifest, ...]:
@@ -126,7 +129,8 @@ def read_listing(opened: OpenedCluster, only: ListedType | None = None) -> Listi
     held_in = copies_holding(opened.repository, opened.name, [root.label for root in catalog.roots])
     copies = tuple(copy.name for copy in opened.repository.copies if copy.name not in opened.repository.unread)
     marks = read_verified(opened.repository, opened.name)
-    return Listing(catalog, systems, tuple(passed_over), only, held_in, copies, standing, marks)
+    drilled = read_drilled(opened.repository, opened.name)
+    return Listing(catalog, systems, tuple(passed_over), only, held_in, copies, standing, marks, drilled)
 
 
 def copies_lines(listing: Listing) -> list[str]:
@@ -149,6 +153,7 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
         "verified": [
             {"label": label, "copy": copy, "at": iso(mark.at)} for (label, copy), mark in sorted(listing.marks.items())
         ],
+        "drilled": [mark_document(mark) for _, marks in sorted(listing.drilled.items()) for mark in marks],
         "recovery_window": [
             window_document(found, each.system_identifier) for each in listing.systems for found in each.window.ranges
         ],
@@ -165,7 +170,8 @@ def _listing_document(listing: Listing) -> dict[str, Any]:
 
 
 def _write_listing(listing: Listing) -> None:
-    catalog = listing.catalog
+    catalog, now = listing.catalog, SystemClock().now()
+    proven = {root.label: proof_words(listing.drilled.get(root.label, ()), now) for root in catalog.roots}
     if not listing.physical and not listing.logical:
         kind = "" if listing.only is None else f" of type {listing.only}"
         render.write_lines([f"cluster {catalog.cluster} has no backup{kind}"])
@@ -183,12 +189,13 @@ def _write_listing(listing: Listing) -> None:
                 str(backup.stop_lsn),
                 str(backup.page_errors.count or "-"),
                 _verified(listing, backup.label),
+                proven[backup.label],
             )
             for backup in listing.physical
         ]
-        render.write_table(f"backups of {catalog.cluster}", (*columns, "verified"), rows)
+        render.write_table(f"backups of {catalog.cluster}", (*columns, "verified", "drilled"), rows)
     if listing.logical:
-        write_logical(catalog.cluster, listing.logical)
+        write_logical(catalog.cluster, listing.logical, proven)
     render.write_lines(copies_lines(listing))
     for each in listing.systems if listing.shows_window else ():
         if len(listing.systems) > 1:
@@ -232,14 +239,18 @@ def show(
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster_to_read(source, cluster)
     manifest = read_catalog(opened.repository, opened.name).find_any(label)
+    drilled = list(marks_of(opened.repository, opened.name, label))
     if isinstance(manifest, LogicalManifest):
-        show_logical(opened.repository, manifest, as_json=as_json)
+        show_logical(opened.repository, manifest, drilled, as_json=as_json)
         return
     records = read_records(opened.repository, manifest)
     if as_json:
-        render.write_json({**_details(manifest), "files": [file_document(record) for record in records]})
+        drills = [mark_document(mark) for mark in drilled]
+        files = [file_document(record) for record in records]
+        render.write_json({**_details(manifest), "drilled": drills, "files": files})
         return
     render.write_lines([f"{name.replace('_', ' ')}: {value}" for name, value in _details(manifest).items()])
+    render.write_lines(list(mark_lines(drilled)))
     write_files(records)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from pgvault.cli import render
 from pgvault.cli.documents import logical_document, readable
+from pgvault.cli.drills import mark_document, mark_lines
 from pgvault.logical.content import read_whole, records_of
+from pgvault.repository.drilled import Drilled
 from pgvault.repository.filelist import FileRecord
 from pgvault.repository.logical import LogicalManifest
 from pgvault.repository.repository import Repository
@@ -17,9 +19,21 @@ from pgvault.repository.tables import TableRecord, decode_tables
 NAMES_SHOWN = 3
 
 
-def write_logical(cluster: str, backups: Sequence[LogicalManifest]) -> None:
-    """Write a table of them."""
-    columns = ("label", "type", "stopped at", "took", "size", "stored", "databases", "tables", "rows", "class")
+def write_logical(cluster: str, backups: Sequence[LogicalManifest], proven: Mapping[str, str]) -> None:
+    """Write a table of them; `proven`: by label, when each was drilled."""
+    columns = (
+        "label",
+        "type",
+        "stopped at",
+        "took",
+        "size",
+        "stored",
+        "databases",
+        "tables",
+        "rows",
+        "class",
+        "drilled",
+    )
     rows = [
         (
             backup.label,
@@ -32,13 +46,16 @@ def write_logical(cluster: str, backups: Sequence[LogicalManifest]) -> None:
             str(sum(database.table_count for database in backup.databases)),
             str(sum(database.row_count for database in backup.databases)),
             backup.class_name or "-",
+            proven[backup.label],
         )
         for backup in backups
     ]
     render.write_table(f"logical backups of {cluster}", columns, rows)
 
 
-def show_logical(repository: Repository, manifest: LogicalManifest, *, as_json: bool) -> None:
+def show_logical(
+    repository: Repository, manifest: LogicalManifest, drilled: Sequence[Drilled], *, as_json: bool
+) -> None:
     """Write all about one: databases, tables with their rows and fingerprints, files."""
     records = records_of(repository, manifest)
     tables = read_tables(repository, manifest, records)
@@ -50,10 +67,12 @@ def show_logical(repository: Repository, manifest: LogicalManifest, *, as_json: 
     if as_json:
         for database in document["databases"]:
             database["contents"] = [_table_document(record) for record in tables[database["oid"]]]
+        document["drilled"] = [mark_document(mark) for mark in drilled]
         render.write_json(document | {"files": [file_document(record) for record in records.values()]})
         return
     del document["databases"]
     render.write_lines([f"{name.replace('_', ' ')}: {value}" for name, value in document.items()])
+    render.write_lines(list(mark_lines(drilled)))
     for each in manifest.databases:
         rows = [
             (render.printable(r.name), _text(r.rows), render.printable(r.fingerprint or r.why or "-"))

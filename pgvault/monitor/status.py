@@ -21,6 +21,7 @@ from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.copylag import judge_copies, look_at_copies
+from pgvault.monitor.drillstatus import look_at_drills
 from pgvault.monitor.finding import Finding, worst
 from pgvault.monitor.heldwal import read_held
 from pgvault.monitor.logicalstatus import (
@@ -72,7 +73,8 @@ def read_statuses(
         found = look(name, config, repository, connect=connect, clock=clock)
         if isinstance(repository, Repository):
             copies = judge_copies(look_at_copies(repository, name, now=clock.now()))
-            found = replace(found, findings=(*judge_reading(repository), *found.findings, *copies))
+            drills = look_at_drills(repository, name, now=clock.now())
+            found = replace(found, findings=(*judge_reading(repository), *found.findings, *copies, *drills))
         yield found
 
 

@@ -1,0 +1,176 @@
+"""`pgvault drills`: the reports of earlier drills, and how `list` and `show` tell when a backup was proven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from pgvault.cli import render
+from pgvault.cli.options import (
+    ClusterOption,
+    ConfigOption,
+    EndpointOption,
+    JsonOption,
+    KeyOption,
+    OnlyCopyOption,
+    RegionOption,
+    RepositoryOption,
+    source_of,
+)
+from pgvault.cli.reading import open_cluster_to_read
+from pgvault.instants import iso
+from pgvault.monitor.finding import span
+from pgvault.repository.drilled import Drilled, Outcome
+from pgvault.repository.drillreports import read_report, read_reports, report_ids
+
+NEVER = "-"
+SHOWN = 20
+WORDS = {Outcome.PASSED: "proven", Outcome.MISSED: "proven late", Outcome.FAILED: "FAILED"}
+
+
+def drills(
+    ctx: typer.Context,
+    drill_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Show this one's report; else list the newest.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many to list.")] = SHOWN,
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+    repository: RepositoryOption = None,
+    key: KeyOption = None,
+    region: RegionOption = None,
+    endpoint_url: EndpointOption = None,
+    only_copy: OnlyCopyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the drills, newest first, or show one's report.
+
+    Example: pgvault drills 20260117T050000Z-9c41
+    """
+    source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
+    opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
+    if drill_id is not None:
+        report = read_report(opened.repository, opened.name, drill_id)
+        if as_json:
+            render.write_json(report)
+        else:
+            _write_report(report)
+        return
+    ids = report_ids(opened.repository, opened.name)
+    reports = list(read_reports(opened.repository, opened.name, ids[:last]))
+    if as_json:
+        render.write_json({"cluster": opened.name, "count": len(ids), "drills": reports})
+    else:
+        _write_reports(opened.name, reports, more=len(ids) - last)
+
+
+def proof_words(marks: Sequence[Drilled], now: datetime) -> str:
+    """Return when a backup was last drilled, and how that ended; a failure does not hide an older proof."""
+    if not marks:
+        return NEVER
+    said = [_ago(marks[0], now)]
+    said += [_ago(mark, now) for mark in marks[1:] if mark.outcome.is_proof][:1]
+    return ", ".join(said)
+
+
+def mark_document(mark: Drilled) -> dict[str, Any]:
+    """One mark, for machines."""
+    return {
+        "label": mark.label,
+        "drill": mark.drill_id,
+        "at": iso(mark.at),
+        "outcome": str(mark.outcome),
+        "passed": mark.outcome is Outcome.PASSED,
+        "proven": mark.outcome.is_proof,
+        "target": mark.target,
+        "as_of": None if mark.as_of is None else iso(mark.as_of),
+        "lsn": None if mark.lsn is None else str(mark.lsn),
+        "timeline": mark.timeline,
+        "copies": list(mark.copies),
+        "rto_seconds": mark.rto_seconds,
+        "rpo_seconds": mark.rpo_seconds,
+    }
+
+
+def mark_lines(marks: Sequence[Drilled]) -> Iterator[str]:
+    """Yield a line for each drill of a backup."""
+    for mark in marks:
+        where = "" if mark.as_of is None else f", as of {render.instant(mark.as_of)}"
+        rto = "" if mark.rto_seconds is None else f", RTO {render.duration(mark.rto_seconds)}"
+        copies = f", from {', '.join(mark.copies)}"
+        yield f"drilled {render.instant(mark.at)}: {mark.outcome} ({mark.drill_id}; {mark.target}{where}{rto}{copies})"
+
+
+def _ago(mark: Drilled, now: datetime) -> str:
+    return f"{WORDS[mark.outcome]} {span(max(timedelta(0), now - mark.at))} ago"
+
+
+def _write_reports(cluster: str, reports: Sequence[Mapping[str, Any]], *, more: int) -> None:
+    if not reports:
+        render.write_lines([f"cluster {cluster} was never drilled"])
+        return
+    columns = ("drill", "target", "backup", "", "RTO", "RPO at most", "why")
+    rows = [
+        (
+            str(report.get("id")),
+            str(report.get("target")),
+            str(report.get("backup") or NEVER),
+            outcome_of(report),
+            _seconds(report.get("rto_seconds")),
+            _seconds(report.get("rpo_seconds")),
+            render.printable(str(report.get("error") or "")),
+        )
+        for report in reports
+    ]
+    render.write_table(f"drills of {cluster}", columns, rows)
+    if more > 0:
+        render.write_lines([f"and {more} older ones: --last"])
+
+
+def _write_report(report: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            {"passed": "ok", "failed": "FAIL"}.get(_verdict(check), "?"),
+            str(check.get("name")),
+            str(check.get("severity")),
+            render.printable(str(check.get("detail"))),
+        )
+        for check in report.get("checks", ())
+    ]
+    if rows:
+        title = f"drill {report.get('id')} of backup {report.get('backup')}"
+        render.write_table(title, ("", "check", "severity", "found"), rows)
+    lines = [
+        f"{name.replace('_', ' ')}: {report[name]}"
+        for name in ("started_at", "target", "as_of", "isolation")
+        if report.get(name)
+    ]
+    lines.append("phases: " + ", ".join(f"{name} {render.duration(s)}" for name, s in report.get("phases", {}).items()))
+    for name, word in (("notes", "note"), ("warnings", "warning"), ("not_tested", "not tested")):
+        lines += [f"{word}: {render.printable(str(each))}" for each in report.get(name, ())]
+    error = f" · {render.printable(str(report['error']))}" if report.get("error") else ""
+    figures = f"RTO {_seconds(report.get('rto_seconds'))} · RPO at most {_seconds(report.get('rpo_seconds'))}"
+    render.write_lines([*lines, f"{outcome_of(report)}{error} · {figures}"])
+
+
+def outcome_of(report: Mapping[str, Any]) -> str:
+    """Return how a drill ended; an older pgvault said only whether it passed."""
+    said = report.get("outcome") or (
+        Outcome.NOT_RUN
+        if not report.get("could_run", True)
+        else Outcome.PASSED
+        if report.get("passed")
+        else Outcome.FAILED
+    )
+    return str(said) if said == Outcome.PASSED else str(said).upper()
+
+
+def _verdict(check: Mapping[str, Any]) -> str:
+    return str(check.get("verdict") or ("passed" if check.get("passed") else "failed"))
+
+
+def _seconds(value: object) -> str:
+    return render.duration(value) if isinstance(value, int | float) else "?"

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pgvault.cli.drills import mark_lines, proof_words
+from pgvault.drill.marking import mark_backup
+from pgvault.drill.report import DrillReport, store_report
+from pgvault.errors import ObjectMissing
+from pgvault.postgres.lsn import Lsn
+from pgvault.repository.catalog import commit_manifest
+from pgvault.repository.drilled import Drilled, Outcome
+from tests.archive import Archive, make_archive, pgvault
+from tests.drill.test_report import AT, BAD, GOOD, report
+from tests.repository.samples import SAMPLE
+
+NOW = datetime(2026, 1, 18, 10, 30, tzinfo=UTC)
+PASSED = Drilled(
+    SAMPLE.label, "20260115T103000Z-f7c2", AT, "latest", AT, Lsn(7), 1, Outcome.PASSED, ("primary", "dr"), 4, 60
+)
+FAILED = replace(PASSED, outcome=Outcome.FAILED, at=AT + timedelta(days=2, hours=12))
+
+
+@pytest.mark.parametrize(
+    ("marks", "words"),
+    [
+        ((), "-"),
+        ((PASSED,), "proven 3 days ago"),
+        ((replace(PASSED, outcome=Outcome.MISSED),), "proven late 3 days ago"),
+        ((FAILED, PASSED), "FAILED 12.0 h ago, proven 3 days ago"),
+        ((FAILED,), "FAILED 12.0 h ago"),
+        ((replace(PASSED, at=NOW + timedelta(minutes=1)),), "proven 0 s ago"),
+    ],
+)
+def test_a_backup_is_proven_or_failed_or_neither(marks: tuple[Drilled, ...], words: str) -> None:
+    """A failure is told first, and hides no proof."""
+    assert proof_words(marks, NOW) == words
+
+
+def test_a_mark_in_a_line() -> None:
+    """All that `show` says of one drill."""
+    (line,) = mark_lines([PASSED])
+
+    assert line == (
+        "drilled 2026-01-15 10:30:00+00:00: passed (20260115T103000Z-f7c2; latest, as of 2026-01-15 10:30:00+00:00, "
+        "RTO 4.0 s, from primary, dr)"
+    )
+
+
+def drilled(archive: Archive, number: int, *, good: bool) -> DrillReport:
+    """Store what a drill of the sample backup leaves."""
+    made = report(checks=(GOOD if good else BAD,))
+    made.id, made.backup, made.as_of = f"2026011{number}T103000Z-f7c2", SAMPLE.label, AT
+    made.started_at = AT + timedelta(days=number)
+    store_report(archive.repository, made)
+    mark_backup(archive.repository, made)
+    return made
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration of a repository with one backup that was drilled twice: it passed, then failed."""
+    archive = make_archive(tmp_path)
+    commit_manifest(archive.repository, SAMPLE)
+    drilled(archive, 6, good=True)
+    drilled(archive, 7, good=False)
+    document = {
+        "repository": {"key": f"file:{archive.key}", "copies": {"primary": {"url": archive.root.as_uri()}}},
+        "clusters": {"main": {"dsn": "host=/nowhere"}},
+    }
+    path = tmp_path / "c.yaml"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_drills_are_read_back(config: Path) -> None:
+    """The newest first; one by its id, as it was stored."""
+    listed = pgvault("--config", config, "drills")
+    as_json = json.loads(pgvault("--config", config, "drills", "--last", "1", "--json").output)
+    shown = pgvault("--config", config, "drills", "20260117T103000Z-f7c2")
+    document = json.loads(pgvault("--config", config, "drills", "20260117T103000Z-f7c2", "--json").output)
+    missing = pgvault("--config", config, "drills", "20200101T000000Z-0000")
+
+    assert listed.output.index("20260117T103000Z-f7c2") < listed.output.index("20260116T103000Z-f7c2")
+    assert "FAILED" in listed.output
+    assert "check 'totals': returned 2 rows" in listed.output
+    assert (as_json["count"], as_json["drills"]) == (2, [document])
+    assert "FAIL" in shown.output
+    assert shown.output.splitlines()[-1].startswith("FAILED · check 'totals': returned 2 rows · RTO")
+    assert document["outcome"] == "failed"
+    assert (missing.status, "pgvault drills" in missing.errors) == (ObjectMissing.exit_code, True)
+
+
+def test_a_backup_says_how_it_was_drilled(config: Path) -> None:
+    """In the list for people and machines, and by itself."""
+    listed = pgvault("--config", config, "list")
+    as_json = json.loads(pgvault("--config", config, "list", "--json").output)
+
+    assert "FAILED" in listed.output
+    assert "proven" in listed.output
+    assert [(mark["drill"], mark["passed"]) for mark in as_json["drilled"]] == [
+        ("20260117T103000Z-f7c2", False),
+        ("20260116T103000Z-f7c2", True),
+    ]
