@@ -22,6 +22,7 @@ from pgvault.drill.choosing import OldestAim, RandomAim, moment_of, prefer_unpro
 from pgvault.drill.classes import ClassPromise, in_order
 from pgvault.drill.copies import Measuring, measure_copies
 from pgvault.drill.isolation import BEST, IsolationWish, isolate, looking_into_wal
+from pgvault.drill.landing import tell_landed
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
 from pgvault.drill.marking import mark_backup
@@ -54,6 +55,7 @@ from pgvault.recovery.idleness import proven_until
 from pgvault.recovery.path import find_path
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.recovery.target import LatestTarget
+from pgvault.recovery.touched import NextCommit, next_commit
 from pgvault.repository import layout
 from pgvault.repository.drilled import read_drilled
 from pgvault.repository.pins import pin
@@ -107,7 +109,7 @@ def require_passed(report: DrillReport) -> None:
     if report.kept_all_but_objectives:
         raise ObjectiveMissed(f"drill {report.id} restored everything, but {report.reason}")
     if not report.passed:
-        raise DrillFailed(f"drill {report.id} failed: {report.reason}", hint="See its report: pgvault drill --json")
+        raise DrillFailed(f"drill {report.id} failed: {report.reason}", hint=f"See its report: pgvault drills {report.id}")
 
 
 class _Drill:
@@ -118,6 +120,7 @@ class _Drill:
         self._request = request
         self._stage = stage
         self._report = stage.report
+        self._next: NextCommit | None = None
 
     def run(self) -> None:
         place = find_place(self._request.scratch)
@@ -134,6 +137,7 @@ class _Drill:
             ) as gathered,
         ):
             plan = self._plan(gathered.facts)
+            self._next = next_commit(gathered.facts, plan)
         manifest = gathered.manifest(plan.backup_label)
         planned = Planned(self._repository, manifest, plan)
         # Before a byte is fetched: a server that committed later did not fail then.
@@ -198,6 +202,7 @@ class _Drill:
             databases = connecting_databases(dsn)
             for each in connects(dsn, databases):
                 self._report.add(each)
+            self._report.landing = tell_landed(plan, self._next, dsn, databases)
         restored = Restored(
             repository=self._repository,
             cluster=self._request.cluster,
