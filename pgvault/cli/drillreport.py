@@ -75,6 +75,8 @@ def _lines(report: DrillReport) -> Iterator[str]:
     yield "phases: " + ", ".join(_phase(report, name) for name in report.phases)
     if report.reached is not None:
         yield f"reached: {_where(report.reached)}"
+    if report.landing is not None:
+        yield f"landed: {report.landing}"
     yield from _expected(report)
     yield from (f"note: {note}" for note in report.notes)
     yield from (f"warning: {warning}" for warning in report.warnings)
@@ -136,7 +138,7 @@ def _where(reached: Mapping[str, Any]) -> str:
 
 def verdict(report: DrillReport) -> str:
     """The closing line: passed or not, RTO and RPO against what was promised."""
-    words = ["PASSED" if report.passed else "FAILED" if report.could_run else "COULD NOT RUN"]
+    words = [WORDS[report.outcome].upper()]
     if not report.passed:
         words.append(report.reason)
     rto, rpo = report.objectives.rto, report.objectives.rpo

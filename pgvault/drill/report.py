@@ -46,6 +46,7 @@ class DrillReport:
     backup: str | None = None
     timeline: int | None = None
     reached: Mapping[str, Any] | None = None
+    landing: str | None = None  # between which commits
     as_of: datetime | None = None  # the moment that the restored data are of, by the server's clock
     seed: int | None = None  # that drew a random target
     is_usual: bool = True  # from the backup that a restore would take: else no RTO is missed
@@ -149,11 +150,12 @@ class DrillReport:
         """Yield the copies that would leave less than was promised of the repository as a whole."""
         rpo = self.objectives.rpo
         for each in self.copies:
-            if rpo is not None and each.rpo is not None and each.rpo.seconds > rpo.total_seconds():
+            if each.rpo is None and each.is_wanted:
+                yield f"copy {each.copy!r}: RPO {each.method}"
+            # That of the one that was read is the drill's own, and judged.
+            if rpo is not None and each.rpo not in (None, self.rpo) and each.rpo.seconds > rpo.total_seconds():
                 words = f"{say_seconds(each.rpo.seconds)}, promised {say_seconds(rpo.total_seconds())}"
                 yield f"copy {each.copy!r} alone has an RPO of {words}"
-            elif each.rpo is None:
-                yield f"copy {each.copy!r}: RPO {each.method}"
 
     @property
     def kept_all_but_objectives(self) -> bool:
@@ -196,6 +198,7 @@ class DrillReport:
             "backup": self.backup,
             "timeline": self.timeline,
             "reached": self.reached,
+            "landing": self.landing,
             "as_of": None if self.as_of is None else iso(self.as_of),
             "rto_seconds": None if self.rto_seconds is None else round(self.rto_seconds, 3),
             "rpo_seconds": None if self.rpo is None else round(self.rpo.seconds, 3),

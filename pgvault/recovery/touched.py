@@ -11,16 +11,21 @@ transaction did more than a few segments before its end is not seen, and that is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pgvault.errors import ObjectCorrupt, ObjectMissing
 from pgvault.instants import iso
+from pgvault.postgres.inventory import RelationEntry
 from pgvault.postgres.waldump import Changes, RelationFile
 from pgvault.postgres.walname import WalSegment
 from pgvault.recovery.facts import RestoreFacts
 from pgvault.recovery.plan import RestorePlan
 from pgvault.recovery.target import LatestTarget
+from pgvault.repository.inventory import read_inventory
+from pgvault.repository.manifest import Manifest
+from pgvault.repository.repository import Repository
 
 LOOK_BACK = 4  # segments: what is told must not cost more than the plan
 MOST_NAMES = 5
@@ -28,10 +33,9 @@ MOST_NAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Which table a file is; of several databases."""
+    """Which table a file is."""
 
     tables: Mapping[RelationFile, str]  # schema.table
-    databases: Mapping[int, str]  # oid → name
     first_normal_file: int = 16384  # lower ones are catalogs, until they are rewritten
 
     def told(self, files: Iterable[RelationFile]) -> tuple[str, ...]:
@@ -94,3 +98,22 @@ def landing_line(plan: RestorePlan, found: NextCommit | None, names: Names) -> s
     deeds = [f"touches {', '.join(touched)}"] * bool(touched) + [f"removes {', '.join(removed)}"] * bool(removed)
     line = f"{line} and {' and '.join(deeds)}" if deeds else f"{line} and touches no table"
     return line if found.is_seen_whole else f"{line} (its last {LOOK_BACK} segments were looked at)"
+
+
+def names_at_backup(repository: Repository, manifest: Manifest, files: Collection[RelationFile]) -> Names:
+    """Return what files were called when the backup was taken; nothing where no inventory tells."""
+    tables: dict[RelationFile, str] = {}
+    for entry in read_inventory(repository, manifest) if files else ():
+        if isinstance(entry, RelationEntry) and (file := RelationFile(entry.database, entry.filenode)) in files:
+            tables[file] = f"{entry.schema}.{entry.name}"
+    return Names(tables)
+
+
+def tell_landing(repository: Repository, facts: RestoreFacts, plan: RestorePlan, manifest: Manifest) -> str:
+    """Say where a plan lands, before anything is restored; what can not be read is left out."""
+    found = next_commit(facts, plan)
+    names = Names({})
+    if found is not None:
+        with suppress(ObjectCorrupt, ObjectMissing):
+            names = names_at_backup(repository, manifest, found.changes.changed | found.changes.removed)
+    return landing_line(plan, found, names)

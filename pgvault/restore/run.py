@@ -21,6 +21,7 @@ from pgvault.postgres.lsn import Lsn
 from pgvault.recovery.gather import gathering
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.recovery.target import Action, TimeTarget
+from pgvault.recovery.touched import tell_landing
 from pgvault.repository import layout
 from pgvault.repository.frozen import find_frozen, require_readable
 from pgvault.repository.leaseentry import Claim
@@ -70,6 +71,7 @@ class Prepared:
     site: Site
     swap: Swap | None
     notes: tuple[str, ...]
+    landing: str  # between which commits, and what the next one does
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def prepare(repository: Repository, order: RestoreOrder, *, clock: Clock) -> Pre
     with gathering(repository, order.cluster, label, target=order.request.target) as gathered:
         plan = plan_restore(gathered.facts, order.request)
         manifest = gathered.manifest(plan.backup_label)
+        landing = tell_landing(repository, gathered.facts, plan, manifest)
     swap = None
     if order.is_in_place:
         swap = plan_swap(_live(order), manifest, now=clock.now())
@@ -119,7 +122,7 @@ def prepare(repository: Repository, order: RestoreOrder, *, clock: Clock) -> Pre
     site = Site(data, tablespaces, config_dir, None if swap is None else swap.data)
     check_site(repository, manifest, plan, site, forbidden=forbidden_places(repository, order))
     notes = (*gathered.notes, *plan.notes, *_thaw_notes(repository, manifest))
-    return Prepared(plan, manifest, site, swap, notes)
+    return Prepared(plan, manifest, site, swap, notes, landing)
 
 
 def _thaw_notes(repository: Repository, manifest: Manifest) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pgvault.recovery.touched import LOOK_BACK, Names, landing_line, next_commit
 from tests.recovery.fakes import Archive, FakeBackup, Record, lsn_in, minute
 
 ORDERS, ITEMS, DROPPED, CATALOG = (RelationFile(5, number) for number in (16400, 16405, 16410, 1259))
-NAMES = Names({ORDERS: "public.orders", ITEMS: "public.items", DROPPED: "public.old"}, {5: "shop"})
+NAMES = Names({ORDERS: "public.orders", ITEMS: "public.items", DROPPED: "public.old"})
 
 
 def archive_of(*, end: int = 3) -> Archive:
@@ -54,7 +54,7 @@ def test_many_names_are_cut() -> None:
     """Five, and how many more."""
     files = {RelationFile(5, 20000 + number): f"public.t{number}" for number in range(9)}
 
-    assert Names(files, {}).told(files) == (*(f"public.t{number}" for number in range(5)), "4 more")
+    assert Names(files).told(files) == (*(f"public.t{number}" for number in range(5)), "4 more")
 
 
 def test_only_a_few_segments_are_looked_at() -> None:
