@@ -67,3 +67,16 @@ def must_find_sandbox(root: Path, programs: Programs) -> SandboxLauncher:
         return find_sandbox(root, programs)
     except DrillNotRun as error:
         raise AssertionError(f"bubblewrap is installed: {error}") from error
+
+
+def processes_in(root: Path) -> list[int]:
+    """Processes that work in the data directory below `root`, seen from any namespace."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "cwd").samefile(root / "data"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found

@@ -10,6 +10,7 @@ import pytest
 
 from pgvault.config import CheckConfig
 from pgvault.demo import shop
+from pgvault.drill.isolation import Isolation, IsolationWish
 from pgvault.drill.report import DrillReport
 from pgvault.drill.rpo import FailureMoment
 from pgvault.recovery.plan import RestoreRequest
@@ -242,7 +243,7 @@ def commit(stage: Stage, number: int) -> datetime:
 
 
 def test_a_tablespace_made_after_the_backup(server: ServerFactory, tmp_path: Path) -> None:
-    """Replaying it would write into production on this very host: the drill refuses, and nothing there changes."""
+    """Without a sandbox replaying it would write into production on this very host: the drill refuses."""
     stage = make_stage(server, NEWEST, tmp_path)
     stage.backup()
     place = server.directory()
@@ -256,7 +257,7 @@ def test_a_tablespace_made_after_the_backup(server: ServerFactory, tmp_path: Pat
     stage.server.stop()
     before = digest(place)
 
-    report = stage.drill()
+    report = stage.drill(isolation=IsolationWish(Isolation.PROCESS))
 
     assert not report.could_run
     assert f"creates a tablespace at '{place}'" in report.reason

@@ -18,7 +18,7 @@ from pgvault.postgres.instance import SERVER_ENVIRONMENT, ServerState, ShutdownM
 from pgvault.postgres.programs import find_programs
 from pgvault.process import attempt, run, start
 from tests.archive import ROOT
-from tests.sandboxes import Inside, make_inside, must_find_sandbox, require_sandbox
+from tests.sandboxes import Inside, make_inside, must_find_sandbox, processes_in, require_sandbox
 from tests.servers import NEWEST, Server, ServerFactory
 from tests.wal.servers import wait_until
 
@@ -173,19 +173,6 @@ def test_it_is_stopped_while_it_starts(inside: Inside) -> None:
     assert inside.instance.state() is ServerState.STOPPED
     inside.instance.start({"fsync": "off"})
     inside.instance.wait_ready(60)
-
-
-def processes_in(root: Path) -> list[int]:
-    """Processes that work below `root`, seen from any namespace."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if (entry / "cwd").samefile(root / "data"):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
 
 
 STARTED = """
