@@ -77,7 +77,7 @@ def _class(opened: OpenedCluster, name: str | None) -> RankedClass | None:
 def _into_server(opened: OpenedCluster, manifest: LogicalManifest, words: LogicalWords, *, as_json: bool) -> None:
     order = LogicalOrder(
         dsn=words.into or "",
-        environment={name: value for name, value in os.environ.items() if _is_passed_on(name)},
+        environment={name: value for name, value in os.environ.items() if is_passed_on(name)},
         databases=words.databases,
         schemas=words.schemas,
         tables=words.tables,
@@ -209,5 +209,6 @@ def _write(opened: OpenedCluster, document: dict[str, Any], lines: list[str], *,
         render.write_lines([*lines, *reading_lines(opened.repository)])
 
 
-def _is_passed_on(name: str) -> bool:
+def is_passed_on(name: str) -> bool:
+    """Whether programs that connect to the target see that variable of ours."""
     return name in PASSED_ON or (name.startswith("PG") and not name.startswith("PGVAULT"))

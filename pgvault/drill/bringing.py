@@ -54,7 +54,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Effortful:
+class Bringing:
     """How a scratch server is brought up."""
 
     place: Path  # where scratch directories are made
@@ -76,7 +76,7 @@ class Brought:
 
 
 @contextmanager
-def bring_up(planned: Planned, how: Effortful, *, command: str, progress: Progress) -> Iterator[Brought]:
+def bring_up(planned: Planned, how: Bringing, *, command: str, progress: Progress) -> Iterator[Brought]:
     """Restore into a scratch server, which is ended and removed with the context.
 
     Raises what a restore raises; DiskFull, DrillNotRun where this host can not, RecoveryFailed.

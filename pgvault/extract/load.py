@@ -56,12 +56,12 @@ def load(scratch: Session, target: Session, twin: Twin) -> Loaded:
     `scratch` and `target` are prepared as for fingerprints; both commit each statement.
     """
     source = twin.source
-    expected = fingerprint_table(scratch, _table(source.oid, source.name), has_children=source.children > 0)
+    expected = fingerprint_table(scratch, _table(source.oid, source.name), has_children=bool(source.below))
     encoding = encoding_of(scratch)
     try:
         ask(target, "SELECT set_config('default_transaction_read_only', 'off', false)")
         with target.transaction():
-            _require_free(target, twin.name)
+            require_free(target, twin.name)
             _make(target, twin.before)
             copied = _copy(scratch, target, source, twin.name, encoding=encoding.name)
             _place_sequences(target, twin)
@@ -84,7 +84,8 @@ def _table(oid: int, name: Name) -> TableName:
     return TableName(oid, name.schema, name.table, 0)
 
 
-def _require_free(target: Session, name: Name) -> None:
+def require_free(target: Session, name: Name) -> None:
+    """Raise Refused when something in the target has that name."""
     query = (
         b"SELECT c.relkind::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         b" WHERE n.nspname = %s AND c.relname = %s"

@@ -39,7 +39,7 @@ class Source:
     oid: int
     name: Name
     kind: str  # pg_class.relkind
-    children: int  # tables whose rows are read with its own: partitions, and those that inherit
+    below: tuple[Name, ...]  # tables whose rows are read with its own: partitions, and those that inherit
     columns: tuple[str, ...]  # with values of their own, in order: no generated ones
 
 
@@ -82,14 +82,16 @@ def find_source(session: Session, given: str) -> Source:
         "WITH RECURSIVE below (oid) AS ("
         f"SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = {oid}"
         " UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN below ON below.oid = i.inhparent)"
-        " SELECT count(*) FROM below JOIN pg_catalog.pg_class c USING (oid) WHERE c.relkind = 'r'",
+        " SELECT n.nspname::text, c.relname::text FROM below JOIN pg_catalog.pg_class c USING (oid)"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY 1, 2",
     )
     columns = ask(
         session,
         f"SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = {oid} AND attnum > 0"
         " AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
     )
-    return Source(oid, name, kind, number(children[0][0]), tuple(text(column) for (column,) in columns))
+    below = tuple(Name(text(schema), text(table)) for schema, table in children)
+    return Source(oid, name, kind, below, tuple(text(column) for (column,) in columns))
 
 
 def default_name(source: Name) -> Name:

@@ -128,8 +128,8 @@ def _dump(instance: Instance, dsn: str, name: Name, *, section: str) -> str:
 
 
 def _notes(session: Session, source: Source, borrowed: list[str]) -> Iterator[str]:
-    if source.children:
-        yield f"'{source.name}' is one table now: the rows of its {source.children} partitions or heirs are in it"
+    if source.below:
+        yield f"it is one table now: the rows of its {len(source.below)} partitions or heirs are in it"
     for what, count in ask(session, LEFT_OUT.format(oid=source.oid)):
         if number(count):
             yield f"left out: {number(count)} {text(what)}"
