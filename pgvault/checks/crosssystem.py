@@ -42,9 +42,8 @@ def run_cross_system(dsn: str, check: CrossSystemCheck, *, database: str | None,
     def look() -> Found:
         deadline = time.monotonic() + check.timeout.total_seconds()
         with ExitStack() as stack:
-            sides = _Sides(check, dsn, database, moment, stack)
             try:
-                return _look(check, sides, deadline)
+                return _look(check, _Sides(check, dsn, database, moment, stack), deadline)
             except (SideUnfit, NotInOrder) as error:
                 return Found(None, str(error))
 

@@ -8,7 +8,7 @@ import yaml
 
 from pgvault.checks.measure import run_check
 from pgvault.checks.result import CheckResult
-from pgvault.config import CheckConfig, ClusterConfig, load_config
+from pgvault.config import AnyCheck, ClusterConfig, load_config
 from tests.cluster.drills import load_shop
 from tests.servers import NEWEST, Server, ServerFactory
 
@@ -139,7 +139,7 @@ RIGHT = {
 }
 
 
-def configured(checks: object) -> tuple[CheckConfig, ...]:
+def configured(checks: object) -> tuple[AnyCheck, ...]:
     return ClusterConfig.model_validate({"dsn": "", "checks": checks}).checks
 
 
