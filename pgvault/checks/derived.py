@@ -172,6 +172,7 @@ def _summary(database: str, kind: Kind, findings: Findings) -> CheckResult:
         seconds=sum(outcome.seconds for outcome in held),
         database=database,
         origin=Origin.DERIVED,
+        tables=tuple(sorted({name for each in held if rows[each.asked.table.oid] for name in tables_of(each.asked)})),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pgvault.drill.rpo import FailureMoment, Rpo, measure_rpo
-from pgvault.errors import PgvaultError
+from pgvault.errors import PgvaultError, Refused
 from pgvault.recovery.gather import Workplace, gathering
 from pgvault.recovery.idleness import proven_until
 from pgvault.recovery.path import find_path
@@ -31,6 +31,7 @@ class CopyRpo:
     copy: str
     rpo: Rpo | None  # None: not known
     method: str  # how it was found, or why it was not
+    is_wanted: bool = True  # not told to be left alone
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
@@ -65,7 +66,8 @@ def measure_copies(repository: Repository, measuring: Measuring, *, replayed: Rp
             alone = replace(repository, copies=(copy,), left_out=())
             yield _planned(alone, copy.name, measuring)
     for each in repository.left_out:
-        yield CopyRpo(each.name, None, f"not known: {each.error}")
+        is_wanted = not isinstance(each.error, Refused)
+        yield CopyRpo(each.name, None, f"not {'known' if is_wanted else 'asked'}: {each.error}", is_wanted)
 
 
 def copy_read(repository: Repository) -> str | None:

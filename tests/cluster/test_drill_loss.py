@@ -186,10 +186,11 @@ def test_what_the_archive_lost(lost: Lost) -> None:
     assert_agrees(alone, lost.load, lost.failed_at)
     assert counts(alone) < counts(report)
     assert alone["rpo_seconds"] == copies["second"]["rpo_seconds"]  # what was planned is what a restore gives
-    assert {each["copy"]: each["rpo_seconds"] is None for each in alone["rpo_by_copy"]} == {
-        "second": False,
-        "primary": True,
+    assert {each["copy"]: each["method"] for each in alone["rpo_by_copy"]} == {
+        "second": "replayed by this drill",
+        "primary": "not asked: only second may be touched",
     }
+    assert alone["warnings"] == []
 
 
 def test_a_plan_says_what_to_expect(lost: Lost) -> None:
