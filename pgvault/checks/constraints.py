@@ -72,6 +72,7 @@ class Rule:
     column: str | None = None  # where it is about one column
     is_validated: bool = True  # rows from before it was made were looked at
     is_inherited: bool = False  # a partition's, because the whole table has it
+    expression: str | None = None  # of a table's CHECK: what must not be false
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +181,9 @@ def _check(table: Table, row: Sequence[object], untested: list[str]) -> list[Rul
     if not is_enforced:
         untested.append(f"{table} {text(name)}: NOT ENFORCED")
         return []
-    broken = f"({text(expression)}) IS FALSE"
+    kept = text(expression)
     inherited = table.is_partition and bool(is_inherited)
-    return [Rule(Kind.CHECK, table, text(name), broken, None, bool(is_validated), inherited)]
+    return [Rule(Kind.CHECK, table, text(name), f"({kept}) IS FALSE", None, bool(is_validated), inherited, kept)]
 
 
 def _domain(table: Table, row: Sequence[object]) -> list[Rule]:

@@ -10,7 +10,7 @@ import psycopg
 import typer
 from psycopg import conninfo
 
-from pgvault.cli import livechecks, render
+from pgvault.cli import checksgenerate, livechecks, render
 from pgvault.cli.options import ConfigOption, JsonOption, global_config
 from pgvault.config import ClusterConfig, Config, find_config, load_config
 from pgvault.errors import ConfigInvalid
@@ -29,6 +29,7 @@ DatabasesOption = Annotated[
 checks.command()(livechecks.run)
 checks.command(name="list")(livechecks.list_checks)
 checks.command()(livechecks.show)
+checks.command(name="generate")(checksgenerate.generate_checks)
 
 
 @checks.command()
