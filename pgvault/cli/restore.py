@@ -69,7 +69,9 @@ DirectoryArgument = Annotated[
 def restore(
     ctx: typer.Context,
     directory: DirectoryArgument = None,
-    to: Annotated[str | None, typer.Option("--to", help="2025-10-25T10:00, '10 minutes ago', or latest.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="2025-10-25T10:00, '10 minutes ago', latest or last-good.")
+    ] = None,
     to_lsn: Annotated[str | None, typer.Option("--to-lsn", help="A position in the WAL, as 16/B374D848.")] = None,
     to_xid: Annotated[str | None, typer.Option("--to-xid", help="A transaction id.")] = None,
     to_name: Annotated[str | None, typer.Option("--to-name", help="A restore point.")] = None,
