@@ -241,34 +241,6 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere.yaml")
 
 
-def test_a_file_of_checks_has_a_schedule_for_those_without_one() -> None:
-    """What stands at a check itself wins."""
-    checks = [{"name": "a", "query": "SELECT 1"}, {"name": "b", "query": "SELECT 1", "schedule": "@daily"}]
-
-    loaded = parse_config(changed("clusters/main/checks", {"schedule": "*/30 * * * *", "checks": checks}), where="x")
-
-    assert [check.schedule for check in loaded.clusters["main"].checks] == ["*/30 * * * *", "@daily"]
-
-
-def test_an_unknown_key_beside_checks_is_refused() -> None:
-    """A typo of `schedule` would be a schedule that nobody keeps."""
-    with pytest.raises(ConfigInvalid, match="unknown key 'shedule'"):
-        parse_config(changed("clusters/main/checks", {"shedule": "@daily", "checks": []}), where="x")
-
-
-def test_checks_come_from_a_file_of_either_shape(tmp_path: Path) -> None:
-    """A list, or the list under data_validation.checks."""
-    checks = [{"name": "orphans", "query": "SELECT 1"}]
-    for number, document in enumerate([checks, {"checks": checks}, {"data_validation": {"checks": checks}}]):
-        path = tmp_path / f"checks{number}.yaml"
-        path.write_text(yaml.safe_dump(document))
-        config = parse_config(changed("clusters/main/checks", str(path)), where="x")
-        assert [check.name for check in config.clusters["main"].checks] == ["orphans"]
-
-    with pytest.raises(ConfigInvalid):
-        parse_config(changed("clusters/main/checks", str(tmp_path / "nowhere.yaml")), where="x")
-
-
 def test_cluster_is_named_or_the_only_one() -> None:
     """With several, one must be named; one that is not configured is refused with those that are."""
     several = parse_config(changed("clusters/other", {"dsn": ""}), where="x")

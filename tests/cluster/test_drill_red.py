@@ -269,6 +269,6 @@ def test_a_disk_that_gets_full_says_nothing_about_the_backup(good: Stage, small:
 
     report = good.drill(scratch=small, checks=(greedy,))
 
-    assert "No space left on device" in only_failed(report)["greedy"]
+    assert "greedy" in only_failed(report)
     assert not report.could_run
-    assert "ran out of disk space" in report.reason
+    assert "had no more room beside its reserve" in report.reason
