@@ -38,6 +38,7 @@ from pgvault.drill.engine import (
 )
 from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing
 from pgvault.postgres.launcher import Command, Launched
+from pgvault.postgres.owner import change_owner
 from pgvault.postgres.programs import VERSION_TEXT, Programs, find_programs
 from pgvault.process import Process, attempt, start
 
@@ -197,12 +198,8 @@ class ContainerLauncher:
 
     def give(self, path: Path) -> None:
         """Give `path`, and all below it, to the user inside."""
-        if os.geteuid() != 0:
-            return
-        os.chown(path, *self._user, follow_symlinks=False)
-        for parent, directories, files in os.walk(path):
-            for name in (*directories, *files):
-                os.chown(os.path.join(parent, name), *self._user, follow_symlinks=False)  # noqa: PTH118  odd names
+        if os.geteuid() == 0:
+            change_owner(path, *self._user)
 
     def close(self) -> None:
         """End the containers of this drill, also one whose program was given up. Raises DrillNotRun."""

@@ -39,6 +39,7 @@ from pgvault.drill.engine import ENGINES, Engine, remove_containers
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import SERVER_ENVIRONMENT, SOCKET_PATH_LIMIT, Instance
 from pgvault.postgres.launcher import HOST, Launcher, is_alive, pid_file_lines
+from pgvault.postgres.owner import change_owner
 from pgvault.postgres.programs import Programs
 from pgvault.restore.settings import wal_room
 
@@ -107,10 +108,10 @@ class Scratch:
         return self.root / "walclient.sh"
 
     def give(self, path: Path) -> None:
-        """Give a file of the scratch to the user who runs its server, where that is not us."""
+        """Give a part of the scratch to the user who runs its server, where that is not us."""
         owner = self.data.stat()
         if os.geteuid() == 0 and owner.st_uid != 0:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            change_owner(path, owner.st_uid, owner.st_gid)
         else:
             self.launcher.give(path)
 

@@ -47,7 +47,11 @@ def hand_over(path: Path) -> None:
     """Give `path` and all below it to the user of `as_server_user` where that is a fallback user."""
     if os.geteuid() != 0 or may_unshare() or _foreign_owner(path) is not None:
         return
-    uid, gid = _fallback_user()
+    change_owner(path, *_fallback_user())
+
+
+def change_owner(path: Path, uid: int, gid: int) -> None:
+    """Give `path` and all below it to a user; never through a link."""
     os.chown(path, uid, gid, follow_symlinks=False)
     for parent, directories, files in os.walk(path):
         for name in (*directories, *files):
