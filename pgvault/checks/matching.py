@@ -223,27 +223,30 @@ def _judge(tally: Tally, one: _Group | None, other: _Group | None, names: Sequen
     for side, group in groups:
         side.row_count += group.row_count
         _add(side.sums, group.sums)
-    told = ", ".join(
-        f"{name}={part.decode('utf-8', 'backslashreplace')}" for name, part in zip(names, groups[0][1].key, strict=True)
-    )
-    if any(group.row_count > 1 for _, group in groups):
-        _note(tally, Finding.REPEATED, f"{Finding.REPEATED} {told}")
-    elif other is None:
-        _note(tally, Finding.MISSING, f"{Finding.MISSING} {told}")
-    elif one is None:
-        _note(tally, Finding.EXTRA, f"{Finding.EXTRA} {told}")
-    else:
-        _compare(tally, one, other, told, is_all=is_all)
-
-
-def _compare(tally: Tally, one: _Group, other: _Group, told: str, *, is_all: bool) -> None:
-    values = zip(tally.columns, one.first, other.first, strict=True)
-    apart = [(column.name, left, right) for column, left, right in values if not column.is_same(left, right)]
-    if not apart:
+    apart = [] if one is None or other is None else _apart(tally, one, other, is_all=is_all)
+    finding = _finding(one, other, is_apart=bool(apart))
+    if finding is None:
         tally.matched_count += 1
         return
-    words = [f"{name} {_said(left)} against {_said(right)}" if is_all else name for name, left, right in apart]
-    _note(tally, Finding.DIFFERENT, f"{Finding.DIFFERENT} {told}: {', '.join(words)}")
+    told = ", ".join(f"{name}={_readable(part)}" for name, part in zip(names, groups[0][1].key, strict=True))
+    details = f": {', '.join(apart)}" if finding is Finding.DIFFERENT else ""
+    _note(tally, finding, f"{finding} {told}{details}")
+
+
+def _finding(one: _Group | None, other: _Group | None, *, is_apart: bool) -> Finding | None:
+    if any(group is not None and group.row_count > 1 for group in (one, other)):
+        return Finding.REPEATED
+    if other is None:
+        return Finding.MISSING
+    if one is None:
+        return Finding.EXTRA
+    return Finding.DIFFERENT if is_apart else None
+
+
+def _apart(tally: Tally, one: _Group, other: _Group, *, is_all: bool) -> list[str]:
+    values = zip(tally.columns, one.first, other.first, strict=True)
+    apart = [(column.name, left, right) for column, left, right in values if not column.is_same(left, right)]
+    return [f"{name} {_said(left)} against {_said(right)}" if is_all else name for name, left, right in apart]
 
 
 def _note(tally: Tally, finding: Finding, told: str) -> None:
@@ -263,4 +266,8 @@ def _add(sums: list[Decimal], more: Sequence[Decimal]) -> None:
 
 
 def _said(value: str | None) -> str:
-    return "NULL" if value is None else value.encode("utf-8", "backslashreplace").decode()
+    return "NULL" if value is None else _readable(value.encode("utf-8", "surrogateescape"))
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
