@@ -12,13 +12,14 @@ import psycopg
 import pytest
 
 from pgvault.drill.isolation import Isolation, IsolationWish, isolate
+from pgvault.drill.sandbox import find_sandbox
 from pgvault.drill.scratch import make_scratch, remove_scratch
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import SERVER_ENVIRONMENT, ServerState, ShutdownMode
 from pgvault.postgres.programs import find_programs
 from pgvault.process import attempt, run, start
 from tests.archive import ROOT
-from tests.sandboxes import Inside, make_inside, must_find_sandbox, processes_in, require_sandbox
+from tests.sandboxes import Inside, make_inside, processes_in, require_sandbox
 from tests.servers import NEWEST, Server, ServerFactory
 from tests.wal.servers import wait_until
 
@@ -234,7 +235,7 @@ def test_where_nothing_can_be_bound_the_drill_could_not_run(server: ServerFactor
     scratch = make_scratch(server.directory())
     try:
         with pytest.raises(DrillNotRun):
-            must_find_sandbox(scratch.root, find_programs(NEWEST)).bind(Path(path), scratch.tablespaces)
+            find_sandbox(scratch.root, find_programs(NEWEST)).bind(Path(path), scratch.tablespaces)
     finally:
         remove_scratch(scratch)
 
