@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from pgvault.errors import ObjectMissing
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.drilled import Drilled, Outcome
+from pgvault.repository.drillreports import read_report
 from tests.archive import Archive, make_archive, pgvault
 from tests.drill.test_report import AT, BAD, GOOD, report
 from tests.repository.samples import SAMPLE
@@ -78,31 +80,25 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_drills_are_read_back(config: Path) -> None:
-    """The newest first; one by its id, as it was stored."""
+    """The newest first; one by its id; and the list of backups says how each was drilled."""
     listed = pgvault("--config", config, "drills")
-    as_json = json.loads(pgvault("--config", config, "drills", "--last", "1", "--json").output)
     shown = pgvault("--config", config, "drills", "20260117T103000Z-f7c2")
-    document = json.loads(pgvault("--config", config, "drills", "20260117T103000Z-f7c2", "--json").output)
-    missing = pgvault("--config", config, "drills", "20200101T000000Z-0000")
+    document = json.loads(pgvault("--config", config, "drills", "--last", "1", "--json").output)
+    backups = pgvault("--config", config, "list")
 
     assert listed.output.index("20260117T103000Z-f7c2") < listed.output.index("20260116T103000Z-f7c2")
-    assert "FAILED" in listed.output
     assert "check 'totals': returned 2 rows" in listed.output
-    assert (as_json["count"], as_json["drills"]) == (2, [document])
-    assert "FAIL" in shown.output
+    assert (document["count"], [each["outcome"] for each in document["drills"]]) == (2, ["failed"])
     assert shown.output.splitlines()[-1].startswith("FAILED · check 'totals': returned 2 rows · RTO")
-    assert document["outcome"] == "failed"
-    assert (missing.status, "pgvault drills" in missing.errors) == (ObjectMissing.exit_code, True)
+    (line,) = [line for line in backups.output.splitlines() if line.startswith(SAMPLE.label)]
+    assert re.search(r"FAILED \S+ \S+ ago, proven \S+ \S+ ago$", line.strip())
 
 
-def test_a_backup_says_how_it_was_drilled(config: Path) -> None:
-    """In the list for people and machines, and by itself."""
-    listed = pgvault("--config", config, "list")
-    as_json = json.loads(pgvault("--config", config, "list", "--json").output)
+def test_a_drill_that_is_not_there(tmp_path: Path) -> None:
+    """One sentence, and where to look; a report under another's name is none."""
+    archive = make_archive(tmp_path)
+    drilled(archive, 6, good=True)
 
-    assert "FAILED" in listed.output
-    assert "proven" in listed.output
-    assert [(mark["drill"], mark["passed"]) for mark in as_json["drilled"]] == [
-        ("20260117T103000Z-f7c2", False),
-        ("20260116T103000Z-f7c2", True),
-    ]
+    assert read_report(archive.repository, "main", "20260116T103000Z-f7c2")["passed"] is True
+    with pytest.raises(ObjectMissing, match="there is no drill '20200101T000000Z-0000' of cluster 'main'"):
+        read_report(archive.repository, "main", "20200101T000000Z-0000")

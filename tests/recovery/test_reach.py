@@ -157,7 +157,7 @@ def _time_of(position: int) -> datetime:
     return minute(number + offset / 10_000)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(archives(), st.integers(0, 2**32))
 def test_what_is_drawn_can_be_restored(archive: Archive, seed: int) -> None:
     """The planner, which looks into every record, has a plan for each moment that is drawn, and for the ends."""
@@ -170,7 +170,7 @@ def test_what_is_drawn_can_be_restored(archive: Archive, seed: int) -> None:
     assert all(a.until <= b.after for a, b in pairwise(spans))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(archives(), st.floats(2, 15))
 def test_what_is_in_no_span_could_not_be_promised(archive: Archive, minutes: float) -> None:
     """No moment between two commits of one range is left out."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from pgvault.mirror.plan import MirrorFacts, plan_backups
+from pgvault.pipeline.header import Kind
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
@@ -13,6 +14,7 @@ from pgvault.repository.drilled import Drilled, Outcome, last_proof, marks_of, p
 from pgvault.repository.keys import Credential
 from pgvault.repository.repository import Repository, init_repository
 from pgvault.stores.base import Names
+from pgvault.verify.records import list_records
 from tests.fakes import MemoryStore
 from tests.repository.conftest import NOW
 
@@ -82,3 +84,10 @@ def test_marks_follow_their_backup_into_a_copy() -> None:
 
     assert [transfer.path for transfer in plan.transfers] == [mark]
     assert not plan.problems
+
+
+def test_verify_opens_marks_like_any_record(repository: Repository) -> None:
+    """A damaged one is a problem."""
+    put_drilled(repository, "main", PASSED)
+
+    assert [(each.path, each.kind) for each in list_records(repository, "main")] == [(key(0), Kind.DRILLED)]
