@@ -25,6 +25,8 @@ from typing import Self
 import pgvault
 from pgvault.errors import ProgramFailed, ProgramMissing
 
+# What sh, env, setpriv, podman and docker end with when they, or what is between, could not run the program at all.
+CAN_NOT_RUN = (125, 126, 127)
 QUOTED_LINES = 6  # of a failed program's stderr: enough for an error with its DETAIL and HINT
 LEASH = Path(pgvault.__file__).with_name("leash.py")
 QUOTED_BYTES = 16 << 10
@@ -50,10 +52,12 @@ def run(
 ) -> str:
     """Run `argv` and return what it printed on stdout.
 
-    `timeout` is in seconds. Raises ProgramMissing when there is no such program, ProgramFailed when it exits
-    non-zero, is killed or runs past `timeout`; the message carries the last lines of its stderr.
+    `timeout` is in seconds. Raises ProgramMissing when it can not be run, also by what runs it elsewhere, ProgramFailed
+    when it exits non-zero, is killed or runs past `timeout`; the message carries the last lines of its stderr.
     """
     finished = attempt(argv, timeout=timeout, env=env, cwd=cwd, input=input)
+    if finished.status in CAN_NOT_RUN:
+        raise ProgramMissing(f"{_name(argv)} can not be run, status {finished.status}{_quoted(finished.errors)}")
     if finished.status != 0:
         raise ProgramFailed(f"{_name(argv)} {_ending(finished.status)}{_quoted(finished.errors or finished.output)}")
     return finished.output
@@ -278,6 +282,9 @@ def _name(argv: Sequence[str | Path]) -> str:
     words = [os.fspath(word) for word in argv]
     if "--" in words[:-1] and Path(words[0]).name in {"bwrap", "setpriv", "unshare"}:
         words = words[words.index("--") + 1 :]
+    if Path(words[0]).name in {"podman", "docker"}:
+        inside = [word.removeprefix("--entrypoint=") for word in words if word.startswith("--entrypoint=")]
+        words = inside or words
     return Path(words[0]).name
 
 

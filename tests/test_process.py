@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.errors import ProgramFailed, ProgramMissing
-from pgvault.process import attempt, run, start
+from pgvault.process import CAN_NOT_RUN, attempt, run, start
 
 
 def gone(pid: int) -> bool:
@@ -127,3 +127,20 @@ def test_a_started_program_may_outlive_its_object(tmp_path: Path) -> None:
 
     os.kill(pid, signal.SIGKILL)
     assert gone(pid)
+
+
+@pytest.mark.parametrize("status", CAN_NOT_RUN)
+def test_what_can_not_be_run_is_missing(status: int) -> None:
+    """By a shell's word, or an engine's: the program said nothing about its work."""
+    with pytest.raises(ProgramMissing, match=f"sh can not be run, status {status}: no such image"):
+        run(["sh", "-c", f"echo no such image >&2; exit {status}"], timeout=60)
+
+
+def test_a_container_is_named_by_what_runs_in_it(tmp_path: Path) -> None:
+    """Not by the engine, which did not fail."""
+    engine = tmp_path / "podman"
+    engine.write_text("#!/bin/sh\nexit 2\n")
+    engine.chmod(0o755)
+
+    with pytest.raises(ProgramFailed, match=r"^pg_amcheck failed with status 2"):
+        run([engine, "run", "--entrypoint=/usr/bin/pg_amcheck", "image", "--all"], timeout=60)

@@ -24,7 +24,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pgvault.drill.engine import (
-    ENGINE_FAILED,
     Box,
     Engine,
     Image,
@@ -40,7 +39,7 @@ from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing
 from pgvault.postgres.launcher import Command, Launched
 from pgvault.postgres.owner import change_owner
 from pgvault.postgres.programs import VERSION_TEXT, Programs, find_programs
-from pgvault.process import Process, attempt, start
+from pgvault.process import CAN_NOT_RUN, Process, attempt, start
 
 NAME = "pgvault-drill-"
 # Whom this host hardly knows: the restored files are his, below a directory that is ours.
@@ -49,8 +48,6 @@ PROBE_SECONDS = 120.0
 KILL_SECONDS = 30.0
 POLL_SECONDS = 0.1
 WALDUMP = "pg_waldump"
-NO_PROGRAM = (126, 127)  # statuses of an engine whose image does not hold the program, or does not run it
-KILLED = re.compile(r"was terminated by signal 9")
 # Which PostgreSQL is in there, and whether what restore_command needs is, too. One that is no directory of programs is
 # passed over.
 PROBE = """\
@@ -78,6 +75,10 @@ class ImagePrograms(Programs):
 
     names: frozenset[str] = frozenset()
     outside: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def takes_environment(self) -> bool:
+        return False
 
     def path(self, name: str) -> Path:
         """Return the path of one program inside. Raises ProgramMissing when the image lacks it."""
@@ -221,6 +222,7 @@ class _ContainerServer:
         self._client = client
         self._log = log
         self._log_offset = log.stat().st_size
+        self._is_killed = False  # by us
 
     @property
     def pid(self) -> int:
@@ -231,12 +233,11 @@ class _ContainerServer:
         status = self._client.poll()
         if status is None or status == 0:
             return status
-        text = self._text()
-        if status in (ENGINE_FAILED, *NO_PROGRAM):
-            raise DrillNotRun(f"{self._found.engine.program} can not run the scratch server: {last_line(text)}")
-        if status == 128 + signal.SIGKILL or KILLED.search(text):
+        if status in CAN_NOT_RUN:
+            raise DrillNotRun(f"{self._found.engine.program} can not run the scratch server: {last_line(self._text())}")
+        if status == 128 + signal.SIGKILL and not self._is_killed:
             raise DrillNotRun(
-                f"the scratch server was killed, perhaps for its limit of {self._box.limits.memory} memory",
+                f"the scratch server was killed, as happens at its limit of {self._box.limits.memory} memory",
                 hint="Raise drill.memory.",
             )
         return status
@@ -258,6 +259,7 @@ class _ContainerServer:
     def kill(self) -> None:
         if self._client.poll() is not None:
             return
+        self._is_killed = True
         with contextlib.suppress(ProgramFailed):
             self.signal(signal.SIGKILL)
             self.wait(KILL_SECONDS)

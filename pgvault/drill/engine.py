@@ -24,7 +24,6 @@ PULL_SECONDS = 1800.0
 OFFICIAL = "docker.io/library/postgres"
 # Podman hands these on by itself, docker when its client is configured so, and they may hold a password.
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
-ENGINE_FAILED = 125  # what both exit with when they, not the program, failed; 126 and 127: no such program inside
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ END_SECONDS = 30.0  # for a server that is told to stop at once
 RESERVE = Reserve(1 << 30, 0.05)  # production may write to the same file system
 EMPTY_BYTES = 512 << 20  # an empty cluster and its WAL
 FULL = "No space left on device"
+KILLED = "was terminated by signal 9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,12 @@ def end_server(instance: Instance) -> None:
 
 
 def require_room_left(instance: Instance) -> None:
-    """Raise DiskFull where the scratch's server has said so."""
-    if instance.log.exists() and FULL in instance.log_text():
+    """Raise DiskFull where the scratch's server has said so, DrillNotRun where its memory was not enough."""
+    said = instance.log_text() if instance.log.exists() else ""
+    if FULL in said:
         raise DiskFull(f"the scratch server on '{instance.data}' ran out of disk space")
+    if KILLED in said:
+        raise DrillNotRun(
+            f"a process of the scratch server on '{instance.data}' was killed, as happens where memory is short",
+            hint="In a container, raise drill.memory.",
+        )

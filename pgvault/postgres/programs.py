@@ -41,6 +41,11 @@ class Programs:
     major: int
     minor_text: str  # as the server prints it: "15.20", "18beta1"
 
+    @property
+    def takes_environment(self) -> bool:
+        """Whether a program has the environment that it is started with; else it has its own, and its runner ours."""
+        return True
+
     def path(self, name: str) -> Path:
         """Return the path of one program. Raises ProgramMissing when this installation lacks it."""
         path = self.bin / name

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pgvault.errors import ObjectCorrupt, UsageError
+from pgvault.errors import ObjectCorrupt, ProgramMissing, UsageError
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.programs import Programs
 from pgvault.postgres.walcut import CONTINUES, PAGE_HEADER_BYTES, is_cut
 from pgvault.postgres.walheader import HEADER_BYTES, read_long_header
 from pgvault.postgres.walname import WalSegment
-from pgvault.process import attempt
+from pgvault.process import CAN_NOT_RUN, attempt
 
 ENVIRONMENT = {"TZ": "UTC", "LC_ALL": "C"}  # times are printed in the zone of the process
 TIMEOUT_SECONDS = 600
@@ -180,7 +180,9 @@ def _dump(
     argv: list[str | Path] = [programs.path("pg_waldump"), "--path", wal_dir]
     argv += [] if rmgr is None else [f"--rmgr={rmgr}"]
     argv += [names[0]] if len(names) == 1 else [names[0], names[-1]]
-    finished = attempt(argv, timeout=TIMEOUT_SECONDS, env=ENVIRONMENT)
+    finished = attempt(argv, timeout=TIMEOUT_SECONDS, env=ENVIRONMENT if programs.takes_environment else None)
+    if finished.status in CAN_NOT_RUN:
+        raise ProgramMissing(f"'{argv[0]}' can not be run: {finished.errors.strip()}")
     if (
         finished.status != 0
         and not _is_plain_end(finished.errors, wal_dir, names)

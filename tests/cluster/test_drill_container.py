@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ import pytest
 from pgvault.config import CheckConfig
 from pgvault.demo import shop
 from pgvault.drill.report import DrillReport
+from pgvault.drill.rpo import FailureMoment
 from pgvault.drill.scratch import PREFIX
+from pgvault.errors import ProgramMissing
+from pgvault.postgres.programs import Programs
 from pgvault.process import attempt, run
 from tests.cluster.drills import Stage, digest, make_stage, write_orders
 from tests.cluster.test_drill import UNWRITTEN
@@ -140,6 +144,21 @@ def test_another_image(server: ServerFactory, tmp_path: Path) -> None:
     report = drill(replace(one, isolation=wish))
 
     assert report.passed, report.reason
+
+
+def test_a_host_without_postgresql(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planning looks into WAL, and so does the drill: by the image's own pg_waldump."""
+
+    def none(major: int) -> Programs:
+        raise ProgramMissing(f"no PostgreSQL {major} programs on this machine")
+
+    for module in ("pgvault.drill.container", "pgvault.drill.isolation"):
+        monkeypatch.setattr(f"{module}.find_programs", none)
+
+    report = drill(stage, failure=FailureMoment(datetime.now(UTC), is_server_clock=True))
+
+    assert report.passed, report.reason
+    assert report.rpo is not None
 
 
 def test_without_the_image_it_could_not_run(stage: Stage) -> None:
