@@ -11,7 +11,7 @@ Not there: /run, /tmp, /home, /root, /sys, and /proc; of /var only the dictionar
 production can not be connected to, its files not be read; a read-only bind of / would allow both (tried). /proc is
 missing for a reason: where pgvault runs as root, the user inside is root to the kernel's tables, without any
 capability, and that is enough to write core_pattern below /proc/sys, that is, to run a program as root outside (tried
-with bubblewrap 0.8, which covers /proc/sys only where the directory itself is writable). PostgreSQL does not ask for it.
+with bubblewrap 0.8, which covers /proc/sys only where the directory itself is writable). PostgreSQL needs none.
 
 Everything in here ends with pgvault, even when that is killed. What it does not promise: a limit of memory or of
 processors, and nothing against a fault of the kernel.
