@@ -72,6 +72,8 @@ def _mark(check: Mapping[str, Any]) -> str:
 
 def _lines(report: DrillReport) -> Iterator[str]:
     yield f"target: {report.target}"
+    if report.isolation is not None:
+        yield f"isolation: {report.isolation}"
     yield "phases: " + ", ".join(_phase(report, name) for name in report.phases)
     if report.reached is not None:
         yield f"reached: {_where(report.reached)}"

@@ -142,8 +142,8 @@ class _Demo:
         with self._step("bring the table back") as tell:
             tell(self._bring_back(production, restored, lost))
         with self._step("drill") as tell:
-            self._report.drill = self._drill(repository, production)
-            tell(f"report {self._report.drill.id}, {len(self._report.drill.checks)} checks")
+            drill = self._report.drill = self._drill(repository, production)
+            tell(f"report {drill.id}, {len(drill.checks)} checks; {drill.isolation}")
 
     @contextmanager
     def _step(self, name: str) -> Iterator[Callable[[str], None]]:
