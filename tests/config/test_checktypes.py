@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pgvault.config import (
     AggregateCheck,
@@ -17,8 +19,10 @@ from pgvault.config import (
     RangeCheck,
     parse_config,
 )
+from pgvault.config.checktypes import TYPES
 from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, PlainSecret
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 RANGE = {"type": "range", "table": "orders", "column": "amount"}
 AGGREGATE = {"type": "aggregate", "table": "t", "function": "sum", "column": "a", "time": "at", "tolerance": "10%"}
 REFERENTIAL = {"type": "referential", "table": "t", "columns": "a", "references": {"table": "u", "columns": "b"}}
@@ -166,3 +170,16 @@ def test_a_check_without_a_name_is_told_by_its_place() -> None:
         parse({"query": "SELECT 0"})
     with pytest.raises(ConfigInvalid, match=r"clusters\.main\.checks\.0"):
         parse("SELECT 0")
+
+
+def test_the_readmes_examples_are_read() -> None:
+    """One of each type."""
+    text = README.read_text()
+    rows = re.findall(r"^\| `(\w+)`.* \| `(.*)` \|$", text[text.index("| type | fails for |") :], re.MULTILINE)
+    (block,) = re.findall(r"^    - name: orders_against_payments\n(?:      .*\n)+", text, re.MULTILINE)
+
+    checks = [parse({"name": "one", **yaml.safe_load(example)}) for _, example in rows]
+
+    assert {kind for kind, _ in rows} == TYPES.keys() - {"cross_system"}
+    assert [check.type for check in checks] == [kind for kind, _ in rows]
+    assert parse(yaml.safe_load(block)[0]).type == "cross_system"
