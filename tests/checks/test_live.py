@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,8 @@ from pgvault.config import load_config
 from pgvault.errors import CheckFailed, ConfigInvalid, ObjectMissing, ServerUnfit, ServerUnreachable, UsageError
 from pgvault.instants import SystemClock
 from pgvault.pipeline.header import Kind
-from pgvault.process import attempt
 from pgvault.verify.records import list_records
-from tests.archive import ROOT, Archive, make_archive
+from tests.archive import Archive, make_archive
 from tests.cli.here import pgvault, pgvault_json
 from tests.cluster.streams import standby_of
 from tests.servers import NEWEST, Server, ServerFactory
@@ -29,7 +26,6 @@ from tests.wal.servers import wait_until
 
 pytestmark = pytest.mark.cluster
 
-SCRIPT = ROOT / "scripts" / "data-integrity-check.sh"
 GOOD = {"name": "good", "query": "SELECT count(*) FROM live.t WHERE a < 0"}
 BAD = {"name": "bad", "query": "SELECT a, secret FROM live.t", "severity": "high"}
 TOLD = {"name": "told", "query": "SELECT count(*) FROM live.t", "severity": "low"}
@@ -262,17 +258,3 @@ class Killing:
 
     def advance(self, done_bytes: int) -> None:
         """No bytes here."""
-
-
-@pytest.mark.endurance
-def test_the_script_of_old_runbooks_does_the_same(archive: Archive, live: Server) -> None:
-    """`scripts/data-integrity-check.sh`: names of checks or none, and the exit code says how it ended."""
-    config = configure(archive, GOOD, BAD, dsn=live.dsn)
-    environment = {"PATH": os.environ["PATH"], "PGVAULT_CONFIG": str(config), "HOME": "/nonexistent"}
-
-    everything = attempt([SCRIPT], timeout=120, env=environment)
-    one = attempt([SCRIPT, "good", "--json"], timeout=120, env=environment)
-
-    assert everything.status == CheckFailed.exit_code
-    assert one.status == 0, one.errors
-    assert [result["name"] for result in json.loads(one.output)["results"]] == ["good"]

@@ -156,6 +156,7 @@ def test_the_file_is_accepted_unchanged_as_a_path_and_inline(tmp_path: Path) -> 
     loaded = load_config(config).clusters
 
     assert loaded["by_path"].checks == loaded["inline"].checks
+    assert {check.schedule for check in loaded["inline"].checks} == {document["data_validation"]["schedule"]}
     listed = document["data_validation"]["checks"]
     assert [
         check.model_dump(include=set(each)) for check, each in zip(loaded["inline"].checks, listed, strict=True)
