@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pgvault.errors import TargetInvalid, TargetTooEarly, TargetTooLate, WalGap
+from pgvault.errors import DrillNotRun, TargetInvalid, TargetTooEarly, TargetTooLate, WalGap
 from pgvault.instants import iso
 from pgvault.recovery.covered import RememberingReader
 from pgvault.recovery.facts import Backup, RestoreFacts
@@ -55,13 +55,19 @@ Aim = Target | RandomAim | OldestAim
 
 
 def settle_aim(aim: RandomAim | OldestAim, request: RestoreRequest, facts: RestoreFacts) -> RestoreRequest:
-    """Return the request with what the aim is now as its target. Raises what reading the window raises."""
+    """Return the request with what the aim is now as its target. Raises what reading the window raises.
+
+    Raises DrillNotRun where there is no moment to draw.
+    """
     timeline = request.options.timeline
     if isinstance(aim, OldestAim):
         label = request.backup_label or oldest_label(facts, timeline=timeline)
         options = replace(request.options, timeline=None)  # that of the backup
         return replace(request, target=ImmediateTarget(), backup_label=label, options=options)
-    at = draw_instant(reachable_spans(facts, timeline=timeline), seed=aim.seed, number=aim.number)
+    try:
+        at = draw_instant(reachable_spans(facts, timeline=timeline), seed=aim.seed, number=aim.number)
+    except TargetTooEarly as error:  # nothing is wrong: no WAL has come since the backup
+        raise DrillNotRun(str(error), hint=error.hint) from error
     return replace(request, target=TimeTarget(at, iso(at), None))
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from pgvault.drill.choosing import OldestAim, Preferred, RandomAim, by_need, moment_of, prefer_unproven, settle_aim
+from pgvault.errors import DrillNotRun
 from pgvault.recovery.plan import RestoreRequest, plan_restore
 from pgvault.recovery.target import ImmediateTarget, LatestTarget, TimeTarget
 from pgvault.repository.drilled import Drilled, Outcome
@@ -114,6 +115,15 @@ def test_a_random_moment_becomes_a_time() -> None:
     assert found[0] == found[2] != found[1]
     assert isinstance(found[0].target, TimeTarget)
     assert plan_restore(archive.facts, found[0]).next_commit is not None
+
+
+def test_where_no_moment_lies_behind_a_backup_nothing_is_drawn() -> None:
+    """A backup of a minute ago on an idle server: that proves nothing, and is no failure either."""
+    archive = archive_of(3)
+    archive.all.clear()
+
+    with pytest.raises(DrillNotRun, match="holds no moment to choose from"):
+        settle_aim(RandomAim(7), LATEST, archive.facts)
 
 
 def moment(archive: Archive, request: RestoreRequest, last_commit_at: datetime | None) -> datetime:
