@@ -20,6 +20,7 @@ from pgvault.recovery.systemwindow import read_window
 from pgvault.repository import layout
 from pgvault.repository.catalog import commit_manifest, read_catalog
 from pgvault.repository.copies import Copy
+from pgvault.repository.inventory import put_inventory
 from pgvault.repository.keys import Credential
 from pgvault.repository.leases import Terms
 from pgvault.repository.manifest import Manifest, PageErrors
@@ -32,6 +33,7 @@ from pgvault.repository.who import Holder, Presence
 from pgvault.stores.base import ObjectStore
 from tests.archive import SYSTEM, make_segment
 from tests.fakes import MemoryStore
+from tests.repository.entries import ENTRIES
 from tests.repository.samples import SAMPLE
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
@@ -155,6 +157,7 @@ class Vault:
         ]
         part = put_plain(self.repository, layout.part(self.cluster, label, 0), Kind.PART, plain=label.encode())
         wal = self.wal(segment.number)
+        inventory = put_inventory(self.repository, self.cluster, label, ENTRIES)
         manifest = replace(
             SAMPLE,
             label=label,
@@ -173,7 +176,8 @@ class Vault:
             parts=(part,),
             maps=(),
             wal=(wal,),
-            refs=put_refs(self.repository, layout.refs(self.cluster, label), [*own, *shared, part, wal]),
+            refs=put_refs(self.repository, layout.refs(self.cluster, label), [*own, *shared, part, *inventory, wal]),
+            inventory=inventory,
         )
         commit_manifest(self.repository, manifest)
         if verify:

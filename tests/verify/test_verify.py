@@ -26,6 +26,7 @@ OBJECTS = (
     "refs",
     "parts/00000000",
     "maps/00000000",
+    "inventory/00000000",
     "packs/00000000",
     "packs/00000001",
     "packs/00000003",

@@ -18,6 +18,7 @@ from pgvault.progress import NoProgress
 from pgvault.repository import layout
 from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.copies import Copy
+from pgvault.repository.inventory import put_inventory
 from pgvault.repository.keys import Credential
 from pgvault.repository.manifest import Manifest, PageErrors
 from pgvault.repository.objects import Stored
@@ -29,6 +30,7 @@ from pgvault.verify.verify import Verifier
 from tests.archive import AT, SYSTEM, history_text, make_segment
 from tests.backup.samples import RULES, directory_entry, file_entry, relation
 from tests.fakes import MemoryStore
+from tests.repository.entries import ENTRIES
 from tests.repository.samples import SAMPLE
 
 LABELS = ("20261121T080000Z-0001", "20261121T090000Z-0002")
@@ -93,7 +95,8 @@ class Vault:
         for _ in copier.copy(make_batches(pieces, limit=LIMIT), jobs=1):
             pass
         copied = copier.finish()
-        needed = (*copied.packs, *copied.parts, *copied.maps, *wal)
+        inventory = put_inventory(self.repository, "main", label, ENTRIES)
+        needed = (*copied.packs, *copied.parts, *copied.maps, *inventory, *wal)
         manifest = replace(
             SAMPLE,
             label=label,
@@ -111,6 +114,7 @@ class Vault:
             maps=copied.maps,
             wal=wal,
             refs=put_refs(self.repository, layout.refs("main", label), needed),
+            inventory=inventory,
         )
         commit_manifest(self.repository, manifest)
         return manifest
