@@ -19,6 +19,7 @@ from pgvault.monitor.copycheck import check_copies
 from pgvault.monitor.storecheck import store_findings
 from pgvault.monitor.streamcheck import check_kept, check_replication, check_role, check_slot
 from pgvault.monitor.tried import Finding, tried
+from pgvault.postgres.connection import read_text
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
@@ -27,6 +28,10 @@ from pgvault.wal.arrival import ArchivingServer, prove_archiving, way_of
 
 # What a managed server refuses.
 ACCESS = ("server", "grants", "data directory", "replication role", "replication")
+CLOSED = """
+SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 AND NOT has_database_privilege(oid, 'CONNECT')
+ORDER BY datname
+"""
 
 
 def check_cluster(
@@ -70,6 +75,7 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
     facts, repository = server.facts, server.repository
     data = config.data_directory or facts.data_directory
     yield tried("grants", lambda: _grants(server.session))
+    yield inventory_finding(server.session)
     fit = tried("settings", lambda: _settings(facts, config.stream))
     yield fit
     if config.stream is None:
@@ -103,6 +109,19 @@ def _grants(session: Session) -> str:
     if missing:
         raise ServerUnfit(f"the role lacks {len(missing)} grants", hint=f"As a superuser: {'; '.join(missing)};")
     return "the role may do all that pgvault needs"
+
+
+def inventory_finding(session: Session) -> Finding:
+    """What a backup can note of the databases, for drills to compare with; none of it is needed for a backup."""
+    closed = session.rows(CLOSED)
+    if not closed:
+        return Finding("inventory", "the role may connect to every database")
+    names = ", ".join(repr(read_text(name)) for (name,) in closed)
+    return Finding(
+        "inventory",
+        f"the role may not connect to {names}",
+        warning="Backups are whole all the same, but drills can not compare what such a database held: GRANT CONNECT.",
+    )
 
 
 def _settings(facts: ServerFacts, stream: StreamConfig | None) -> str:

@@ -7,6 +7,8 @@ import psycopg
 import pytest
 
 from pgvault.backup.inventory import look_before, take_inventory
+from pgvault.monitor.check import inventory_finding
+from pgvault.monitor.finding import Level
 from pgvault.postgres.inventory import (
     CollationEntry,
     DatabaseEntry,
@@ -133,3 +135,15 @@ def test_a_server_that_says_nothing_leaves_no_inventory(repository: Repository, 
         held.sql("ALTER ROLE alone CONNECTION LIMIT 1")
 
         assert take_inventory(repository, session, before, cluster="main", label=LABEL) == ()
+
+
+def test_check_warns_of_databases_that_will_not_be_noted(held: Server) -> None:
+    """It is no error: backups do without."""
+    with Session(held.dsn_of("reader")) as session:
+        finding = inventory_finding(session)
+    with Session(held.dsn) as session:
+        fine = inventory_finding(session)
+
+    assert finding.level is Level.WARN
+    assert finding.detail == "the role may not connect to 'closed'"
+    assert fine.level is Level.OK

@@ -35,6 +35,7 @@ CHECKS = [
     "store primary",
     "server",
     "grants",
+    "inventory",
     "settings",
     "archive_timeout",
     "data directory",
