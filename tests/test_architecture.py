@@ -38,6 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "monitor",
             "recovery",
             "restore",
+            "selftest",
             "verify",
             "wal",
         }

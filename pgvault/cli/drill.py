@@ -26,6 +26,7 @@ from pgvault.cli.options import (
     OnlyCopyOption,
     RegionOption,
     RepositoryOption,
+    global_config,
     source_of,
 )
 from pgvault.cli.reading import open_cluster_to_read
@@ -72,6 +73,9 @@ def drill(
     ] = None,
     scratch: Annotated[Path | None, typer.Option("--scratch", help="Where to make the scratch directory.")] = None,
     isolation: Annotated[Isolation | None, typer.Option("--isolation", help="How the scratch is kept apart.")] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Plant faults into a throw-away cluster: is each caught?")
+    ] = False,
     only_copy: OnlyCopyOption = None,
     config: ConfigOption = None,
     cluster: ClusterOption = None,
@@ -89,6 +93,12 @@ def drill(
 
     Example: pgvault drill --logical latest
     """
+    if self_test:
+        from pgvault.cli.selftest import self_test as test_itself
+
+        given = config or global_config(ctx)
+        test_itself(given, cluster, scratch=scratch, isolation=isolation, as_json=as_json)
+        return
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
     words = AimWords(tuple(to or ()), random, oldest, seed)
