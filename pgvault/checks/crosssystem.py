@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -32,6 +33,8 @@ from pgvault.checks.sides import SETTINGS, FileSide, QuerySide, SideUnfit, Wante
 from pgvault.checks.sql import statements
 from pgvault.config import CrossSystemCheck, Side, Tolerance
 from pgvault.errors import PgvaultError
+
+AHEAD = "; what the other system has got since the restored moment is in it: time leaves that out"
 
 OpenSide = QuerySide | FileSide
 
@@ -61,7 +64,10 @@ class _Sides:
         self.database = database
         named = {"left": check.left, "right": check.right}
         self.as_of = moment_of(self._session(next(side for side in named.values() if side.is_this)), moment)
-        if self.as_of.is_past and check.time is None and not all(side.is_this for side in named.values()):
+        self.may_be_ahead = (
+            moment.is_restored and check.time is None and not all(side.is_this for side in named.values())
+        )
+        if self.may_be_ahead and self.as_of.is_past:
             raise Unproven(
                 "the other system has gone on since, and without time nobody can tell which rows are younger"
             )
@@ -143,7 +149,8 @@ def _look(check: CrossSystemCheck, sides: _Sides, deadline: float) -> Found:
             tally = add_up(left, right, columns)
     except OSError as error:
         raise Unproven(f"a file could not be read to its end: {error.strerror}") from error
-    return _found(check, tally, sides.tables)
+    found = _found(check, tally, sides.tables)
+    return replace(found, detail=f"{found.detail}{AHEAD}") if found.measured and sides.may_be_ahead else found
 
 
 def _columns(check: CrossSystemCheck, sides: _Sides) -> list[Compared]:
