@@ -72,12 +72,9 @@ def test_a_good_backup_passes(
     assert report.passed, report.reason
     assert measured(report, "orders") == 200
     assert list(report.phases) == ["plan", "fetch", "replay", "open", "check", "pages"]
-    assert [check.name for check in report.checks[:4]] == [
-        "connects:template1",
-        "connects:postgres",
-        "page_checksums",
-        "pg_amcheck",
-    ]
+    names = [check.name for check in report.checks]
+    assert names[:3] == ["connects:template1", "connects:postgres", "page_checksums"]
+    assert {"pg_amcheck", "foreign_keys:postgres", "sequences:postgres"} < set(names)
     last = report.checks[-1]
     assert (last.name, last.ended_after) == ("pg_checksums", None), "no part of RTO"
     assert report.rto_seconds == max(check.ended_after or 0 for check in report.checks if check.is_blocking)
