@@ -109,7 +109,8 @@ def require_passed(report: DrillReport) -> None:
     if report.kept_all_but_objectives:
         raise ObjectiveMissed(f"drill {report.id} restored everything, but {report.reason}")
     if not report.passed:
-        raise DrillFailed(f"drill {report.id} failed: {report.reason}", hint=f"See its report: pgvault drills {report.id}")
+        hint = f"See its report: pgvault drills {report.id}"
+        raise DrillFailed(f"drill {report.id} failed: {report.reason}", hint=hint)
 
 
 class _Drill:
