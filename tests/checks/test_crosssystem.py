@@ -88,6 +88,17 @@ def test_two_systems_that_agree(server: Server, rows: None) -> None:
     assert result.tables == ("public.orders",)
 
 
+def test_a_time_is_a_key_in_whatever_zone(server: Server, rows: None) -> None:
+    """One server's sessions are in Tokyo."""
+    server.sql("ALTER DATABASE ledger SET TimeZone = 'Asia/Tokyo'")
+    try:
+        result = look(server, key="at", columns=["amount"])
+    finally:
+        server.sql("ALTER DATABASE ledger RESET TimeZone")
+
+    assert result.passed, result.detail
+
+
 def test_each_disagreement_is_told_by_its_key(server: Server, rows: None) -> None:
     """Missing, extra, different, twice, without a key; values only where the check shows all."""
     change(server, "DELETE FROM payments WHERE amount = 7")
