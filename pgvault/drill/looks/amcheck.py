@@ -1,7 +1,8 @@
 """Heaps and indexes are whole: pg_amcheck over every database, and for every row in its indexes.
 
-`heapallindexed` looks for each row of a heap in each of its indexes, which costs about as much again as all else that
-pg_amcheck does; `standard` leaves that out, and `off` everything.
+`heapallindexed` looks for each row of a heap in each of its indexes, which costs ten times what all else does that
+pg_amcheck looks at (measured in 2026-11: a table of 472 MB with three indexes, 33 s and 3 s). It alone finds an index
+that lost rows. `standard` leaves that out, and `off` everything.
 """
 
 from __future__ import annotations
