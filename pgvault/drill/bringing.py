@@ -36,7 +36,7 @@ from pgvault.restore.archiving import replace_auto_conf
 from pgvault.restore.configfiles import standby_minima
 from pgvault.restore.files import Effort
 from pgvault.restore.guard import restore_command
-from pgvault.restore.reached import Reached, read_reached, require_reached
+from pgvault.restore.reached import Reached, read_reached, require_reached, with_last_commit
 from pgvault.restore.run import claim_of
 from pgvault.restore.settings import render_auto_conf
 from pgvault.wal.fetchplan import FetchPlan
@@ -141,7 +141,7 @@ def prove_reached(planned: Planned, scratch: Scratch, dsn: str) -> Reached:
     reached = read_reached(dsn, scratch.data)
     stop_lsn = planned.manifest.stop_lsn
     require_reached(reached.lsn, reached.from_timeline, planned.plan, stop_lsn=stop_lsn)
-    return reached
+    return with_last_commit(reached, planned.plan.last_commit)
 
 
 def _remove(scratch: Scratch) -> None:

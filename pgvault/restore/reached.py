@@ -7,7 +7,7 @@ stands before `plan.stop.at_least`, and that is an error, however healthy it loo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pgvault.errors import RecoveryFailed
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import TimelineHistoryFile
+from pgvault.recovery.facts import Transaction
 from pgvault.recovery.plan import RestorePlan
 
 QUERY = """
@@ -52,6 +53,17 @@ def read_reached(dsn: str, data: Path) -> Reached:
     if last_commit is not None:
         last_commit = last_commit.replace(microsecond=row[1] % 1_000_000)
     return Reached(Lsn.parse(row[0]), last_commit, history.entries[-1].timeline, timeline)
+
+
+def with_last_commit(reached: Reached, last: Transaction | None) -> Reached:
+    """Return it with the planned `last` commit, where that was replayed.
+
+    A recovery that is to stop at an LSN stops behind that record before it notes the record's time (xlogrecovery.c,
+    recoveryStopsAfter; seen on 18): a commit that ends the WAL is replayed, and the server tells of the one before.
+    """
+    if last is None or last.lsn >= reached.lsn:
+        return reached
+    return replace(reached, last_commit_at=max(last.at, reached.last_commit_at or last.at))
 
 
 def require_reached(lsn: Lsn, from_timeline: int, plan: RestorePlan, *, stop_lsn: Lsn) -> None:

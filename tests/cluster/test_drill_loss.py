@@ -35,11 +35,11 @@ AGREES = timedelta(seconds=1)
 
 @dataclass(slots=True)
 class Client:
-    """Commits numbered rows as fast as it can, and notes by the server's clock when each was about to be committed."""
+    """Commits numbered rows as fast as it can, and notes between what times, by the server's clock, each commit was."""
 
     dsn: str
     table: str
-    acknowledged: list[datetime] = field(default_factory=list)  # by number; noted once the commit was acknowledged
+    acknowledged: list[tuple[datetime, datetime]] = field(default_factory=list)  # by number; the server is on this host
 
     def run(self) -> None:
         """Commit until the server is gone."""
@@ -51,7 +51,7 @@ class Client:
                 while True:
                     row = connection.execute(insert, [len(self.acknowledged)]).fetchone()
                     assert row is not None
-                    self.acknowledged.append(row[0].astimezone(UTC))
+                    self.acknowledged.append((row[0].astimezone(UTC), datetime.now(UTC)))
         except psycopg.OperationalError:
             return
 
@@ -85,8 +85,9 @@ class Load:
 
         Nothing was committed in between, so that up to either of them every acknowledged commit is there.
         """
-        lost = [at for client, count in zip(self.clients, counts, strict=True) for at in client.acknowledged[count:]]
-        kept = [at for client, count in zip(self.clients, counts, strict=True) for at in client.acknowledged[:count]]
+        split = list(zip(self.clients, counts, strict=True))
+        lost = [at for client, count in split for _, at in client.acknowledged[count:]]
+        kept = [at for client, count in split for at, _ in client.acknowledged[:count]]
         return failed_at - min(lost, default=failed_at), failed_at - max(kept)
 
 
