@@ -45,10 +45,15 @@ def container_wish(major: int, **changes: object) -> IsolationWish:
     return IsolationWish(Isolation.CONTAINER, **words)  # type: ignore[arg-type]  # fields of it
 
 
-def containers(drill: str | None = None) -> list[str]:
-    """The containers of drills, or of one."""
-    label = LABEL if drill is None else f"{LABEL}={drill}"
-    return PODMAN.ask("ps", "--all", "--quiet", f"--filter=label={label}").output.split()
+def containers(drill: str) -> list[str]:
+    """The containers of a drill."""
+    return PODMAN.ask("ps", "--all", "--quiet", f"--filter=label={LABEL}={drill}").output.split()
+
+
+def containers_of(place: Path) -> list[str]:
+    """The containers of drills whose scratch is made in `place`, by what they see of this host."""
+    listed = PODMAN.ask("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}} {{.Mounts}}").output
+    return [line for line in listed.splitlines() if str(place) in line]
 
 
 @contextmanager

@@ -169,8 +169,11 @@ class ContainerLauncher:
         """`drill` is the drill's id, `root` its scratch directory."""
         self.found = found
         self._drill = drill
-        self._mounts = {root: root}
         self._user = OWNER if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+        # initdb asks for its user's name, which podman adds to an image and docker does not.
+        passwd = root / "conf" / "passwd"
+        passwd.write_text(f"postgres:x:{self._user[0]}:{self._user[1]}::/:/bin/sh\n")
+        self._mounts = {root: root, Path("/etc/passwd"): passwd}
         self._numbers = itertools.count(1)
 
     @property

@@ -36,6 +36,7 @@ bin /broken
 
 @pytest.fixture
 def launcher(tmp_path: Path) -> ContainerLauncher:
+    (tmp_path / "conf").mkdir()
     return ContainerLauncher(FOUND, "0a1b2c3d", tmp_path)
 
 
@@ -65,6 +66,7 @@ def test_programs_run_in_containers_of_their_own(launcher: ContainerLauncher, tm
     assert words[0].env is None
     assert "--interactive" in first
     assert f"--volume={tmp_path}:{tmp_path}:z" in first
+    assert f"--volume={tmp_path}/conf/passwd:/etc/passwd:z" in first
     assert "--env=PGOPTIONS=-c a=b" in first
     assert not [word for word in first if word.startswith("--env=PATH")]
     assert [word for each in words for word in each.argv if str(word).startswith("--name")] == [
