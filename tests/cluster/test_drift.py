@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.checks.result import CheckResult, Verdict
+from pgvault.drill.looks.amcheck import OFF, STANDARD
 from pgvault.drill.report import DrillReport
 from pgvault.postgres.inventory import RelationEntry, RoleEntry, ServerEntry
 from pgvault.process import run
@@ -134,8 +135,9 @@ def test_what_was_dropped_later_is_told_and_no_failure(stage: Stage, backup: Man
         stage.server.sql(statement)
     stage.archive_all()
 
-    later = stage.drill(checks=(), restore=latest(backup))
-    own = stage.drill(checks=(), restore=RestoreRequest(ImmediateTarget(), backup_label=backup.label))
+    end = RestoreRequest(ImmediateTarget(), backup_label=backup.label)
+    later = stage.drill(checks=(), restore=latest(backup), amcheck="off")
+    own = stage.drill(checks=(), restore=end, amcheck="standard")
 
     unproven = {check.name: check.detail for check in later.checks if check.verdict is Verdict.UNPROVEN}
     assert later.passed, later.reason
@@ -145,6 +147,10 @@ def test_what_was_dropped_later_is_told_and_no_failure(stage: Stage, backup: Man
     assert "'pageinspect' is not there" in unproven["extensions"]
     assert own.passed, own.reason
     assert own.warnings == []
+    assert OFF.what in later.not_tested
+    assert STANDARD.what in own.not_tested
+    assert "pg_amcheck" not in {check.name for check in later.checks}
+    assert of(own, "pg_amcheck").passed
 
 
 def test_each_planted_fault_is_named(stage: Stage, backup: Manifest, tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pgvault.checks.result import Verdict
-from pgvault.drill.pages import judge
+from pgvault.config import Objectives
+from pgvault.drill.pages import NONE, judge, look_at_pages
+from pgvault.drill.report import PAGES, DrillReport
+from pgvault.postgres.instance import Instance
+from pgvault.postgres.programs import Programs
 from pgvault.process import Finished
 
 DATA = Path("/tmp/pgvault-drill-01234567/data")
@@ -58,3 +63,15 @@ def test_what_was_not_looked_at_to_the_end_is_no_pass(finished: Finished, why: s
 
     assert result.verdict is Verdict.FAILED
     assert why in result.detail
+
+
+def test_a_cluster_without_checksums_is_told_and_proves_nothing() -> None:
+    """No result that could pass for one."""
+    report = DrillReport("20260115T103000Z-f7c2", "main", datetime(2026, 1, 15, tzinfo=UTC), Objectives())
+    instance = Instance(Programs(DATA, 18, "18.6"), DATA, DATA, DATA)
+
+    look_at_pages(report, instance, has_checksums=False)
+
+    assert report.checks == []
+    assert report.not_tested[0] == NONE
+    assert PAGES not in report.not_tested
