@@ -91,7 +91,7 @@ SELECT i.indrelid::bigint, x.relname::text,
                           ('text_pattern_ops', 'varchar_pattern_ops', 'bpchar_pattern_ops', 'varchar_ops')),
        i.indisexclusion
   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
- WHERE i.indisunique AND NOT x.relispartition AND i.indislive
+ WHERE i.indisunique AND NOT x.relispartition AND i.indislive AND x.relnamespace <> 'pg_toast'::regnamespace
  ORDER BY i.indrelid, x.relname
 """
 
