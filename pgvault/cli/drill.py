@@ -116,7 +116,7 @@ def drill(
             hint="What would be lost is measured at the end of the WAL; without --to a drill goes there.",
         )
     chosen = None if timeline is None else parse_timeline_option(timeline)
-    wanted = Wanted(label, TargetOptions(timeline=chosen), scratch, isolation)
+    wanted = Wanted(label, TargetOptions(timeline=chosen), scratch, isolation, only_copy is not None)
     known = know(opened, failed_at=failed_at, is_blind=only_copy is not None)
     reports: list[DrillReport] = []
     with leaving_in_order(DrillNotRun.exit_code):
@@ -143,6 +143,7 @@ class Wanted:
     options: TargetOptions
     scratch: Path | None
     isolation: Isolation | None
+    is_blind: bool  # nothing may be asked but one copy
 
 
 def _drill(opened: OpenedCluster, aim: Aim, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:
@@ -159,6 +160,7 @@ def _drill(opened: OpenedCluster, aim: Aim, wanted: Wanted, known: Known, progre
         timeout=opened.config.drill.timeout,
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
+        is_blind=wanted.is_blind,
         is_derived=opened.config.drill.derived,
         amcheck=opened.config.drill.amcheck,
         isolation=isolation_of(opened.config.drill, wanted.isolation),
@@ -178,6 +180,7 @@ def _drill_logical(opened: OpenedCluster, wanted: Wanted, known: Known, progress
         scratch=wanted.scratch or opened.config.drill.scratch,
         jobs=opened.config.jobs,
         database=database_of(opened.config.dsn),
+        is_blind=wanted.is_blind,
         is_derived=opened.config.drill.derived,
         amcheck=opened.config.drill.amcheck,
         isolation=isolation_of(opened.config.drill, wanted.isolation),

@@ -118,6 +118,11 @@ class CrossSystemCheck(CheckBase):
     time: Column | None = None
     cutoff: Duration | None = None
 
+    @property
+    def asks_another_server(self) -> bool:
+        """Whether a session beside that with this cluster is needed."""
+        return any(side.csv is None and not side.is_this for side in (self.left, self.right))
+
     @field_validator("compare", mode="before")
     @classmethod
     def _parts(cls, value: object) -> object:

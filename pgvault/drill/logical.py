@@ -81,6 +81,7 @@ class LogicalDrillRequest:
     scratch: Path | None  # where; None: the system's directory for temporary files
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
+    is_blind: bool = False  # whether nothing may be asked but the copies
     is_derived: bool = True  # whether every constraint in the catalog is asked as a query
     amcheck: Amcheck = "heapallindexed"
     isolation: IsolationWish = BEST
@@ -221,6 +222,7 @@ class _LogicalDrill:
             manifest=None,
             as_of=min((database.snapshot_at for database in manifest.databases), default=None),
             jobs=jobs,
+            is_blind=self._request.is_blind,
             is_derived=self._request.is_derived,
             amcheck=self._request.amcheck,
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from pgvault.checks.measure import run_check
 from pgvault.checks.query import Moment
-from pgvault.checks.result import CheckResult, NotTested
-from pgvault.config import AnyCheck
+from pgvault.checks.result import CheckResult, NotTested, Origin, unproven
+from pgvault.config import AnyCheck, CrossSystemCheck
 from pgvault.drill.looks.amcheck import amcheck
 from pgvault.drill.looks.derived import derived
 from pgvault.drill.looks.inventory import inventory
@@ -52,6 +53,11 @@ def run_checks(report: DrillReport, restored: Restored, checks: Sequence[AnyChec
     moment = Moment(restored.as_of, is_restored=True)
     for check in checks:
         database = check.database or restored.database
+        if restored.is_blind and isinstance(check, CrossSystemCheck) and check.asks_another_server:
+            why = "only one copy may be touched, and no other server is asked"
+            asked = unproven(check.name, why, severity=check.severity)
+            report.add(replace(asked, origin=Origin.CONFIGURED, database=database))
+            continue
         report.add(run_check(restored.dsn, check, database=database, moment=moment))
     if not checks:
         report.not_tested.insert(0, "integrity queries: none are configured")

@@ -48,6 +48,7 @@ class Restored:
     manifest: Manifest | None  # None: a logical backup
     as_of: datetime | None  # the moment that was restored to; None: not known
     jobs: int
+    is_blind: bool = False  # whether no other system may be asked
     is_derived: bool = True  # whether constraints are asked as queries
     amcheck: Amcheck = "heapallindexed"  # how thoroughly pg_amcheck looks
     reached_lsn: Lsn | None = None  # where recovery ended; None: not by WAL

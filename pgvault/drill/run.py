@@ -76,6 +76,7 @@ class DrillRequest:
     timeout: timedelta  # for recovery
     jobs: int
     database: str | None = None  # of checks that name none; None: postgres, if there is one
+    is_blind: bool = False  # whether nothing may be asked but the copies
     is_derived: bool = True  # whether every constraint in the catalog is asked as a query
     amcheck: Amcheck = "heapallindexed"
     isolation: IsolationWish = BEST
@@ -215,6 +216,7 @@ class _Drill:
             manifest=manifest,
             as_of=self._report.as_of,
             jobs=self._request.jobs,
+            is_blind=self._request.is_blind,
             is_derived=self._request.is_derived,
             amcheck=self._request.amcheck,
             reached_lsn=reached.lsn,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -89,9 +90,9 @@ class Stage:
             isolation=self.isolation,
         )
 
-    def drill(self, **changes: object) -> DrillReport:
+    def drill(self, **changes: Any) -> DrillReport:
         """Drill; nothing is left behind, whatever comes of it."""
-        request = replace(self.request, **changes)  # type: ignore[arg-type]  # fields of it
+        request = replace(self.request, **changes)
         report = run_drill(self.archive.repository, request, clock=SystemClock(), progress=NoProgress())
         assert list(request.scratch.iterdir() if request.scratch and request.scratch.is_dir() else ()) == []
         assert scratch_processes(self.scratch) == []

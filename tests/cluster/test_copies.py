@@ -198,8 +198,16 @@ def test_drill_with_every_object_damaged_in_one_copy_or_the_other(pair: Pair) ->
 def test_only_copy_touches_no_other(
     stage: Stage, pair: Pair, server: ServerFactory, tmp_path: Path, doorbell: Doorbell
 ) -> None:
-    """Drill, restore with the recovery behind it, and list: nobody so much as connects to the other copy's endpoint."""
+    """Drill, restore with the recovery behind it, and list: nobody so much as connects to the other copy's endpoint.
+
+    The escrow sheet opens it: the host's own key is lost. Nor is its server asked for anything.
+    """
+    sheet = tmp_path / "escrow.txt"
+    exported = pgvault("--config", pair.config, "key", "export", "--out", sheet)
+    assert exported.status == 0, exported.errors
     config = json.loads(pair.config.read_text())
+    config["repository"]["key"] = f"file:{tmp_path}/lost"
+    config["clusters"]["main"]["dsn"] = f"host=127.0.0.1 port={doorbell.port} dbname=postgres"
     config["repository"]["copies"]["primary"] = {
         "url": "s3://bucket/prefix",
         "endpoint_url": f"http://127.0.0.1:{doorbell.port}",
@@ -207,12 +215,14 @@ def test_only_copy_touches_no_other(
     }
     pair.config.write_text(json.dumps(config))
 
-    drilled = pgvault("--config", pair.config, "drill", "--only-copy", "dr", "--json")
-    restored = pgvault("--config", pair.config, "restore", "--to", "latest", "--only-copy", "dr", tmp_path / "restored")
-    listed = pgvault("--config", pair.config, "list", "--only-copy", "dr", "--json")
+    alone = ("--only-copy", "dr", "--key", sheet)
+    drilled = pgvault("--config", pair.config, "drill", *alone, "--json")
+    restored = pgvault("--config", pair.config, "restore", "--to", "latest", *alone, tmp_path / "restored")
+    listed = pgvault("--config", pair.config, "list", *alone, "--json")
 
     assert drilled.status == restored.status == listed.status == 0, drilled.errors + restored.errors
     assert json.loads(drilled.output)["copies"] == json.loads(listed.output)["copies"] == ["dr"]
+    assert json.loads(drilled.output)["key"]["is_escrow_sheet"] is True
     assert restored_rows(server, stage, tmp_path / "restored") == stage.server.sql(COUNTS)
     assert doorbell.rings == 0
 
