@@ -213,5 +213,5 @@ def stamp(at: datetime) -> str:
 
 
 def make_label(at: datetime, random: bytes) -> str:
-    """The id of a backup, drill or run of checks: when it began (UTC) and two random bytes, so that clocks may repeat."""
+    """The id of a backup, drill or run of checks: when it began (UTC), and two random bytes: clocks may repeat."""
     return f"{stamp(at)}-{random[:2].hex()}"
