@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ def good(templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         factory.clear()
 
 
-def configure(stage: Stage, path: Path, *checks: dict[str, str], key: Path | None = None, **cluster: object) -> Path:
+def configure(stage: Stage, path: Path, *checks: Mapping[str, object], key: Path | None = None, **cluster: object) -> Path:
     """Write a configuration of the stage; JSON is YAML."""
     document = {
         "repository": {

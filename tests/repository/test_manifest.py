@@ -175,6 +175,7 @@ def test_a_root_without_an_inventory_is_as_it_was_before_there_were_any() -> Non
 
 def test_an_inventory_that_is_no_list_of_objects_is_corrupt() -> None:
     """It is read as strictly as all else."""
-    for wrong in ({}, "x", [7], None):
+    wrongs: tuple[object, ...] = ({}, "x", [7], None)
+    for wrong in wrongs:
         with pytest.raises(ObjectCorrupt):
             through_json(SAMPLE.to_json() | {"inventory": wrong})
