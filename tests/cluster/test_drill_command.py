@@ -38,7 +38,9 @@ def good(templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         factory.clear()
 
 
-def configure(stage: Stage, path: Path, *checks: Mapping[str, object], key: Path | None = None, **cluster: object) -> Path:
+def configure(
+    stage: Stage, path: Path, *checks: Mapping[str, object], key: Path | None = None, **cluster: object
+) -> Path:
     """Write a configuration of the stage; JSON is YAML."""
     document = {
         "repository": {
