@@ -24,7 +24,7 @@ from pgvault.checks.conclude import NULL, Found, conclude
 from pgvault.checks.crosssystem import run_cross_system
 from pgvault.checks.query import NOW, Moment, Query
 from pgvault.checks.result import CheckResult
-from pgvault.checks.scanned import Table, called_functions, holds_rows, locked_tables, scanned_tables
+from pgvault.checks.scanned import Table, called_functions, holds_rows, locked_tables, own_tables, scanned_tables
 from pgvault.checks.session import Session, reading
 from pgvault.checks.types import query_of
 from pgvault.config import AnyCheck, CheckBase, CrossSystemCheck
@@ -79,8 +79,9 @@ def _look(session: Session, check: CheckBase, query: Query, moment: Moment) -> F
 def _emptiness(session: Session, text: str, planned: Planned, tables: Sequence[Table]) -> str | None:
     """Return why a check proves nothing, for want of rows; None where there are some, or where that is not known."""
     if tables:
-        names = ", ".join(map(str, tables))
-        return f"no rows to check in {names}" if holds_rows(session, tables) is False else None
+        asked = own_tables(tables)
+        names = ", ".join(map(str, asked))
+        return f"no rows to check in {names}" if holds_rows(session, asked) is False else None
     # A function may read what no plan and no lock shows.
     return None if called_functions(session, [text, *planned.expressions]) else NO_TABLE
 

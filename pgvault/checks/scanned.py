@@ -30,6 +30,7 @@ c.relkind IN ('r', 'p', 'f', 'm') AND o.nspname NOT IN ('pg_catalog', 'informati
     SELECT relation FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation'
     AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
 """
+CATALOGS = frozenset({"pg_catalog", "information_schema"})
 FUNCTIONS = """
 SELECT p.proname, coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc)
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -57,6 +58,11 @@ def scanned_tables(session: Session, scanned: Iterable[tuple[str, str]]) -> list
     schemas, names = ([pair[at] for pair in pairs] for at in (0, 1))
     rows = session.execute(ROOTS.format(which=SCANNED).encode(), [schemas, names]).fetchall()
     return [Table(*row) for row in rows]
+
+
+def own_tables(tables: Sequence[Table]) -> Sequence[Table]:
+    """Return those of the database itself; PostgreSQL's own, which never are empty, where there is nothing else."""
+    return [table for table in tables if table.schema not in CATALOGS] or tables
 
 
 def locked_tables(session: Session) -> list[Table]:

@@ -31,7 +31,8 @@ CLOCK_WORDS = frozenset({"current_date", "current_time", "current_timestamp", "l
 CLOCK_FUNCTIONS = frozenset({"now", "clock_timestamp", "statement_timestamp", "timeofday", "transaction_timestamp"})
 # What date and timestamp take for a moment: 'now', 'today', 'yesterday 04:05'.
 CLOCK_TEXT = re.compile(
-    r"\s*(now|today|tomorrow|yesterday)(\s+(\d[\d:.]*|allballs|[+-]\d[\d:]*|utc|z))*\s*", re.IGNORECASE
+    r"\s*(now|today|tomorrow|yesterday)(\s+(\d[\d:.]*|allballs|[+-]\d[\d:]*|[a-z]{1,4}|\w+(/[\w+-]+)+))*\s*",
+    re.IGNORECASE,
 )
 TIME_TYPES = frozenset({"abstime", "cstring", "date", "time", "timestamp", "timestamptz", "timetz"})
 
@@ -51,6 +52,8 @@ class Token:
             return self.text[self.text.index('"') + 1 : -1].replace('""', '"')
         if self.kind == "text":
             return self.text[self.text.index("'") + 1 : -1].replace("''", "'")
+        if self.kind == "dollar":
+            return self.text.split("$", 2)[2].rpartition("$")[0].rpartition("$")[0]
         return self.text.lower()
 
 
@@ -120,7 +123,7 @@ def reads_clock_by_text(text: str, planned: Sequence[str]) -> bool:
     The server turns such a string into a date before it plans. So one that the plan still shows as a text is a text,
     and one that it does not show counts as a moment.
     """
-    written = sum(token.kind == "text" and bool(CLOCK_TEXT.fullmatch(token.bare)) for token in tokens(text))
+    written = sum(token.kind in ("text", "dollar") and bool(CLOCK_TEXT.fullmatch(token.bare)) for token in tokens(text))
     shown = [is_text for expression in planned for is_text in _clock_texts(tokens(expression))]
     return False in shown or written > len(shown)
 

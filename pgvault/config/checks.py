@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
+from pydantic import Field
+
 from pgvault.config.sections import Duration, Section
 
 
@@ -12,7 +14,7 @@ class CheckBase(Section):
     """What every type of check has. It passes when what it measures is at most `threshold`."""
 
     name: str
-    threshold: float = 0
+    threshold: float = Field(default=0, allow_inf_nan=False)  # infinity would pass everything, NaN nothing
     severity: str = "critical"  # low, info and warning are told, and stop nothing
     action: str | None = None
     database: str | None = None

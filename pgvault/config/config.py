@@ -127,6 +127,15 @@ class ClusterConfig(Section):
             raise ValueError("a cluster with source: logical has no WAL to stream")
         return value
 
+    @field_validator("checks")
+    @classmethod
+    def _named_once(cls, value: tuple[AnyCheck, ...]) -> tuple[AnyCheck, ...]:
+        """Two results of one name are one to whoever watches them by name: the last would win."""
+        names = [check.name for check in value]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two checks are called {twice[0]!r}")
+        return value
+
     @field_validator("checks", mode="before")
     @classmethod
     def _checks(cls, value: object, info: ValidationInfo) -> object:

@@ -107,6 +107,31 @@ def test_a_table_with_a_row_is_enough(data: Server, query: str, tables: str) -> 
     assert ", ".join(result.tables) == tables
 
 
+def test_the_catalogs_fill_no_empty_table(data: Server) -> None:
+    """They hold rows always, and a check that asks them beside an empty table would never be empty."""
+    result = look(data, "SELECT count(*) FROM p.empty_t WHERE id IN (SELECT oid::bigint FROM pg_class)")
+
+    assert result.verdict is Verdict.FAILED
+    assert result.detail.startswith("no rows to check in p.empty_t (")
+
+
+def test_rows_that_a_policy_hides_are_not_right(data: Server) -> None:
+    """Row security would leave a check the rows that its role may see, and say nothing of the others."""
+    data.sql("DROP ROLE IF EXISTS looker; CREATE ROLE looker LOGIN")
+    data.sql(
+        "GRANT USAGE ON SCHEMA p TO looker; CREATE TABLE p.guarded AS SELECT 1 AS id; GRANT SELECT ON p.guarded TO looker"
+    )
+    data.sql("ALTER TABLE p.guarded ENABLE ROW LEVEL SECURITY; INSERT INTO p.guarded VALUES (2)")
+    data.sql("CREATE POLICY even ON p.guarded USING (id = 2)")
+    check = CheckConfig(name="c", query="SELECT id FROM p.guarded WHERE id = 1")
+
+    result = run_check(data.dsn_of("looker"), check, database="postgres")
+    data.sql("DROP OWNED BY looker; DROP ROLE looker")
+
+    assert result.verdict is Verdict.FAILED
+    assert "row-level security" in result.detail
+
+
 @pytest.mark.parametrize("query", ["SELECT 0", "VALUES (0)", "SELECT count(*) FROM generate_series(1, 0)", "SHOW port"])
 def test_a_check_of_no_table_proves_nothing(data: Server, query: str) -> None:
     """Unless it says so."""
@@ -131,6 +156,8 @@ def test_what_a_constraint_answers_is_told(data: Server) -> None:
         "SELECT count(*) FROM p.full_t WHERE seen > current_timestamp + interval '1 day'",
         "SELECT count(*) FROM p.full_t WHERE day > 'tomorrow'",
         "SELECT count(*) FROM p.full_t WHERE day > 'tomorrow'::text::date",
+        "SELECT count(*) FROM p.full_t WHERE day > $$tomorrow$$::date",
+        "SELECT count(*) FROM p.full_t WHERE seen > 'tomorrow America/New_York'",
         "SELECT count(*) FROM p.full_t WHERE age(seen) < interval '-1 year'",
         "SELECT count(*) FROM p.recent WHERE id < 0",
         "SELECT count(*) FROM p.full_t WHERE seen > p.clock()",

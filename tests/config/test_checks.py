@@ -43,3 +43,16 @@ def test_checks_come_from_a_file_of_either_shape(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigInvalid):
         configured(str(tmp_path / "nowhere.yaml"))
+
+
+def test_a_name_stands_for_one_check() -> None:
+    """Who watches results by name sees the last of two."""
+    with pytest.raises(ConfigInvalid, match="two checks are called 'a'"):
+        configured([{"name": "a", "query": "SELECT 1"}, {"name": "a", "query": "SELECT 2"}])
+
+
+@pytest.mark.parametrize("threshold", [".inf", "nan"])
+def test_a_threshold_is_a_number(threshold: str) -> None:
+    """Infinity would pass everything."""
+    with pytest.raises(ConfigInvalid, match="threshold"):
+        configured([{"name": "a", "query": "SELECT 1", "threshold": float(threshold.lstrip("."))}])
