@@ -59,5 +59,5 @@ def _limits(timeout: timedelta) -> dict[str, str]:
         "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
         "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_SECONDS}s",
         "default_transaction_read_only": "on",
-        "row_security": "off",  # an error, where a policy would hide rows: what a check does not see is not right for it
+        "row_security": "off",  # an error, where a policy would hide rows
     }

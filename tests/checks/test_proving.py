@@ -118,9 +118,8 @@ def test_the_catalogs_fill_no_empty_table(data: Server) -> None:
 def test_rows_that_a_policy_hides_are_not_right(data: Server) -> None:
     """Row security would leave a check the rows that its role may see, and say nothing of the others."""
     data.sql("DROP ROLE IF EXISTS looker; CREATE ROLE looker LOGIN")
-    data.sql(
-        "GRANT USAGE ON SCHEMA p TO looker; CREATE TABLE p.guarded AS SELECT 1 AS id; GRANT SELECT ON p.guarded TO looker"
-    )
+    data.sql("CREATE TABLE p.guarded AS SELECT 1 AS id")
+    data.sql("GRANT USAGE ON SCHEMA p TO looker; GRANT SELECT ON p.guarded TO looker")
     data.sql("ALTER TABLE p.guarded ENABLE ROW LEVEL SECURITY; INSERT INTO p.guarded VALUES (2)")
     data.sql("CREATE POLICY even ON p.guarded USING (id = 2)")
     check = CheckConfig(name="c", query="SELECT id FROM p.guarded WHERE id = 1")
