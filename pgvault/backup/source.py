@@ -126,6 +126,7 @@ def control_piece(data: Path, start_lsn: Lsn) -> Piece:
 def postgres_facts(facts: ServerFacts, control: ControlData) -> PostgresFacts:
     """Return what a restored server needs to be."""
     settings = {name: str(value) for name, value in facts.standby_minima.items()}
+    settings |= facts.session_settings
     settings |= {
         "wal_level": facts.wal_level,
         "shared_preload_libraries": facts.shared_preload_libraries,

@@ -17,6 +17,7 @@ from pgvault.drill.looks.migrations import migrations
 from pgvault.drill.looks.schema import schema
 from pgvault.drill.looks.sequences import sequences
 from pgvault.drill.looks.sourcepages import source_pages
+from pgvault.drill.looks.unseen import unseen
 from pgvault.drill.looks.validity import validity
 from pgvault.drill.report import DrillReport
 from pgvault.drill.restored import Restored
@@ -34,6 +35,7 @@ LOOKS: tuple[Look, ...] = (
     derived,
     sequences,
     migrations,
+    unseen,
 )
 
 

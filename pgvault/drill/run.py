@@ -21,11 +21,13 @@ from pgvault.drill.bringing import Planned, prove_reached, recover, restore_file
 from pgvault.drill.choosing import OldestAim, RandomAim, moment_of, prefer_unproven, settle_aim
 from pgvault.drill.classes import ClassPromise, in_order
 from pgvault.drill.copies import Measuring, measure_copies
+from pgvault.drill.hollow import require_rows
 from pgvault.drill.isolation import BEST, IsolationWish, isolate, looking_into_wal
 from pgvault.drill.landing import tell_landed
 from pgvault.drill.looking import look
 from pgvault.drill.looks.databases import connecting_databases, connects
 from pgvault.drill.marking import mark_backup
+from pgvault.drill.meaning import adopt_meaning, wanted_settings
 from pgvault.drill.objectives import Measure
 from pgvault.drill.pages import look_at_pages
 from pgvault.drill.past import look_back
@@ -185,6 +187,7 @@ class _Drill:
         ):
             self._report.notes += recover(planned, scratch, instance, service, timeout=self._request.timeout)
             reached = prove_reached(planned, scratch, dsn)
+            self._report.notes += adopt_meaning(dsn, wanted_settings(manifest))
         self._report.reached = {
             "system_identifier": str(plan.system_identifier),
             "lsn": str(reached.lsn),
@@ -224,6 +227,7 @@ class _Drill:
         with self._stage.phase("check"):
             checks = in_order(self._request.checks, self._request.classes, database=restored.database)
             look(self._report, restored, checks)
+            require_rows(restored, self._report.checks)
         self._measure_what_is_left(planned, facts, Workplace(scratch.root, lambda _: instance.programs))
         with self._stage.phase("pages"):
             look_at_pages(self._report, instance, has_checksums=manifest.postgres.data_checksums)

@@ -35,6 +35,17 @@ STANDBY_MINIMA = (
     "max_wal_senders",
     "max_worker_processes",
 )
+# What queries mean by their words: a drill's own queries should mean the same.
+SESSION_SETTINGS = ("DateStyle", "IntervalStyle", "TimeZone", "default_text_search_config", "search_path")
+# As the cluster's configuration has them: what is set for our role or our database says nothing of other sessions.
+CONFIGURED = """
+SELECT s.name, s.reset_val FROM pg_settings s
+WHERE s.name = ANY(%s) AND s.reset_val IS DISTINCT FROM s.boot_val AND NOT EXISTS (
+    SELECT FROM pg_db_role_setting r, unnest(r.setconfig) AS one
+    WHERE r.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+    AND r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    AND lower(split_part(one, '=', 1)) = lower(s.name))
+"""
 FACT_SETTINGS = (
     "TimeZone",
     "archive_command",
@@ -99,6 +110,7 @@ class ServerFacts:
     archive_library: str
     archive_timeout: timedelta  # 0: never
     shared_preload_libraries: str
+    session_settings: Mapping[str, str]  # those of SESSION_SETTINGS that the configuration has another value of
     standby_minima: Mapping[str, int]  # settings that a server recovering this WAL needs at least
     tablespaces: Mapping[int, Tablespace]  # by oid
     databases: Mapping[int, str]  # name by oid, template0 included
@@ -178,6 +190,9 @@ class Session(Connection):
             archive_library=settings["archive_library"],
             archive_timeout=timedelta(seconds=int(settings["archive_timeout"])),
             shared_preload_libraries=settings["shared_preload_libraries"],
+            session_settings={
+                read_text(name): read_text(value) for name, value in self.rows(CONFIGURED, list(SESSION_SETTINGS))
+            },
             standby_minima={name: int(settings[name]) for name in STANDBY_MINIMA},
             tablespaces=self._tablespaces(),
             databases=self._databases(),
