@@ -160,6 +160,12 @@ def _columns(check: CrossSystemCheck, sides: _Sides) -> list[Compared]:
     wanted = check.columns
     if wanted is None:
         wanted = dict.fromkeys((name for name in left if name in right and name not in apart), EXACTLY)
+        lefts, rights = (", ".join(repr(name) for name in side if name not in apart) for side in (left, right))
+        if not wanted and lefts and rights and check.compare != ("count",):
+            raise SideUnfit(
+                f"no column besides the key is on both sides, so no value would be compared: {lefts} on the left, "
+                f"{rights} on the right (columns: [] compares keys alone)"
+            )
     for name in (*apart, *wanted):
         for side, known in (("left", left), ("right", right)):
             if name not in known:
@@ -191,7 +197,7 @@ def _found(check: CrossSystemCheck, tally: Tally, tables: tuple[str, ...]) -> Fo
     told = [f"left {left.row_count} rows, right {right.row_count}"]
     if "rows" in check.compare:
         measured += tally.disagreement_count
-        told.append(f"{tally.matched_count} agree")
+        told.append(f"{tally.matched_count} agree{'' if tally.columns else ' in their keys alone'}")
         told += [f"{count} {finding}" for finding, count in tally.counts.items() if count]
     elif "count" in check.compare:
         measured += abs(left.row_count - right.row_count)
@@ -214,6 +220,7 @@ def _flaw(check: CrossSystemCheck, tally: Tally) -> str | None:
     for name, side in (("left", tally.left), ("right", tally.right)):
         if side.row_count + side.in_flight_count == 0:
             return f"no rows to check on the {name} side"
-    if check.compare == ("sum",) and all(column.kind is not Kind.NUMBER for column in tally.columns):
+    is_asked = check.compare == ("sum",) or ("sum" in check.compare and "compare" in check.model_fields_set)
+    if is_asked and all(column.kind is not Kind.NUMBER for column in tally.columns):
         return "no column that both sides have is a number"
     return None

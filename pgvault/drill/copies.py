@@ -92,4 +92,6 @@ def _planned(repository: Repository, name: str, measuring: Measuring) -> CopyRpo
             )
     except PgvaultError as error:
         return CopyRpo(name, None, f"not known: {error}")
+    if rpo.doubt is not None:
+        return CopyRpo(name, None, rpo.doubt)
     return CopyRpo(name, replace(rpo, source=rpo.source.replace("replayed", "archived")), PLANNED)

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pgvault.errors import DrillNotRun
-from pgvault.instants import iso
+from pgvault.instants import iso, say_seconds
 
 CLOCK_SLACK = timedelta(minutes=1)  # between the clock of whoever tells when the server failed, and the server's
 
@@ -45,6 +45,15 @@ class Rpo:
     proven_until: datetime
     failure: FailureMoment
     source: str  # what proves it, for people
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the figure says nothing: what is proven is later than the failure, which only a wrong clock explains."""
+        ahead = self.proven_until - self.failure.at
+        if ahead <= CLOCK_SLACK:
+            return None
+        behind = say_seconds(ahead.total_seconds())
+        return f"not known: {self.failure} is {behind} behind {self.source}, so one of the clocks is wrong"
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines, with how it was measured."""

@@ -238,12 +238,16 @@ class _Drill:
         if self._request.failure is None or not isinstance(plan.target, LatestTarget):
             return None
         path = find_path(plan.timeline, facts.inventory)
-        return measure_rpo(
+        rpo = measure_rpo(
             self._request.failure,
             backup_started_at=planned.manifest.started_at,
             last_commit_at=last_commit_at,
             idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
         )
+        if rpo.doubt is not None:  # nothing is not what would be lost
+            self._report.rpo_method = rpo.doubt
+            return None
+        return rpo
 
     def _measure_what_is_left(self, planned: Planned, facts: RestoreFacts, workplace: Workplace) -> None:
         """Measure, once nobody waits for it any more, each copy by itself, and the backups that there are."""

@@ -232,6 +232,13 @@ def test_a_file_is_a_side(server: Server, rows: None, tmp_path: Path) -> None:
         ({"left": {"query": "SELECT 1 AS id, 2 AS id"}}, Verdict.FAILED, "has column 'id' twice"),
         ({"columns": ["total"]}, Verdict.FAILED, "the left side has no column 'total'"),
         ({"compare": "sum", "key": None, "columns": ["id"]}, Verdict.FAILED, "no column that both sides have is a num"),
+        (
+            {"columns": None, "left": {"query": "SELECT id, amount AS total FROM orders"}},
+            Verdict.FAILED,
+            "no column besid",
+        ),
+        ({"columns": [], "compare": ["rows"]}, Verdict.PASSED, "100 agree in their keys alone"),
+        ({"columns": [], "compare": ["rows", "sum"]}, Verdict.FAILED, "no column that both sides have is a number"),
         ({"time": "at", "cutoff": "9999d"}, Verdict.UNPROVEN, "every row is younger than the cut-off"),
     ],
 )

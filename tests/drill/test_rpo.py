@@ -42,6 +42,18 @@ def test_it_is_never_negative() -> None:
     rpo = measure_rpo(FAILURE, backup_started_at=BACKUP, last_commit_at=late, idle_until=None)
 
     assert rpo.seconds == 0
+    assert rpo.doubt is None
+
+
+def test_a_clock_that_is_behind_makes_no_loss_small() -> None:
+    """A commit of an hour after "now" says that now is another time, not that nothing was lost."""
+    failure = FailureMoment(FAILURE.at, is_server_clock=False)
+    late = FAILURE.at + timedelta(hours=1)
+
+    rpo = measure_rpo(failure, backup_started_at=BACKUP, last_commit_at=late, idle_until=None)
+
+    assert rpo.doubt is not None
+    assert "this host's clock is 1h" in rpo.doubt.replace(" 0m", "").replace("1 h", "1h")
 
 
 @pytest.mark.parametrize(("is_server", "clock"), [(True, "the server's clock"), (False, "this host's clock")])
