@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pgvault.cli import render
-from pgvault.cli.drillreport import verdict
+from pgvault.cli.drillreport import mark, verdict
 from pgvault.cli.opening import RepositorySource, make_copies, open_from, read_credential
 from pgvault.cli.options import JsonOption
 from pgvault.config import load_config
@@ -85,7 +85,7 @@ def _render(report: DemoReport, *, kept: bool, as_json: bool) -> None:
         return
     assert report.drill is not None
     for check in report.drill.checks:
-        render.write_lines([f"          {'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}"])
+        render.write_lines([f"          {mark(check):<4} {check.name}: {check.detail}"])
     if kept:
         render.write_lines([f"kept in {report.directory}; try: pgvault --config {report.directory}/pgvault.yaml list"])
     render.write_lines([verdict(report.drill)])

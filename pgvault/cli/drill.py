@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.cli import render
 from pgvault.cli.drillaims import RANDOM_MOST, AimWords, OptionalNumber, parse_aims
-from pgvault.cli.drillfacts import Known, know
+from pgvault.cli.drillfacts import Known, failure_moment, know
 from pgvault.cli.drillreport import several_document, write_report, write_summary
 from pgvault.cli.isolation import isolation_of
 from pgvault.cli.opening import OpenedCluster
@@ -37,11 +37,12 @@ from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
 from pgvault.drill.report import DrillReport
 from pgvault.drill.run import DrillRequest, run_drill
 from pgvault.drill.several import require_all_passed
-from pgvault.errors import DrillNotRun, UsageError
+from pgvault.errors import DrillNotRun, ObjectMissing, UsageError
 from pgvault.instants import SystemClock
 from pgvault.progress import Progress
 from pgvault.recovery.plan import RestoreRequest
 from pgvault.recovery.target import LatestTarget, TargetOptions, parse_timeline_option
+from pgvault.repository import layout
 
 drill_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -107,6 +108,7 @@ def drill(
             "--logical excludes --to, --random, --oldest, --timeline and --backup",
             hint="A logical backup holds the moment of its dump.",
         )
+    _require_backup(opened, label if logical is None else logical)
     configured = opened.config.drill.targets if label is None else ("latest",)
     aims = parse_aims(words, configured=configured, zone=opened.time_zone, now=SystemClock().now())
     is_latest = LatestTarget() in aims if logical is None else logical == "latest"
@@ -120,7 +122,9 @@ def drill(
     known = know(opened, failed_at=failed_at, is_blind=only_copy is not None)
     reports: list[DrillReport] = []
     with leaving_in_order(DrillNotRun.exit_code):
-        for aim in aims if logical is None else (None,):
+        for number, aim in enumerate(aims if logical is None else (None,)):
+            if number and failed_at is None:  # the drills before this one took their time, and archiving went on
+                known = replace(known, failure=failure_moment(opened, is_blind=only_copy is not None))
             with render.showing_progress() as progress:
                 if aim is None:
                     reports.append(_drill_logical(opened, replace(wanted, label=logical), known, progress))
@@ -144,6 +148,14 @@ class Wanted:
     scratch: Path | None
     isolation: Isolation | None
     is_blind: bool  # nothing may be asked but one copy
+
+
+def _require_backup(opened: OpenedCluster, label: str | None) -> None:
+    """Refuse a label that no backup has: a slip of the pen is no failed drill to be stored and told for ever."""
+    if label in (None, "latest"):
+        return
+    if label not in opened.repository.reader.names(layout.backups(opened.name)):
+        raise ObjectMissing(f"there is no backup {label!r} of cluster {opened.name!r}", hint="See: pgvault list")
 
 
 def _drill(opened: OpenedCluster, aim: Aim, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:

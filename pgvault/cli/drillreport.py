@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pgvault.checks.result import CheckResult, Verdict
 from pgvault.cli import render
+from pgvault.cli.drills import LIST_COLUMNS, NEVER, short_target
 from pgvault.drill.classes import ClassLine
 from pgvault.drill.forecast import LEAST_DRILLS
 from pgvault.drill.objectives import Judged, Measure
@@ -26,11 +28,11 @@ OBJECTIVE_COLUMNS = ("", "objective", "promised", "measured", "")
 def write_report(report: DrillReport) -> None:
     """Write a drill's report."""
     rows = [
-        (_mark(check.to_json()), check.name, check.severity, check.detail, render.duration(check.seconds))
+        (mark(check), check.name, check.severity, check.detail, render.duration(check.seconds))
         for check in report.checks
     ]
     if rows:
-        title = f"drill {report.id} of backup {report.backup}"
+        title = f"drill {report.id} of backup {report.backup}: {WORDS[report.outcome]}"
         render.write_table(title, ("", "check", "severity", "found", "took"), rows)
     if report.classes:
         render.write_table("", CLASS_COLUMNS, [_class_row(line) for line in report.classes])
@@ -46,19 +48,18 @@ def write_report(report: DrillReport) -> None:
 
 def write_summary(reports: Sequence[DrillReport]) -> None:
     """Write a line for each of several drills."""
-    columns = ("drill", "target", "backup", "", "RTO", "RPO at most")
     rows = [
         (
             report.id,
-            report.target,
-            report.backup or "-",
             WORDS[report.outcome],
             _seconds(report.rto_seconds),
             _seconds(None if report.rpo is None else report.rpo.seconds),
+            short_target(report.target),
+            report.backup or NEVER,
         )
         for report in reports
     ]
-    render.write_table(f"{len(reports)} drills", columns, rows)
+    render.write_table(f"{len(reports)} drills", LIST_COLUMNS, rows)
 
 
 def several_document(reports: Sequence[DrillReport]) -> dict[str, Any]:
@@ -66,8 +67,9 @@ def several_document(reports: Sequence[DrillReport]) -> dict[str, Any]:
     return {"drills": [report.to_json() for report in reports]}
 
 
-def _mark(check: Mapping[str, Any]) -> str:
-    return {"passed": "ok", "failed": "FAIL", "unproven": UNKNOWN}[check["verdict"]]
+def mark(check: CheckResult) -> str:
+    """The word before a check: what is not proven is neither ok nor a failure."""
+    return {Verdict.PASSED: "ok", Verdict.FAILED: "FAIL", Verdict.UNPROVEN: UNKNOWN}[check.verdict]
 
 
 def _lines(report: DrillReport) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ from pgvault.repository.drilled import Drilled, Outcome
 from pgvault.repository.drillreports import read_report, read_reports, report_ids
 
 NEVER = "-"
+LIST_COLUMNS = ("drill", "", "RTO", "RPO at most", "target", "backup")
 SHOWN = 20
 WORDS = {Outcome.PASSED: "proven", Outcome.MISSED: "proven late", Outcome.FAILED: "FAILED"}
 
@@ -112,20 +114,22 @@ def _write_reports(cluster: str, reports: Sequence[Mapping[str, Any]], *, more: 
     if not reports:
         render.write_lines([f"cluster {cluster} was never drilled"])
         return
-    columns = ("drill", "target", "backup", "", "RTO", "RPO at most", "why")
     rows = [
         (
             str(report.get("id")),
-            str(report.get("target")),
-            str(report.get("backup") or NEVER),
             outcome_of(report),
             _seconds(report.get("rto_seconds")),
             _seconds(report.get("rpo_seconds")),
-            render.printable(str(report.get("error") or "")),
+            short_target(str(report.get("target"))),
+            str(report.get("backup") or NEVER),
         )
         for report in reports
     ]
-    render.write_table(f"drills of {cluster}", columns, rows)
+    render.write_table(f"drills of {cluster}", LIST_COLUMNS, rows)
+    # Below the table, since a column of sentences leaves no room for the others on a terminal.
+    render.write_lines(
+        [f"{report.get('id')}: {render.printable(str(report['error']))}" for report in reports if report.get("error")]
+    )
     if more > 0:
         render.write_lines([f"and {more} older ones: --last"])
 
@@ -141,7 +145,7 @@ def _write_report(report: Mapping[str, Any]) -> None:
         for check in report.get("checks", ())
     ]
     if rows:
-        title = f"drill {report.get('id')} of backup {report.get('backup')}"
+        title = f"drill {report.get('id')} of backup {report.get('backup')}: {outcome_of(report)}"
         render.write_table(title, ("", "check", "severity", "found"), rows)
     lines = [
         f"{name.replace('_', ' ')}: {report[name]}"
@@ -154,6 +158,11 @@ def _write_report(report: Mapping[str, Any]) -> None:
     error = f" · {render.printable(str(report['error']))}" if report.get("error") else ""
     figures = f"RTO {_seconds(report.get('rto_seconds'))} · RPO at most {_seconds(report.get('rpo_seconds'))}"
     render.write_lines([*lines, f"{outcome_of(report)}{error} · {figures}"])
+
+
+def short_target(target: str) -> str:
+    """What a drill was asked for, in few words: which moment was drawn, and from what, its report says."""
+    return render.printable(re.split(r": |, | \(", target, maxsplit=1)[0])
 
 
 def outcome_of(report: Mapping[str, Any]) -> str:

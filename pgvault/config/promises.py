@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AliasChoices, BeforeValidator, Field
@@ -15,6 +16,7 @@ SCHEDULES = {
     "weekly": "0 2 * * 0",
     "monthly": "0 3 1 * *",
 }
+CRON = re.compile(r"([0-9*/,A-Za-z-]+\s+){4}[0-9*/,A-Za-z-]+")  # five fields; what they mean, cron says
 
 
 def _share(value: object) -> object:
@@ -30,8 +32,12 @@ def _share(value: object) -> object:
 
 
 def _cron(value: object) -> object:
-    """Let a word stand for a cron expression."""
-    return SCHEDULES.get(value, value) if isinstance(value, str) else value
+    """Let a word stand for a cron expression. A misspelt word is no schedule that anything would keep."""
+    if not isinstance(value, str) or value in SCHEDULES:
+        return SCHEDULES.get(value, value) if isinstance(value, str) else value
+    if CRON.fullmatch(value.strip()) is None:
+        raise ValueError(f"{value!r} is neither {', '.join(SCHEDULES)} nor a cron expression of five fields")
+    return value
 
 
 Share = Annotated[float, BeforeValidator(_share)]

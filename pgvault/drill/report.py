@@ -81,6 +81,11 @@ class DrillReport:
         return max((end for end in ends if end is not None), default=sum(self.phases.values()))
 
     @property
+    def _no_rto(self) -> str:
+        """Why there is no RTO: data that a check refuses are not back, however quickly they came."""
+        return "a check failed: what is wrong is not restored" if self._blocking else "it was not all restored"
+
+    @property
     def classes(self) -> tuple[ClassLine, ...]:
         """What this drill says of each data class, by priority."""
         return judge_classes(self.promises, self.checks, rpo=self._measured_rpo)
@@ -88,7 +93,7 @@ class DrillReport:
     @property
     def judged(self) -> list[Judged]:
         """Every objective, of the cluster and of its classes, beside what was measured."""
-        rto = Measure(self.rto_seconds) if self.rto_seconds is not None else Measure.unknown("it was not all restored")
+        rto = Measure(self.rto_seconds) if self.rto_seconds is not None else Measure.unknown(self._no_rto)
         measures = {"rto": rto, "rpo": self._measured_rpo, **self.measures}
         of_classes = (judged for line in self.classes for judged in line.judged())
         judged = [*judge_objectives(self.objectives, measures), *of_classes]

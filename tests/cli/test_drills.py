@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pgvault.cli.drills import mark_lines, proof_words
+from pgvault.cli.drills import mark_lines, proof_words, short_target
 from pgvault.drill.marking import mark_backup
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.errors import ObjectMissing
@@ -92,6 +92,44 @@ def test_drills_are_read_back(config: Path) -> None:
     assert shown.output.splitlines()[-1].startswith("FAILED · check 'totals': returned 2 rows · RTO")
     (line,) = [line for line in backups.output.splitlines() if line.startswith(SAMPLE.label)]
     assert re.search(r"FAILED \S+ \S+ ago, proven \S+ \S+ ago$", line.strip())
+
+
+def test_the_list_fits_a_terminal(config: Path) -> None:
+    """A row a drill, and why one failed below them: sentences in a column leave the others no room."""
+    listed = pgvault("--config", config, "drills").output.splitlines()
+
+    rows = [line for line in listed if re.match(r"2026011[67]T103000Z-f7c2 ", line)]
+    assert [line.split()[1] for line in rows] == ["FAILED", "passed"]
+    assert listed[-1] == "20260117T103000Z-f7c2: check 'totals': returned 2 rows"
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("the end of the archived WAL", "the end of the archived WAL"),
+        ("time 2026-01-15T10:30:00+00:00", "time 2026-01-15T10:30:00+00:00"),
+        ("a random moment, draw 2 of seed 7: time 2026-01-15T10:30:00+00:00", "a random moment"),
+        ("the oldest moment: the end of the backup", "the oldest moment"),
+        ("the last good moment (drill x, LSN 0/4)", "the last good moment"),
+    ],
+)
+def test_a_target_in_few_words(target: str, words: str) -> None:
+    """The report has the rest."""
+    assert short_target(target) == words
+
+
+@pytest.mark.parametrize("option", ["--backup", "--logical"])
+def test_a_label_that_nothing_has_is_no_failed_drill(config: Path, option: str) -> None:
+    """32, and nothing is stored: neither the success rate nor the status knows of a slip of the pen."""
+    before = pgvault("--config", config, "drills", "--json").output
+
+    refused = pgvault("--config", config, "drill", option, "20260116T103000Z-0000")
+
+    assert (refused.status, refused.errors.splitlines()[0]) == (
+        32,
+        "error: there is no backup '20260116T103000Z-0000' of cluster 'main'",
+    )
+    assert pgvault("--config", config, "drills", "--json").output == before
 
 
 def test_a_drill_that_is_not_there(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def test_a_class_says_its_schedule_in_a_word(said: str, cron: str) -> None:
         assert ClassConfig.model_validate({"tables": ["users"], field: "5 4 * * *"}).backup == "5 4 * * *"
     with pytest.raises(ValidationError):
         ClassConfig.model_validate({"tables": ["users"], "backup": said, "logical": said})
+    with pytest.raises(ValidationError, match="neither hourly, daily, weekly, monthly nor a cron expression"):
+        ClassConfig.model_validate({"tables": ["users"], "backup": f"{said}s"})
 
 
 # The table of data classes as it was promised: table, priority, RTO and RPO in minutes, backup, kept.
