@@ -26,6 +26,7 @@ from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.checks.measure import run_check
 from pgvault.config import Objectives
 from pgvault.demo import shop
+from pgvault.drill.isolation import IsolationWish
 from pgvault.drill.report import DrillReport
 from pgvault.drill.rpo import FailureMoment
 from pgvault.drill.run import DrillRequest, run_drill
@@ -275,6 +276,7 @@ class _Demo:
             scratch=self._host.directory,
             timeout=timedelta(minutes=5),
             jobs=JOBS,
+            isolation=IsolationWish(is_trusted=True),
         )
         return run_drill(repository, request, clock=self._host.clock, progress=self._host.progress)
 

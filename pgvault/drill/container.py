@@ -35,6 +35,7 @@ from pgvault.drill.engine import (
     remove_containers,
     run_words,
 )
+from pgvault.drill.owning import OWNER
 from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing
 from pgvault.postgres.launcher import Command, Launched
 from pgvault.postgres.owner import change_owner
@@ -42,8 +43,6 @@ from pgvault.postgres.programs import VERSION_TEXT, Programs, find_programs
 from pgvault.process import CAN_NOT_RUN, Process, attempt, start
 
 NAME = "pgvault-drill-"
-# Whom this host hardly knows: the restored files are his, below a directory that is ours.
-OWNER = (10001, 10001)
 PROBE_SECONDS = 120.0
 KILL_SECONDS = 30.0
 POLL_SECONDS = 0.1

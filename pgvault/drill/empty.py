@@ -20,12 +20,14 @@ import re
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from pgvault.drill.owning import OwnUserLauncher
 from pgvault.drill.restored import OPTIONS
 from pgvault.drill.scratch import Scratch, make_instance, server_settings
 from pgvault.errors import DrillNotRun, ProgramFailed, ProgramMissing, RecoveryFailed
 from pgvault.logical.roles import TOKEN, statements, unquote
 from pgvault.postgres.fingerprint import quote
 from pgvault.postgres.instance import SUPERUSER, Instance, init_cluster
+from pgvault.postgres.launcher import HOST
 from pgvault.postgres.programs import SUPPORTED_MAJORS, Programs, find_programs, installed_majors
 
 SEGMENT_BYTES = 16 << 20
@@ -71,11 +73,16 @@ def bootstrap_name(role_statements: bytes) -> str:
 def make_empty(scratch: Scratch, programs: Programs, superuser: str) -> Instance:
     """Make an empty cluster in the scratch and return its server, not started. Raises DrillNotRun."""
     scratch.data.mkdir(mode=0o700)
-    scratch.give_all()
+    launcher = scratch.launcher
+    if isinstance(launcher, OwnUserLauncher):
+        launcher = HOST  # initdb asks for its user's name, and he has none
+    else:
+        scratch.give_all()
     try:
-        init_cluster(programs, scratch.data, options=("--no-sync", "-U", superuser), launcher=scratch.launcher)
+        init_cluster(programs, scratch.data, options=("--no-sync", "-U", superuser), launcher=launcher)
     except ProgramFailed as error:
         raise DrillNotRun(f"no empty server can be made: {error}") from error
+    scratch.give_all()
     return make_instance(scratch, programs)
 
 

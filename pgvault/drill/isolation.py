@@ -2,8 +2,8 @@
 
     sandbox      bubblewrap: a file system of its own that holds what the server needs, no network (sandbox.py)
     container    docker or podman (container.py)
-    process      beside everything else, as a user without rights, by configuration alone
-    auto         the sandbox where one works, else process, and the report says why
+    process      beside everything else by configuration alone, of root's drill as a user of its own (owning.py)
+    auto         the sandbox where one works, else process, and the report says why; never with root's own rights
 
 In Kubernetes the drill's own pod is what keeps it apart: there auto is process, told as such.
 """
@@ -27,6 +27,7 @@ from pgvault.drill.container import (
     with_waldump,
 )
 from pgvault.drill.engine import Limits
+from pgvault.drill.owning import find_own_user
 from pgvault.drill.sandbox import find_sandbox
 from pgvault.drill.scratch import PREFIX, note_engine
 from pgvault.errors import DrillNotRun, ProgramMissing
@@ -47,10 +48,11 @@ class Isolation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IsolationWish:
-    """What is asked for; all but the first two are of containers."""
+    """What is asked for; all but the first three are of containers."""
 
     kind: Isolation = Isolation.AUTO
     is_in_pod: bool = False  # whether this process runs in a pod of Kubernetes
+    is_trusted: bool = False  # what is restored is of our own making: the demo, the self-test
     image: str | None = None
     engine: str | None = None
     pull: bool = False  # an image that is not here
@@ -59,6 +61,7 @@ class IsolationWish:
 
 
 BEST = IsolationWish()
+BESIDE = "process: private directory, no TCP, "
 SANDBOXED = "sandbox: bubblewrap, with a file system, processes, memory and a network of its own"
 POD = "nothing but what this pod was given can be reached"
 
@@ -84,8 +87,8 @@ def isolate(
     if wish.kind is Isolation.CONTAINER:
         found = find_container(_settings(wish), major)
         note_engine(root, found.engine)
-        launcher = ContainerLauncher(found, root.name.removeprefix(PREFIX), root)
-        return Isolated(Isolation.CONTAINER, launcher, with_waldump(found, root), str(found))
+        contained = ContainerLauncher(found, root.name.removeprefix(PREFIX), root)
+        return Isolated(Isolation.CONTAINER, contained, with_waldump(found, root), str(found))
     programs = find(major)
     if wish.kind is Isolation.SANDBOX or (wish.kind is Isolation.AUTO and not wish.is_in_pod):
         try:
@@ -93,10 +96,12 @@ def isolate(
         except DrillNotRun as error:
             if wish.kind is Isolation.SANDBOX:
                 raise
-            return Isolated(Isolation.PROCESS, HOST, programs, f"{_beside()}; weaker than a sandbox: {error}")
+            launcher, who = _beside(root, programs, instead=None if wish.is_trusted else error)
+            return Isolated(Isolation.PROCESS, launcher, programs, f"{BESIDE}{who}; weaker than a sandbox: {error}")
+    launcher, who = _beside(root, programs)
     if wish.is_in_pod:
-        return Isolated(Isolation.PROCESS, HOST, programs, f"pod: {POD}; in it {_beside()}")
-    return Isolated(Isolation.PROCESS, HOST, programs, f"{_beside()}; weaker than a sandbox")
+        return Isolated(Isolation.PROCESS, launcher, programs, f"pod: {POD}; in it {BESIDE}{who}")
+    return Isolated(Isolation.PROCESS, launcher, programs, f"{BESIDE}{who}; weaker than a sandbox")
 
 
 @contextmanager
@@ -123,11 +128,22 @@ def _settings(wish: IsolationWish) -> ContainerSettings:
     return ContainerSettings(wish.engine, wish.image, wish.pull, Limits(wish.memory, wish.cpus))
 
 
-def _beside() -> str:
+def _beside(root: Path, programs: Programs, *, instead: DrillNotRun | None = None) -> tuple[Launcher, str]:
+    """Return how to run beside everything else, and as whom; `instead` is why there is no sandbox, which is better.
+
+    What is restored may be what a superuser of the cluster wrote, and must not become root by a drill. Raises
+    DrillNotRun where it would, unless running beside was asked for.
+    """
     if os.geteuid() != 0:
-        who = "same user"
-    elif may_unshare():
-        who = "user namespace"
-    else:
-        who = "another user"
-    return f"process: private directory, no TCP, {who}"
+        return HOST, "same user"
+    try:
+        return find_own_user(root, programs), "own user"
+    except DrillNotRun as error:
+        if instead is not None:
+            raise DrillNotRun(
+                f"what is restored would run with root's own rights: {instead}, and {error}",
+                hint="Install bubblewrap, drill as another user, or accept it: drill.isolation: process.",
+            ) from error
+        if may_unshare():
+            return HOST, f"user namespace, in which root's files can be written, since {error}"
+        return HOST, f"another user of this host, since {error}"

@@ -116,6 +116,7 @@ def _load_database(scratch: Scratch, instance: Instance, dsn: str, *, database: 
         connection.execute(encoded(create))
     path = scratch.root / f"{database.oid}.sql"
     path.write_bytes(sql)
+    scratch.give(path)
     argv: list[str | Path] = [
         instance.programs.path("psql"),
         "--no-psqlrc",

@@ -205,6 +205,8 @@ def _dump(brought: Brought, sources: list[Source], order: ExtractOrder, path: Pa
     """Let pg_dump write the tables, partitions and all, in its custom format; return the size."""
     instance = brought.instance
     inside = brought.scratch.root / "extract.dump"
+    inside.touch(mode=0o600)  # who runs pg_dump may make no file there
+    brought.scratch.give(inside)
     argv: list[str | Path] = [instance.programs.path("pg_dump"), "--format=custom", "--no-password", f"--file={inside}"]
     argv += [f"--table={name.quoted}" for source in sources for name in (source.name, *source.below)]
     argv += [f"--dbname={make_conninfo(brought.dsn, dbname=order.database)}"]

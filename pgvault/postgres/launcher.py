@@ -119,8 +119,12 @@ class HostLauncher:
 
     def start(self, argv: Sequence[str | Path], *, data: Path, env: Mapping[str, str], log: Path) -> Launched:
         """Start it directly: the process that we started is the postmaster."""
-        process = start(as_server_user(argv, data=data), env=env, log=log, cwd=Path("/"))
+        process = start(self.words(argv, data), env=env, log=log, cwd=Path("/"))
         return _HostServer(process, data)
+
+    def words(self, argv: Sequence[str | Path], data: Path) -> list[str]:
+        """Return what starts a server on `data`."""
+        return as_server_user(argv, data=data)
 
     def command(self, argv: Sequence[str | Path], *, env: Mapping[str, str], data: Path | None = None) -> Command:
         """Return the program itself, as ourselves; one that works on `data` as the server's user."""

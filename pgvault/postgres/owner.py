@@ -4,7 +4,7 @@
 three ways:
 
     data directory of another user    as that user (setpriv)
-    user namespaces allowed           `unshare -U`: the program believes it is uid 1000 while its files
+    user namespaces allowed           `unshare -U`: the program believes it is another user while its files
                                       stay root's and every path that root can reach stays reachable
     neither                           as `postgres` or `nobody` (setpriv); directories must be handed over
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from pgvault.errors import PgvaultError, ServerUnfit
 from pgvault.process import run
 
-NAMESPACE = ("unshare", "-U", "--map-user=1000", "--map-group=1000", "--")
+USUAL_USER = 1000
 FALLBACK_USERS = ("postgres", "nobody")
 
 
@@ -38,7 +38,7 @@ def as_server_user(argv: Sequence[str | Path], *, data: Path | None = None) -> l
     owner = _foreign_owner(data)
     if owner is None:
         if may_unshare():
-            return [*NAMESPACE, *words]
+            return [*namespace(), *words]
         owner = _fallback_user()
     return ["setpriv", f"--reuid={owner[0]}", f"--regid={owner[1]}", "--clear-groups", "--", *words]
 
@@ -59,10 +59,23 @@ def change_owner(path: Path, uid: int, gid: int) -> None:
 
 
 @cache
+def namespace() -> tuple[str, ...]:
+    """Return what enters a user namespace: as a user who has a name on this host, since initdb asks for it."""
+    try:
+        number = pwd.getpwuid(USUAL_USER).pw_uid
+    except KeyError:
+        try:
+            number, _ = _fallback_user()
+        except ServerUnfit:
+            number = USUAL_USER
+    return ("unshare", "-U", f"--map-user={number}", f"--map-group={number}", "--")
+
+
+@cache
 def may_unshare() -> bool:
     """Whether this machine lets us make a user namespace; asked once."""
     try:
-        run([*NAMESPACE, "true"], timeout=10)
+        run([*namespace(), "true"], timeout=10)
     except PgvaultError:
         return False
     return True

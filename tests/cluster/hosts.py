@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pgvault.postgres.owner import FALLBACK_USERS, NAMESPACE, may_unshare
+from pgvault.postgres.owner import FALLBACK_USERS, may_unshare, namespace
 from pgvault.postgres.programs import find_programs
 from pgvault.process import Finished, attempt, run
 from tests.archive import ROOT
@@ -72,7 +72,7 @@ def find_user() -> User:
             if tried.status == 0 and find_major(user):
                 return user
     assert may_unshare(), "there is no way to be an ordinary user"
-    return User(NAMESPACE, 0, 0, sys.executable)
+    return User(namespace(), 0, 0, sys.executable)
 
 
 def find_major(user: User) -> int | None:

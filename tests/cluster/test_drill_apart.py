@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ import pytest
 from pgvault.config import CheckConfig
 from pgvault.drill.isolation import Isolation, IsolationWish
 from pgvault.drill.scratch import PREFIX, clear_leftovers
+from pgvault.postgres.owner import may_unshare
 from pgvault.process import attempt
 from tests.archive import ROOT
 from tests.cluster.drills import Stage, digest, make_stage, write_orders
@@ -25,6 +27,7 @@ from tests.wal.servers import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="any other user drills as himself")
 SANDBOX = IsolationWish(Isolation.SANDBOX)
 PROCESS = IsolationWish(Isolation.PROCESS)
 
@@ -162,6 +165,54 @@ def test_beside_production_it_is_refused(production: Production) -> None:
         production.publisher.accept()
 
 
+@as_root
+def test_root_s_rights_are_not_those_of_what_was_restored(plain: Stage, server: ServerFactory, tmp_path: Path) -> None:
+    """Beside production, a superuser's function is run by a user who owns nothing: no file of root's is changed."""
+    place = server.directory()
+    place.chmod(0o711)
+    open_to_all = server.directory()
+    open_to_all.chmod(0o755)
+    (open_to_all / "file").write_text("as it was")
+    checks = (
+        out_of_reach("user", "id", says="^uid=10001 gid=10001 groups=10001"),
+        out_of_reach("writing", f"echo x >{open_to_all / 'file'}", says="denied"),
+        out_of_reach("making", f"touch {open_to_all / 'more'}", says="denied"),
+        out_of_reach("data", f"cat {plain.server.data / 'PG_VERSION'}", says="denied"),
+        out_of_reach("key", f"cat {plain.archive.key}", says="denied"),
+        out_of_reach(
+            "namespace", "unshare -Ur sh -c 'mount -t tmpfs x /etc && touch /etc/x'; ls /etc/x", says="No such"
+        ),
+        out_of_reach("capabilities", "grep CapEff /proc/self/status", says="CapEff:[[:space:]]+0+[[:space:]]"),
+    )
+
+    report = plain.drill(checks=checks, isolation=PROCESS, scratch=place)
+
+    assert report.passed, [check.detail for check in report.checks if check.failed] + [report.reason]
+    assert report.isolation == "process: private directory, no TCP, own user; weaker than a sandbox"
+    assert (open_to_all / "file").read_text() == "as it was"
+    assert list(place.iterdir()) == []
+
+
+@as_root
+def test_root_drills_with_its_own_rights_only_when_told_to(
+    plain: Stage, server: ServerFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No bubblewrap, and a scratch that no other user may enter: could not run, with what helps."""
+    for name in ("sh", "setpriv", "unshare"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    place = server.directory()  # 0700, root's
+
+    refused = plain.drill(isolation=IsolationWish(), scratch=place)
+    told = plain.drill(isolation=PROCESS, scratch=place)
+
+    assert not refused.could_run
+    assert "would run with root's own rights: bubblewrap (bwrap) is not installed" in refused.reason
+    assert told.passed or not may_unshare(), told.reason
+    assert told.isolation is not None
+    assert ", since a user of its own can not run PostgreSQL here: " in told.isolation
+
+
 @pytest.mark.parametrize(
     ("isolation", "phase"), [(Isolation.SANDBOX, "fetch"), (Isolation.SANDBOX, "open"), (Isolation.PROCESS, "check")]
 )
@@ -200,6 +251,7 @@ def plain(templates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     factory = ServerFactory(templates)
     try:
         stage = make_stage(factory, NEWEST, tmp_path_factory.mktemp("plain"))
+        stage.server.sql(REACH)
         stage.backup()
         stage.archive_all()
         yield stage

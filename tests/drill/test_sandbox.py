@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -245,8 +246,12 @@ def test_without_bubblewrap(server: ServerFactory, tmp_path: Path, monkeypatch: 
     if not NEWEST:
         pytest.skip("no PostgreSQL is installed")
     find_programs(NEWEST)
+    for name in ("sh", "setpriv"):  # what root's drill beside production takes
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
     monkeypatch.setenv("PATH", str(tmp_path))
-    scratch = make_scratch(server.directory())
+    place = server.directory()
+    place.chmod(0o711)
+    scratch = make_scratch(place)
     try:
         with pytest.raises(DrillNotRun) as caught:
             isolate(IsolationWish(Isolation.SANDBOX), scratch.root, NEWEST)
@@ -276,7 +281,9 @@ def test_a_bubblewrap_that_does_not_work(
     fake.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    scratch = make_scratch(server.directory())
+    place = server.directory()
+    place.chmod(0o711)
+    scratch = make_scratch(place)
     try:
         best = isolate(IsolationWish(), scratch.root, NEWEST)
     finally:
