@@ -9,6 +9,7 @@ also those it did not make, since whoever made them may have died before syncing
 
 A missing root is never an empty store: an unmounted disk must not look like one that lost its backups.
 Directories are not removed when they become empty (a put may be about to use one); `children` passes them over.
+What root writes belongs to whom the directory around it belongs, so that one command by root locks nobody out.
 Nothing is retried here: a disk that fails does not heal within seconds.
 """
 
@@ -228,6 +229,7 @@ class FileStore:
             child = parent / component
             with suppress(FileExistsError):
                 child.mkdir(DIRECTORY_MODE)
+                _hand_over_directory(child)
             sync_directory(parent)
             parent = child
         self._durable.add(directory)
@@ -301,6 +303,7 @@ def write_synced(path: Path, body: bytes) -> None:
     """Write a new file, on disk when this returns. Close is checked: NFS reports a full disk there."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
+        _hand_over(descriptor, path.parent)
         rest = memoryview(body)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
@@ -310,6 +313,27 @@ def write_synced(path: Path, body: bytes) -> None:
             os.close(descriptor)
         raise
     os.close(descriptor)
+
+
+def _hand_over(descriptor: int, parent: Path) -> None:
+    """Give what root made to whom the directory around it belongs: a drill by root must not lock the server's user out.
+
+    By descriptor, since whoever owns the directory may put something else under the name. Where that is refused (NFS
+    that squashes root, a user namespace without that owner) it stays as it was made.
+    """
+    if os.geteuid() == 0:
+        owner = parent.stat()
+        with suppress(OSError):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _hand_over_directory(made: Path) -> None:
+    """Do so with a directory."""
+    descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _hand_over(descriptor, made.parent)
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(directory: Path) -> None:

@@ -297,6 +297,18 @@ def test_things_that_are_not_objects_are_passed_over(file_store: FileStore, tmp_
         file_store.get("wal/pipe")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes what others own")
+def test_what_root_puts_belongs_to_whom_the_store_belongs(file_store: FileStore, tmp_path: Path) -> None:
+    """A drill by root in the repository of the server's user: that user reads, lists and verifies as before."""
+    root = tmp_path / "srv/copy"
+    os.chown(root, 1234, 1235)
+
+    file_store.put_if_absent("clusters/main/drills/one", BODY)
+
+    made = [root / "clusters", root / "clusters/main/drills", root / "clusters/main/drills/one"]
+    assert [(each.stat().st_uid, each.stat().st_gid) for each in made] == [(1234, 1235)] * 3
+
+
 def test_objects_are_not_for_everybody(file_store: FileStore, tmp_path: Path) -> None:
     """Files and directories give nothing to others, whatever the umask allows."""
     previous = os.umask(0)
