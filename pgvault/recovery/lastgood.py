@@ -10,8 +10,10 @@ counts. Where several timelines went on, only what lies on the way to all of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pgvault.errors import PgvaultError, TargetInvalid
+from pgvault.postgres.lsn import Lsn
 from pgvault.recovery.facts import RestoreFacts
 from pgvault.recovery.path import RecoveryPath, find_path
 from pgvault.recovery.proofs import Proof
@@ -30,9 +32,7 @@ def find_last_good(facts: RestoreFacts, timelines: Sequence[int]) -> tuple[LastG
     def is_on_way(proof: Proof) -> bool:
         return all(path.timeline_of(proof.lsn + -1) == _written_on(facts, proof) for path in paths)
 
-    on_way = {  # the newest drill of a position is last, and counts
-        proof.lsn: proof for proof in sorted(facts.proofs, key=lambda proof: proof.drilled_at) if is_on_way(proof)
-    }
+    on_way = _by_position([proof for proof in facts.proofs if is_on_way(proof)])
     good = [proof for proof in on_way.values() if proof.is_good]
     elsewhere = [proof for proof in facts.proofs if proof.is_good and not is_on_way(proof)]
     if not good:
@@ -40,6 +40,22 @@ def find_last_good(facts: RestoreFacts, timelines: Sequence[int]) -> tuple[LastG
     best = max(good, key=lambda proof: proof.lsn)
     target = LastGoodTarget(best.lsn, label=best.label, proven_by=f"drill {best.drill_id}, {best.moment}")
     return target, tuple(_notes(best, list(on_way.values()), elsewhere))
+
+
+def _by_position(proofs: Sequence[Proof]) -> dict[Lsn, Proof]:
+    """Return the drill that counts at each position: the newest, unless it did not ask what another found wrong there.
+
+    A drill without the configuration has no checks; it does not make good what a check has shown to be bad.
+    """
+    counting: dict[Lsn, Proof] = {}
+    for proof in sorted(proofs, key=lambda proof: proof.drilled_at):
+        before = counting.get(proof.lsn)
+        left = frozenset[str]() if before is None or before.is_good else before.failed - proof.asked
+        if not proof.is_good:
+            counting[proof.lsn] = replace(proof, failed=proof.failed | left)
+        elif not left:
+            counting[proof.lsn] = proof
+    return counting
 
 
 def _written_on(facts: RestoreFacts, proof: Proof) -> int:

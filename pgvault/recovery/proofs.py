@@ -37,6 +37,8 @@ class Proof:
     as_of: datetime | None  # by the server's clock; None: not known
     is_good: bool  # it passed every check that stops a drill
     reason: str | None = None  # why it is not
+    asked: frozenset[str] = frozenset()  # names of the configured checks that said something
+    failed: frozenset[str] = frozenset()  # those of them that failed
 
     @property
     def moment(self) -> str:
@@ -65,6 +67,16 @@ def proof_of(report: Mapping[str, Any]) -> Proof | None:
             as_of=None if report["as_of"] is None else read_instant(report["as_of"]),
             is_good=Outcome(report["outcome"]).is_proof,
             reason=None if report["error"] is None else read_text(report["error"]),
+            asked=_configured(report, "passed", "failed"),
+            failed=_configured(report, "failed"),
         )
     except (KeyError, TypeError, UsageError, ValueError):
         return None
+
+
+def _configured(report: Mapping[str, Any], *verdicts: str) -> frozenset[str]:
+    return frozenset(
+        read_text(check["name"])
+        for check in report.get("checks", ())
+        if check.get("origin") == "configured" and check.get("verdict") in verdicts
+    )

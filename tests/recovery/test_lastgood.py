@@ -55,6 +55,17 @@ def test_newest_is_the_position_and_not_the_drill() -> None:
     assert stops(plan(archive, LAST_GOOD))[1]["recovery_target_lsn"] == str(lsn_in(8, 6000))
 
 
+@pytest.mark.parametrize(("asked", "good"), [((), 3), (("totals",), 3), (("orphans", "totals"), 7)])
+def test_a_drill_that_asks_less_makes_nothing_good(asked: tuple[str, ...], good: int) -> None:
+    """One on a machine without the configuration has no checks: what failed there before is still wrong."""
+    bad = replace(proof(lsn_in(7, 6000), drilled=200, good=False), failed=frozenset({"orphans"}))
+    again = replace(proof(lsn_in(7, 6000), drilled=300), asked=frozenset(asked))
+
+    found = plan(drilled(proof(lsn_in(3, 6000)), bad, again), LAST_GOOD)
+
+    assert stops(found)[1]["recovery_target_lsn"] == str(lsn_in(good, 6000))
+
+
 def test_a_moment_that_a_check_found_bad_is_passed_over_and_told() -> None:
     """That is what it is for: the state before the damage."""
     archive = drilled(
