@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from pgvault.config import load_config
 from pgvault.errors import CheckFailed, ConfigInvalid, ObjectMissing, ServerUnfit, ServerUnreachable, UsageError
 from pgvault.instants import SystemClock
 from pgvault.pipeline.header import Kind
+from pgvault.process import start
 from pgvault.verify.records import list_records
-from tests.archive import Archive, make_archive
+from tests.archive import Archive, make_archive, program
 from tests.cli.here import pgvault, pgvault_json
 from tests.cluster.streams import standby_of
 from tests.servers import NEWEST, Server, ServerFactory
@@ -150,6 +152,22 @@ def test_a_lock_holds_a_check_up_and_nobody_else(archive: Archive, live: Server)
 
     assert (document["passed"], document["failed"], document["unproven"]) == (False, [], ["held"])
     assert [result["verdict"] for result in document["results"]] == ["unproven", "passed"]
+
+
+@pytest.mark.endurance
+def test_a_query_ends_with_whoever_asked(archive: Archive, live: Server) -> None:
+    """Killed, pgvault leaves no query behind that goes on for its whole timeout."""
+    config = configure(archive, {"name": "long", "query": "SELECT pg_sleep(600)"}, dsn=live.dsn)
+    child = start([*program(), "--config", str(config), "checks", "run", "--live"], env=None, log=config.parent / "log")
+    running = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{APPLICATION_NAME}'"
+    asking = f"{running} AND state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+    wait_until(lambda: live.sql(asking) or child.poll() is not None, seconds=120)
+    assert child.poll() is None, (config.parent / "log").read_text()
+
+    child.signal(signal.SIGKILL)
+
+    child.wait(30)
+    wait_until(lambda: not live.sql(running), seconds=60)
 
 
 def test_a_server_that_is_not_there_is_no_finding(archive: Archive, tmp_path: Path) -> None:
