@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pgvault.checks.result import CheckResult, Verdict
+from pgvault.checks.result import CheckResult
 from pgvault.cli import render
 from pgvault.cli.drills import LIST_COLUMNS, NEVER, short_target
 from pgvault.drill.classes import ClassLine
@@ -68,11 +68,13 @@ def several_document(reports: Sequence[DrillReport]) -> dict[str, Any]:
 
 
 def mark(check: CheckResult) -> str:
-    """The word before a check: what is not proven is neither ok nor a failure."""
-    return {Verdict.PASSED: "ok", Verdict.FAILED: "FAIL", Verdict.UNPROVEN: UNKNOWN}[check.verdict]
+    """The word before a check."""
+    return render.mark(check.verdict, is_blocking=check.is_blocking)
 
 
 def _lines(report: DrillReport) -> Iterator[str]:
+    for check in report.checks:
+        yield from (f"{check.name}: {render.printable(row)}" for row in check.sample)
     yield f"target: {report.target}"
     if report.isolation is not None:
         yield f"isolation: {report.isolation}"

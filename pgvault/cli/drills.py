@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pgvault.checks.result import NOT_BLOCKING
 from pgvault.cli import render
 from pgvault.cli.options import (
     ClusterOption,
@@ -137,7 +138,7 @@ def _write_reports(cluster: str, reports: Sequence[Mapping[str, Any]], *, more: 
 def _write_report(report: Mapping[str, Any]) -> None:
     rows = [
         (
-            {"passed": "ok", "failed": "FAIL"}.get(_verdict(check), "?"),
+            render.mark(_verdict(check), is_blocking=check.get("severity") not in NOT_BLOCKING),
             str(check.get("name")),
             str(check.get("severity")),
             render.printable(str(check.get("detail"))),
@@ -148,6 +149,11 @@ def _write_report(report: Mapping[str, Any]) -> None:
         title = f"drill {report.get('id')} of backup {report.get('backup')}: {outcome_of(report)}"
         render.write_table(title, ("", "check", "severity", "found"), rows)
     lines = [
+        f"{check.get('name')}: {render.printable(str(row))}"
+        for check in report.get("checks", ())
+        for row in check.get("sample", ())
+    ]
+    lines += [
         f"{name.replace('_', ' ')}: {report[name]}"
         for name in ("started_at", "target", "as_of", "isolation")
         if report.get(name)

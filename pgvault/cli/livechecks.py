@@ -11,6 +11,7 @@ import typer
 from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.checks.live import LiveRun, chosen_checks, make_run, run_live, with_password
+from pgvault.checks.result import NOT_BLOCKING
 from pgvault.cli import render
 from pgvault.cli.opening import open_from
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
@@ -21,7 +22,6 @@ from pgvault.instants import SystemClock
 from pgvault.repository import layout
 from pgvault.repository.checkruns import put_run, read_run, read_runs
 
-MARKS = {"passed": "ok", "failed": "FAIL", "unproven": "not proven"}
 RUNS_MAX = 1000
 
 
@@ -109,7 +109,8 @@ def write_run(document: Mapping[str, Any]) -> None:
     rows, samples = [], []
     for result in document["results"]:
         found, took = render.printable(result["detail"]), render.duration(result["seconds"])
-        rows.append((MARKS[result["verdict"]], result["name"], result["severity"], found, took))
+        word = render.mark(result["verdict"], is_blocking=result["severity"] not in NOT_BLOCKING)
+        rows.append((word, result["name"], result["severity"], found, took))
         samples += [f"{result['name']}: {render.printable(row)}" for row in result["sample"]]
     title = f"checks {document['id']} of cluster {document['cluster']}"
     render.write_table(title, ("", "check", "severity", "found", "took"), rows)

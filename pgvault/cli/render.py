@@ -44,6 +44,12 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     Console(width=width, highlight=False, markup=False).print(table)
 
 
+def mark(verdict: str, *, is_blocking: bool) -> str:
+    """The word before a check: FAIL is what stops something, and what is not proven is neither that nor ok."""
+    failed = "FAIL" if is_blocking else "warn"
+    return {"passed": "ok", "failed": failed}.get(verdict, "?")
+
+
 def printable(text: str) -> str:
     """A name with whatever would move a terminal's cursor, or change its colours, escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

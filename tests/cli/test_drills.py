@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pgvault.cli.drills import mark_lines, proof_words, short_target
+from pgvault.cli.render import mark
 from pgvault.drill.marking import mark_backup
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.errors import ObjectMissing
@@ -116,6 +117,15 @@ def test_the_list_fits_a_terminal(config: Path) -> None:
 def test_a_target_in_few_words(target: str, words: str) -> None:
     """The report has the rest."""
     assert short_target(target) == words
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_blocking", "word"),
+    [("passed", True, "ok"), ("failed", True, "FAIL"), ("failed", False, "warn"), ("unproven", True, "?")],
+)
+def test_fail_is_what_stops_something(verdict: str, is_blocking: bool, word: str) -> None:
+    """Who reads that a drill passed finds no FAIL in it, and no ok where nothing was proven."""
+    assert mark(verdict, is_blocking=is_blocking) == word
 
 
 @pytest.mark.parametrize("option", ["--backup", "--logical"])
