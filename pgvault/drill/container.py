@@ -191,7 +191,8 @@ class ContainerLauncher:
         """Start the server's container and return at once."""
         box = self._box("", env)
         words = run_words(self.found.engine, box, self.found.image, argv)
-        return _ContainerServer(self.found, box, start(words, env=None, log=log), log)
+        # Where podman's monitor notes that a container ran out of memory: a file `oom`, beside whoever started it.
+        return _ContainerServer(self.found, box, start(words, env=None, log=log, cwd=log.parent), log)
 
     def command(self, argv: Sequence[str | Path], *, env: Mapping[str, str], data: Path | None = None) -> Command:  # noqa: ARG002
         """Return how to run a program in a container of its own, as the server's user, standard input open."""
