@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from pgvault.drill.container import (
-    OWNER,
     WALDUMP,
     ContainerLauncher,
     Found,
@@ -16,6 +15,7 @@ from pgvault.drill.container import (
     with_waldump,
 )
 from pgvault.drill.engine import Engine, Image, Limits
+from pgvault.drill.owning import OWNER
 from pgvault.errors import ProgramMissing
 from pgvault.process import attempt, run
 
