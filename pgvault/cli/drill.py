@@ -108,7 +108,6 @@ def drill(
             "--logical excludes --to, --random, --oldest, --timeline and --backup",
             hint="A logical backup holds the moment of its dump.",
         )
-    _require_backup(opened, label if logical is None else logical)
     configured = opened.config.drill.targets if label is None else ("latest",)
     aims = parse_aims(words, configured=configured, zone=opened.time_zone, now=SystemClock().now())
     is_latest = LatestTarget() in aims if logical is None else logical == "latest"
@@ -117,6 +116,7 @@ def drill(
             "--failed-at needs the latest moment as the target",
             hint="What would be lost is measured at the end of the WAL; without --to a drill goes there.",
         )
+    _require_backup(opened, label if logical is None else logical)
     chosen = None if timeline is None else parse_timeline_option(timeline)
     wanted = Wanted(label, TargetOptions(timeline=chosen), scratch, isolation, only_copy is not None)
     known = know(opened, failed_at=failed_at, is_blind=only_copy is not None)
