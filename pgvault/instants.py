@@ -82,9 +82,9 @@ def parse_duration(text: str) -> timedelta:
 
 
 def say_seconds(seconds: float) -> str:
-    """Print a span of time for people: 3.4 s, 12 min, 2 h 05 min, 3 d 4 h."""
+    """Print a span of time for people: 0.002 s, 3.4 s, 12 min, 2 h 05 min, 3 d 4 h."""
     if seconds < 120:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.3f} s" if 0 < seconds < 0.1 else f"{seconds:.1f} s"
     hours, minutes = divmod(int(seconds) // 60, 60)
     if hours >= 72:
         return f"{hours // 24} d {hours % 24} h"

@@ -335,6 +335,7 @@ def test_an_empty_repository_lists_nothing_and_does_not_verify(site: Site) -> No
         "expiring": [],
         "held_in": {},
         "verified": [],
+        "drilled": [],
         "holds": [],
         "copies": ["primary"],
         "unread_copies": [],

@@ -81,6 +81,7 @@ def test_a_good_backup_passes(
     assert (digest(stage.server.data, without=UNWRITTEN), stage.names()) == (before, archived)
 
 
+@pytest.mark.endurance
 @older_in_ci
 def test_a_hard_cluster_passes(server: ServerFactory, major: int, tmp_path: Path) -> None:
     """Another superuser, a tablespace, an open prepared transaction, and settings that would hurt or hinder."""
@@ -239,6 +240,7 @@ def commit(stage: Stage, number: int) -> datetime:
     return before
 
 
+@pytest.mark.endurance
 def test_a_tablespace_made_after_the_backup(server: ServerFactory, tmp_path: Path) -> None:
     """Without a sandbox replaying it would write into production on this very host: the drill refuses."""
     stage = make_stage(server, NEWEST, tmp_path)

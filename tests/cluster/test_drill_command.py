@@ -161,6 +161,7 @@ def is_asked(place: Path) -> bool:
     return False
 
 
+@pytest.mark.endurance
 def test_what_a_killed_drill_left_is_cleared_by_the_next(good: Stage, tmp_path: Path) -> None:
     """Its server would run for ever, and a copy of production would lie about."""
     beside = {"scratch": str(good.scratch), "isolation": "process"}

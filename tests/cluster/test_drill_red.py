@@ -145,6 +145,7 @@ def test_objectives_are_held_against_what_was_measured(good: Stage) -> None:
         require_passed(report)
 
 
+@pytest.mark.endurance
 def test_wrong_data_are_red(server: ServerFactory, tmp_path: Path) -> None:
     """An order without a customer, then no orders at all: each by the check that looks for it."""
     stage = make_told_stage(server, NEWEST, tmp_path)
@@ -273,4 +274,5 @@ def test_a_disk_that_gets_full_says_nothing_about_the_backup(good: Stage, small:
 
     assert "greedy" in only_failed(report)
     assert not report.could_run
-    assert "had no more room beside its reserve" in report.reason
+    # Whoever notices first: we, who look at the reserve, or the server, which fills what is left of it meanwhile.
+    assert "had no more room beside its reserve" in report.reason or "ran out of disk space" in report.reason

@@ -34,6 +34,7 @@ def flip(vault: Vault, name: str) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.endurance
 def test_a_damaged_history_stands_in_the_way_of_its_own_timeline_only(vault: Vault) -> None:
     """Everything on timeline 1 is reached, and the promoted server does not take number 2 a second time."""
     vault.insert(1)
@@ -99,6 +100,7 @@ def test_a_damaged_last_segment_stands_in_the_way_of_its_own_records_only(vault:
             vault.restore(beyond)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.endurance)], ids=["some", "every"])
 def test_an_lsn_is_reached_across_many_segments_and_inside_a_long_record(vault: Vault, every: bool) -> None:
     """Exclusive far behind the backup; inside a message of three segments, on either side; latest is such a message."""

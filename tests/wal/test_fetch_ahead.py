@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -272,15 +273,22 @@ def test_a_dead_servers_successor_gets_nothing(full: Archive, plan: FetchPlan, p
         assert not looker.take(NAMES[0])
 
 
-def test_who_hangs_is_waited_for_once(tmp_path: Path, plan: FetchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's, whatever the run is called."""
+    with tempfile.TemporaryDirectory(prefix="pgv-") as directory:
+        yield Path(directory)
+
+
+def test_who_hangs_is_waited_for_once(short: Path, plan: FetchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once for every segment: its spool goes to whoever claims it next, and it leaves that alone."""
     monkeypatch.setattr(fastfetch, "ANSWER_SECONDS", 0.2)
-    plan.save(tmp_path / "plan.json")
-    directory = spool_directory(tmp_path / "plan.json", plan.restore_id)
+    plan.save(short / "plan.json")
+    directory = spool_directory(short / "plan.json", plan.restore_id)
     assert directory is not None
     hanging = Spool.claim(directory)
     assert hanging is not None
-    arguments = ["wal", "fetch", "--plan", str(tmp_path / "plan.json"), small(6).name, str(tmp_path / "x")]
+    arguments = ["wal", "fetch", "--plan", str(short / "plan.json"), small(6).name, str(short / "x")]
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(directory / "socket"))
         silent.listen()

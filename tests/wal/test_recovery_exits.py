@@ -196,6 +196,7 @@ def recover(server: Server, fetch: list[str]) -> None:
     server.instance.wait_ready(90)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(("major", "faults"), CASES)
 def test_no_fault_promotes_early(server: ServerFactory, major: int, faults: tuple[str, ...], archive: Archive) -> None:
     """With each fault the server goes down unpromoted; once all is repaired the same directory has every row."""
