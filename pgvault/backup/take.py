@@ -38,7 +38,7 @@ from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.control import ControlData
 from pgvault.postgres.lsn import Lsn
-from pgvault.postgres.server import ServerFacts, Session, StoppedBackup
+from pgvault.postgres.server import ServerFacts, Session, StoppedBackup, Watermark
 from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
 from pgvault.repository import layout
@@ -127,34 +127,42 @@ def _take(run: _Run) -> Manifest:
     run.progress.phase("archiving")
     prove_archiving(run.server)
     try:
-        manifest = _copy_and_stop(run)
+        manifest, stopped = _copy_and_stop(run)
         commit_checked(repository, manifest, lease=run.lease)
     except BaseException as error:
         abort_after(error, repository, cluster, run.label)
         raise
     require_root(repository, manifest)
-    _leave_last_watermark(run.server)
+    _leave_last_watermarks(run.server, stopped)
     logger.info("committed backup %s, %d bytes in %d files", run.label, manifest.total_bytes, manifest.file_count)
     return manifest
 
 
 def leave_watermark(server: ArchivingServer, *, source: str) -> None:
     """Note the server's time and WAL position, so that a moment without commits is provable later."""
-    mark = server.session.idle_watermark()
+    _store_watermark(server, server.session.idle_watermark(), source=source)
+
+
+def _store_watermark(server: ArchivingServer, mark: Watermark, *, source: str) -> None:
     system = server.facts.system_identifier
     stored = StoredWatermark(system, mark.server_at, mark.lsn, mark.timeline, mark.is_idle, source, mark.next_xid)
     put_watermark(server.repository, server.cluster, stored)
 
 
-def _leave_last_watermark(server: ArchivingServer) -> None:
-    """Leave a watermark behind a backup that is committed already: without one it is no less a backup."""
+def _leave_last_watermarks(server: ArchivingServer, stopped: Watermark) -> None:
+    """Leave watermarks behind a backup that is committed already: without them it is no less a backup.
+
+    That of the stop lies in WAL that is archived. Whatever came since, be it a page of the catalog that was tidied up
+    when the inventory was read, lies in WAL that on an idle server is archived much later.
+    """
     try:
+        _store_watermark(server, stopped, source="backup")
         leave_watermark(server, source="backup")
     except PgvaultError as error:
         logger.warning("no watermark was left behind the backup: %s", error)
 
 
-def _copy_and_stop(run: _Run) -> Manifest:
+def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark]:
     started_at = run.session.clock()
     start_lsn = run.session.start_backup(f"pgvault {run.label}")
     control = check_started(run.session, run.data, start_lsn)
@@ -165,13 +173,14 @@ def _copy_and_stop(run: _Run) -> Manifest:
     run.session.ping()
     stopped = run.session.stop_backup()
     stopped_at = run.session.clock()
+    mark = run.session.idle_watermark()
     inventory = take_inventory(run.repository, run.session, before, cluster=run.request.cluster, label=run.label)
     positions = BackupLabel.parse(stopped.label_file)
     run.progress.phase("waiting for WAL")
     wal = _needed_wal(run, positions, stopped)
     objects = (*copied.packs, *copied.parts, *copied.maps, *inventory)
     refs = put_refs(run.repository, layout.refs(run.request.cluster, run.label), (*objects, *wal))
-    return Manifest(
+    manifest = Manifest(
         label=run.label,
         type="full",
         cluster=run.request.cluster,
@@ -202,6 +211,7 @@ def _copy_and_stop(run: _Run) -> Manifest:
         written_by=f"pgvault {__version__}",
         inventory=inventory,
     )
+    return manifest, mark
 
 
 def _copy(run: _Run, facts: ServerFacts, control: ControlData, start_lsn: Lsn) -> CopyResult:
