@@ -17,6 +17,7 @@ from psycopg import sql
 
 from pgvault.drill.report import store_report
 from pgvault.errors import DrillNotRun
+from pgvault.instants import say_seconds
 from tests.archive import Archive, make_archive
 from tests.cli.here import pgvault, pgvault_json
 from tests.cluster.streams import make_streamed
@@ -207,7 +208,7 @@ def test_a_plan_says_what_to_expect(lost: Lost) -> None:
     assert before["forecast_note"].endswith("drills tell too little; it takes 10")
     assert after["forecast"]["drills"] >= 10
     assert after["forecast"]["rto_seconds"] == pytest.approx(sum(after["forecast"]["phases"].values()), abs=0.002)
-    assert f"takes       fetch {after['forecast']['phases']['fetch']:.1f} s, replay" in told.output
+    assert f"takes       fetch {say_seconds(after['forecast']['phases']['fetch'])}, replay" in told.output
 
 
 def test_a_failure_that_was_none(lost: Lost) -> None:
