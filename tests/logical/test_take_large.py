@@ -19,7 +19,7 @@ GIB = 1 << 30
 MIB = 1 << 20
 ROOT = Path(__file__).resolve().parent.parent.parent
 TAKER = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from pgvault.cli.opening import open_cluster, make_source
 from pgvault.instants import SystemClock
@@ -31,7 +31,8 @@ opened = open_cluster(make_source(Path(sys.argv[1])), "main")
 request = LogicalRequest("main", sys.argv[2], None, spool=Path(sys.argv[3]), spool_limit=int(sys.argv[4]),
     environment=ENVIRONMENT)
 take_logical(opened.repository, request, clock=SystemClock(), progress=NoProgress())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# not ru_maxrss: that begins with the peak of the process that started this one
+print(int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024)
 """
 
 
