@@ -20,12 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"errors"}),
-    frozenset({"config", "instants", "leash", "pooling", "process", "progress"}),
+    frozenset({"config", "instants", "leash", "pooling", "process", "progress", "schedule"}),
     frozenset({"pipeline", "postgres"}),
     frozenset({"stores"}),
     frozenset({"repository"}),
     frozenset(
         {
+            "alerts",
+            "audit",
             "backup",
             "checks",
             "demo",
@@ -34,9 +36,11 @@ LAYERS: tuple[frozenset[str], ...] = (
             "extract",
             "keyring",
             "logical",
+            "metrics",
             "mirror",
             "monitor",
             "recovery",
+            "report",
             "restore",
             "selftest",
             "verify",

@@ -20,8 +20,6 @@ from pgvault.config import ClusterConfig
 from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.logical.request import LogicalRequest
-from pgvault.monitor.copylag import judge_copies, look_at_copies
-from pgvault.monitor.drillstatus import look_at_drills
 from pgvault.monitor.finding import Finding, worst
 from pgvault.monitor.heldwal import read_held
 from pgvault.monitor.logicalstatus import (
@@ -32,7 +30,7 @@ from pgvault.monitor.logicalstatus import (
     judge_logical,
     read_logical_held,
 )
-from pgvault.monitor.reading import judge_reading
+from pgvault.monitor.looking import Watched, look_all
 from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts, lag_limit, measure_lag
 from pgvault.monitor.walstatus import judge
 from pgvault.postgres.control import CONTROL_PATH, read_control
@@ -72,9 +70,8 @@ def read_statuses(
         look = _look_at_logical if config.source == "logical" else _look_at_physical
         found = look(name, config, repository, connect=connect, clock=clock)
         if isinstance(repository, Repository):
-            copies = judge_copies(look_at_copies(repository, name, now=clock.now()))
-            drills = look_at_drills(repository, name, now=clock.now())
-            found = replace(found, findings=(*judge_reading(repository), *found.findings, *copies, *drills))
+            watched = Watched(repository, name, config, clock.now())
+            found = replace(found, findings=(*found.findings, *look_all(watched)))
         yield found
 
 
