@@ -38,6 +38,7 @@ KEY_BYTES = 32
 FRAME_BYTES_MAX = 1 << 20
 KINDS: tuple[str, ...] = ("", "manifest", "aborted", "part", "map", "pack", "wal", "system", "watermark", "drill")
 KINDS += ("tail", "gap", "tombstone", "verified", "hold", "inventory", "drilled", "checks")
+KINDS += ("audit", "notice")
 
 
 class NotUnsealed(Exception):

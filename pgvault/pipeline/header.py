@@ -51,6 +51,8 @@ class Kind(IntEnum):
     INVENTORY = 15
     DRILLED = 16
     CHECKS = 17
+    AUDIT = 18
+    NOTICE = 19
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@
     clusters/<cluster>/backups/<label>/verified/<copy>/<n>     "read back whole in that copy", the highest n counts
     clusters/<cluster>/backups/<label>/drilled/<n>     how a drill of it ended, the highest n counts
     clusters/<cluster>/holds/<id>/<n>                  n = 0: what must stay, and why; n = 1: not any more
+    audit/<signer>/<n / 1000>/<n>                      what was done, by whom: a chain for each signing key
     leases/<name>/<n>                                  clear: who does what at the moment
     quarantine/<time>-<random>/<name>                  bytes that `verify --repair` replaced
     clusters/<cluster>/wal/<system id>/<16 digits>/<WAL file name>
@@ -33,6 +34,8 @@ from datetime import UTC, datetime
 IDENTITY = "pgvault.json"
 KEYS = "keys"
 CLUSTERS = "clusters"
+AUDIT = "audit"
+AUDIT_GROUP = 1000  # entries
 LEASES = "leases"
 PROBES = "probes"  # written and removed by init and check
 QUARANTINE = "quarantine"
@@ -190,6 +193,16 @@ def tails(cluster_name: str, system_identifier: int, segment_name: str) -> str:
 def tail(cluster_name: str, system_identifier: int, segment_name: str, *, start: int, end: int) -> str:
     """Name of the tail that holds the bytes from `start` to `end` of a segment."""
     return f"{tails(cluster_name, system_identifier, segment_name)}/{start:08X}-{end:08X}"
+
+
+def audit_chain(signer: str) -> str:
+    """Prefix of the entries of one signing key."""
+    return f"{AUDIT}/{signer}"
+
+
+def audit_entry(signer: str, number: int) -> str:
+    """Name of one entry, counted from 0."""
+    return f"{audit_chain(signer)}/{number // AUDIT_GROUP:05d}/{number:08d}"
 
 
 def gaps(cluster_name: str) -> str:

@@ -4,6 +4,7 @@
     clusters/<cluster>/wal/…                             WAL
     clusters/<cluster>/backups/<label>/<rest>            of one backup
     clusters/<cluster>/<anything else>/…                 of the cluster
+    audit/…                                              what was done: of the whole repository
     leases/… probes/… quarantine/…                       of one copy alone: never brought to another
 
 A name says nothing of what the object holds: a manifest may be a root or an *aborted* record.
