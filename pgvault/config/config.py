@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from pgvault.config.audit import AuditConfig
 from pgvault.config.checktypes import AnyCheck
 from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import RepositoryConfig
@@ -163,6 +164,7 @@ class Config(Section):
 
     repository: RepositoryConfig
     clusters: dict[str, ClusterConfig] = Field(default_factory=dict)
+    audit: AuditConfig = AuditConfig()
     timezone: str = "UTC"
 
     @field_validator("clusters")

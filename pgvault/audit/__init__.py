@@ -1,0 +1,1 @@
+"""What was done to the repository, by whom and from where: signed, chained, never changed."""
