@@ -28,6 +28,7 @@ COMMANDS = {
     "list": "pgvault.cli.catalog:list_backups",
     "show": "pgvault.cli.catalog:show",
     "status": "pgvault.cli.status:status",
+    "metrics": "pgvault.cli.metrics:metrics",
     "restore": "pgvault.cli.restore:restore",
     "adopt": "pgvault.cli.restore:adopt",
     "extract": "pgvault.cli.extract:extract_tables",

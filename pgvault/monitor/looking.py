@@ -7,9 +7,11 @@ finds nothing to judge because nothing ever happened says so, and is not green: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 from pgvault.config import ClusterConfig
 from pgvault.errors import PgvaultError
@@ -17,10 +19,14 @@ from pgvault.monitor.copylag import judge_copies, look_at_copies
 from pgvault.monitor.drillstatus import look_at_drills
 from pgvault.monitor.finding import Finding, warn
 from pgvault.monitor.reading import judge_reading
+from pgvault.repository.catalog import Catalog, read_catalog
+from pgvault.repository.drillreports import read_reports, report_ids
 from pgvault.repository.repository import Repository
 
+REPORTS_READ = 16  # of drills, the newest
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)  # no slots: what several looks read is read once, and kept beside the fields
 class Watched:
     """One cluster, and where to look for it."""
 
@@ -28,6 +34,17 @@ class Watched:
     cluster: str
     config: ClusterConfig
     now: datetime  # this host's clock
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Its backups. Raises what reading a store raises."""
+        return read_catalog(self.repository, self.cluster)
+
+    @cached_property
+    def drill_reports(self) -> tuple[Mapping[str, Any], ...]:
+        """The newest reports of drills that open, newest first. Raises what reading a store raises."""
+        ids = report_ids(self.repository, self.cluster)[:REPORTS_READ]
+        return tuple(read_reports(self.repository, self.cluster, ids))
 
 
 def _copies(watched: Watched) -> Iterable[Finding]:

@@ -1,0 +1,1 @@
+"""Metrics: what the findings of `status` measured, for Prometheus."""
