@@ -107,7 +107,7 @@ def read_entry(content: bytes, *, where: str) -> Entry:
         raise ObjectCorrupt(f"audit entry {where!r} is malformed") from error
     if entry.content != content:
         raise ObjectCorrupt(f"audit entry {where!r} is malformed: two lines, and nothing else")
-    if not entry.key.has_signed(document, signature):
+    if not entry.key.has_signed(document, entry.signature):
         raise ObjectCorrupt(f"audit entry {where!r} was changed: its signature is not by the key that it names")
     return entry
 
