@@ -8,23 +8,19 @@ was restored.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
-
 from pgvault.drill.isolation import BEST, IsolationWish, isolate
 from pgvault.drill.replaying import replay
 from pgvault.drill.restored import scratch_dsn
 from pgvault.drill.room import keeping_room
-from pgvault.drill.scratch import Scratch, make_instance, make_scratch, remove_scratch, server_settings
-from pgvault.drill.stage import RESERVE, end_server, require_room_left
+from pgvault.drill.scratch import Scratch, make_instance, server_settings
+from pgvault.drill.stage import RESERVE, ending, scratch_at
 from pgvault.drill.walservice import WalService
-from pgvault.errors import DrillNotRun, PgvaultError, RecoveryFailed
 from pgvault.postgres.instance import Instance
 from pgvault.progress import Progress
 from pgvault.recovery.plan import RestorePlan
@@ -40,8 +36,6 @@ from pgvault.restore.reached import Reached, read_reached, require_reached, with
 from pgvault.restore.run import claim_of
 from pgvault.restore.settings import render_auto_conf
 from pgvault.wal.fetchplan import FetchPlan
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +76,24 @@ def bring_up(planned: Planned, how: Bringing, *, command: str, progress: Progres
     Raises what a restore raises; DiskFull, DrillNotRun where this host can not, RecoveryFailed.
     """
     manifest = planned.manifest
-    with pin(planned.repository, claim_of(manifest), command=command):
-        made = make_scratch(how.place)
-        try:
-            isolated = isolate(how.isolation, made.root, manifest.postgres_major)
-            scratch = replace(made, launcher=isolated.launcher)
-            instance = make_instance(scratch, isolated.programs)
-            try:
-                with keeping_room(scratch.root, RESERVE, instance.kill):
-                    progress.phase("fetch")
-                    fetch_plan = restore_files(planned, scratch, jobs=how.jobs, progress=progress)
-                    with WalService(planned.repository, fetch_plan, scratch, programs=isolated.programs) as service:
-                        progress.phase("replay")
-                        notes = recover(planned, scratch, instance, service, timeout=how.timeout)
-                        dsn = scratch_dsn(instance, manifest.postgres.superuser)
-                        reached = prove_reached(planned, scratch, dsn)
-                    yield Brought(scratch, instance, dsn, reached, isolated.told, notes)
-            except (RecoveryFailed, psycopg.Error):
-                require_room_left(instance)
-                raise
-            finally:
-                end_server(instance)
-        finally:
-            _remove(made)
+    # What could not be removed is in the log already, which is where whoever wants the server alone looks.
+    with pin(planned.repository, claim_of(manifest), command=command), scratch_at(how.place, tell=_pass_over) as made:
+        isolated = isolate(how.isolation, made.root, manifest.postgres_major)
+        scratch = replace(made, launcher=isolated.launcher)
+        instance = make_instance(scratch, isolated.programs)
+        with ending(instance), keeping_room(scratch.root, RESERVE, instance.kill):
+            progress.phase("fetch")
+            fetch_plan = restore_files(planned, scratch, jobs=how.jobs, progress=progress)
+            with WalService(planned.repository, fetch_plan, scratch, programs=isolated.programs) as service:
+                progress.phase("replay")
+                notes = recover(planned, scratch, instance, service, timeout=how.timeout)
+                dsn = scratch_dsn(instance, manifest.postgres.superuser)
+                reached = prove_reached(planned, scratch, dsn)
+            yield Brought(scratch, instance, dsn, reached, isolated.told, notes)
+
+
+def _pass_over(_: str) -> None:
+    """Tell nobody."""
 
 
 def restore_files(planned: Planned, scratch: Scratch, *, jobs: int, progress: Progress) -> FetchPlan:
@@ -142,10 +131,3 @@ def prove_reached(planned: Planned, scratch: Scratch, dsn: str) -> Reached:
     stop_lsn = planned.manifest.stop_lsn
     require_reached(reached.lsn, reached.from_timeline, planned.plan, stop_lsn=stop_lsn)
     return with_last_commit(reached, planned.plan.last_commit)
-
-
-def _remove(scratch: Scratch) -> None:
-    try:
-        remove_scratch(scratch)
-    except (OSError, DrillNotRun, PgvaultError) as error:
-        logger.warning("scratch directory '%s' was not removed: %s", scratch.root, error)

@@ -191,7 +191,7 @@ class _LogicalDrill:
             instance = make_empty(scratch, programs, superuser)
         progress = self._stage.progress
         order = loading_order(scratch, instance, superuser, jobs=self._request.jobs)
-        with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance.kill):
+        with ending(instance, self._report.checks), keeping_room(scratch.root, RESERVE, instance.kill):
             with self._stage.phase("start"):
                 start_empty(instance, superuser)
                 make_tablespaces(instance, superuser, roles.decode("utf-8", "surrogateescape"))

@@ -156,7 +156,7 @@ class _Drill:
             scratch = replace(made, launcher=isolated.launcher)
             self._report.isolation = isolated.told
             instance = make_instance(scratch, isolated.programs)
-            with ending(instance, self._report), keeping_room(scratch.root, RESERVE, instance.kill):
+            with ending(instance, self._report.checks), keeping_room(scratch.root, RESERVE, instance.kill):
                 self._restore_and_check(scratch, instance, planned, gathered.facts)
 
     def _plan(self, facts: RestoreFacts) -> RestorePlan:

@@ -6,13 +6,14 @@ A drill *failed* when the backup did; it *could not run* when this host, the sto
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
+from pgvault.checks.result import CheckResult
 from pgvault.drill.report import DrillReport
 from pgvault.drill.scratch import Scratch, make_scratch, remove_scratch
 from pgvault.errors import (
@@ -69,15 +70,8 @@ class Stage:
     @contextmanager
     def scratch(self, place: Path) -> Iterator[Scratch]:
         """Make a scratch directory, and remove it. Raises DrillNotRun when none can be made."""
-        scratch = make_scratch(place)
-        try:
+        with scratch_at(place, tell=self.report.notes.append) as scratch:
             yield scratch
-        finally:
-            try:
-                remove_scratch(scratch)
-            except (OSError, DrillNotRun) as error:  # says nothing about the backup
-                logger.warning("scratch directory '%s' was not removed: %s", scratch.root, error)
-                self.report.notes.append(f"'{scratch.root}' was not removed: {error}")
 
     def perform(self, act: Callable[[], None]) -> None:
         """Run a drill and write down how it ended; what it raises is a finding, or why it could not run."""
@@ -97,8 +91,25 @@ class Stage:
 
 
 @contextmanager
-def ending(instance: Instance, report: DrillReport) -> Iterator[None]:
-    """End the scratch's server. Raises DiskFull when it ran out of room: what failed says nothing about the backup."""
+def scratch_at(place: Path, *, tell: Callable[[str], None]) -> Iterator[Scratch]:
+    """Make a scratch directory, and remove it; `tell` is told when that fails. Raises DrillNotRun as `make_scratch`."""
+    scratch = make_scratch(place)
+    try:
+        yield scratch
+    finally:
+        try:
+            remove_scratch(scratch)
+        except (OSError, DrillNotRun) as error:  # says nothing about the backup
+            logger.warning("scratch directory '%s' was not removed: %s", scratch.root, error)
+            tell(f"'{scratch.root}' was not removed: {error}")
+
+
+@contextmanager
+def ending(instance: Instance, checks: Sequence[CheckResult] = ()) -> Iterator[None]:
+    """End the scratch's server. Raises DiskFull when it ran out of room: what failed says nothing about the backup.
+
+    `checks` are read at the end: one of them may have failed for that reason.
+    """
     try:
         yield
     except (PgvaultError, psycopg.Error):
@@ -106,7 +117,7 @@ def ending(instance: Instance, report: DrillReport) -> Iterator[None]:
         raise
     finally:
         end_server(instance)
-    if any(check.failed for check in report.checks):
+    if any(check.failed for check in checks):
         require_room_left(instance)
 
 

@@ -20,6 +20,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from pgvault.drill.bringing import Bringing, Brought, Planned, bring_up
+from pgvault.drill.isolation import looking_into_wal
 from pgvault.drill.scratch import max_wal_bytes
 from pgvault.errors import ObjectMissing, Refused, ServerUnfit, UsageError
 from pgvault.extract.load import Loaded, load, require_free
@@ -30,7 +31,7 @@ from pgvault.postgres.fingerprint import prepare, said
 from pgvault.postgres.instance import SERVER_ENVIRONMENT
 from pgvault.process import run
 from pgvault.progress import Progress
-from pgvault.recovery.gather import Workplace, gathering
+from pgvault.recovery.gather import gathering
 from pgvault.recovery.plan import RestorePlan, RestoreRequest, plan_restore
 from pgvault.repository.repository import Repository
 
@@ -83,8 +84,11 @@ def plan_extract(repository: Repository, order: ExtractOrder) -> tuple[Planned, 
     ServerUnreachable.
     """
     _require_sense(order)
-    label, place = order.request.backup_label, Workplace(order.bringing.place)
-    with gathering(repository, order.cluster, label, workplace=place, target=order.request.target) as gathered:
+    label, target = order.request.backup_label, order.request.target
+    with (
+        looking_into_wal(order.bringing.isolation, order.bringing.place) as workplace,
+        gathering(repository, order.cluster, label, workplace=workplace, target=target) as gathered,
+    ):
         wal_bytes = max_wal_bytes(gathered.facts.inventory.segment_size)
         plan = plan_restore(gathered.facts, replace(order.request, max_wal_bytes=wal_bytes))
     return Planned(repository, gathered.manifest(plan.backup_label), plan), (*gathered.notes, *plan.notes)
