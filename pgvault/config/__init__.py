@@ -19,7 +19,6 @@ from pgvault.config.config import (
     Config,
     DrillConfig,
     LogicalConfig,
-    Schedule,
     StreamConfig,
     find_config,
     load_config,
@@ -38,6 +37,7 @@ from pgvault.config.keys import (
 from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import CopyConfig, ObjectLockConfig, RepositoryConfig
 from pgvault.config.retention import GfsConfig, LogicalRetention, RetentionConfig
+from pgvault.config.schedule import Schedule
 from pgvault.config.sections import CREDENTIALS, Secret, Section
 
 __all__ = [

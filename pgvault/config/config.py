@@ -30,6 +30,7 @@ from pgvault.config.checktypes import AnyCheck
 from pgvault.config.promises import ClassConfig, Objectives
 from pgvault.config.repository import RepositoryConfig
 from pgvault.config.retention import RetentionConfig
+from pgvault.config.schedule import Schedule
 from pgvault.config.sections import Duration, Secret, Section, require_no_password, secret
 from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, TargetInvalid
 from pgvault.instants import parse_instant
@@ -37,13 +38,6 @@ from pgvault.instants import parse_instant
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
 CLUSTER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 TARGETS = ("latest", "random", "oldest", "last-good")  # of a drill, beside times
-
-
-class Schedule(Section):
-    """Cron expressions: the one source for cron, systemd, Helm and 'next scheduled'."""
-
-    backup: str | None = None
-    drill: str | None = None
 
 
 class DrillConfig(Section):

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from pgvault.config.schedule import Cron
 from pgvault.config.sections import Duration, Section
-
-# A schedule may be said by a word, as promises mostly are.
-SCHEDULES = {
-    "hourly": "0 * * * *",
-    "daily": "0 1 * * *",
-    "weekly": "0 2 * * 0",
-    "monthly": "0 3 1 * *",
-}
-CRON = re.compile(r"([0-9*/,A-Za-z-]+\s+){4}[0-9*/,A-Za-z-]+")  # five fields; what they mean, cron says
 
 
 def _share(value: object) -> object:
@@ -31,17 +22,7 @@ def _share(value: object) -> object:
     return share
 
 
-def _cron(value: object) -> object:
-    """Let a word stand for a cron expression. A misspelt word is no schedule that anything would keep."""
-    if not isinstance(value, str) or value in SCHEDULES:
-        return SCHEDULES.get(value, value) if isinstance(value, str) else value
-    if CRON.fullmatch(value.strip()) is None:
-        raise ValueError(f"{value!r} is neither {', '.join(SCHEDULES)} nor a cron expression of five fields")
-    return value
-
-
 Share = Annotated[float, BeforeValidator(_share)]
-Cron = Annotated[str, BeforeValidator(_cron)]
 
 
 class Objectives(Section):
