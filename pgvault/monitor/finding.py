@@ -34,6 +34,7 @@ class Finding:
     detail: str  # one clause for people
     hint: str | None = None  # a sentence: what to do
     figures: Figures = field(default_factory=dict)  # what was measured, units in the names
+    is_told: bool = True  # to people, too; false: as long as it is well, machines alone hear of it
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""

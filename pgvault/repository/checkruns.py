@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey
 from pgvault.pipeline.header import Kind
+from pgvault.pooling import map_bounded
 from pgvault.repository import layout
 from pgvault.repository.objects import put_json, read_json
 from pgvault.repository.repository import Repository
 
 logger = logging.getLogger(__name__)
+
+READERS = 8  # a small read takes its round trip, so several go at a time
+
+READERS = 8  # a small read takes its round trip, so several go at a time
 
 
 def put_run(repository: Repository, cluster: str, document: Mapping[str, Any]) -> None:
@@ -31,12 +37,43 @@ def read_run(repository: Repository, cluster: str, run_id: str) -> dict[str, Any
 
 def read_runs(repository: Repository, cluster: str, *, limit: int) -> Iterator[Mapping[str, Any]]:
     """Yield the last runs, newest first; one that does not open is passed over with a warning."""
-    names = repository.reader.names(layout.checks(cluster))
-    for run_id in sorted((name for name in names if layout.LABEL.fullmatch(name)), reverse=True)[:limit]:
+
+    def attempt(run_id: str) -> Mapping[str, Any] | None:
         try:
-            yield _read(repository, cluster, run_id)
+            return _read(repository, cluster, run_id)
         except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
             logger.warning("passed over a run of checks: %s", error)
+            return None
+
+    with ThreadPoolExecutor(READERS) as readers:
+        newest = sorted(_run_ids(repository, cluster), reverse=True)[:limit]
+        yield from (run for run in map_bounded(readers, attempt, newest) if run is not None)
+
+
+def count_runs(repository: Repository, cluster: str) -> int:
+    """Return how many runs are stored."""
+    return len(_run_ids(repository, cluster))
+
+
+def _run_ids(repository: Repository, cluster: str) -> list[str]:
+    return [name for name in repository.reader.names(layout.checks(cluster)) if layout.LABEL.fullmatch(name)]
+
+
+def read_newest_runs(repository: Repository, cluster: str) -> Iterator[Mapping[str, Any]]:
+    """Yield all runs, newest first, a few read ahead at a time; passed over are those that `read_runs` passes over."""
+    names = repository.reader.names(layout.checks(cluster))
+    ids = sorted((name for name in names if layout.LABEL.fullmatch(name)), reverse=True)
+
+    def attempt(run_id: str) -> Mapping[str, Any] | None:
+        try:
+            return _read(repository, cluster, run_id)
+        except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
+            logger.warning("passed over a run of checks: %s", error)
+            return None
+
+    with ThreadPoolExecutor(READERS) as readers:
+        for start in range(0, len(ids), READERS):
+            yield from (run for run in readers.map(attempt, ids[start : start + READERS]) if run is not None)
 
 
 def _read(repository: Repository, cluster: str, run_id: str) -> dict[str, Any]:

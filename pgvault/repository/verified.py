@@ -11,7 +11,7 @@ another mark takes it back. Whoever damages an object afterwards leaves the mark
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,16 +68,20 @@ def put_verified(repository: Repository, cluster: str, mark: Verified) -> None:
 
 def read_verified(repository: Repository, cluster: str) -> Mapping[tuple[str, str], Verified]:
     """Return, by label and copy, the newest mark of each backup that was whole there when it was last read back."""
+    marks = read_marks(repository, cluster, repository.reader.names(layout.backups(cluster)))
+    return {(mark.label, mark.copy): mark for mark in marks if mark.is_whole}
+
+
+def read_marks(repository: Repository, cluster: str, labels: Iterable[str]) -> Iterator[Verified]:
+    """Yield the newest mark of each of the backups in each copy, good or bad, as `last_verified` reads it."""
 
     def look(label: str) -> list[Verified | None]:
         names = repository.reader.names(layout.all_verified(cluster, label))
         return [last_verified(repository, cluster, label, copy) for copy in names]
 
     with ThreadPoolExecutor(READERS) as readers:
-        found = [
-            mark for marks in readers.map(look, repository.reader.names(layout.backups(cluster))) for mark in marks
-        ]
-    return {(mark.label, mark.copy): mark for mark in found if mark is not None and mark.is_whole}
+        for marks in readers.map(look, labels):
+            yield from (mark for mark in marks if mark is not None)
 
 
 def last_verified(repository: Repository, cluster: str, label: str, copy: str) -> Verified | None:
