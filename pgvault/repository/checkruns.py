@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 READERS = 8  # a small read takes its round trip, so several go at a time
 
-READERS = 8  # a small read takes its round trip, so several go at a time
-
 
 def put_run(repository: Repository, cluster: str, document: Mapping[str, Any]) -> None:
     """Store the document of one run, which holds its `id`."""
@@ -35,8 +33,8 @@ def read_run(repository: Repository, cluster: str, run_id: str) -> dict[str, Any
     return _read(repository, cluster, run_id)
 
 
-def read_runs(repository: Repository, cluster: str, *, limit: int) -> Iterator[Mapping[str, Any]]:
-    """Yield the last runs, newest first; one that does not open is passed over with a warning."""
+def read_runs(repository: Repository, cluster: str, *, limit: int | None = None) -> Iterator[Mapping[str, Any]]:
+    """Yield the last runs, newest first, a few read ahead; one that does not open is passed over with a warning."""
 
     def attempt(run_id: str) -> Mapping[str, Any] | None:
         try:
@@ -46,8 +44,13 @@ def read_runs(repository: Repository, cluster: str, *, limit: int) -> Iterator[M
             return None
 
     with ThreadPoolExecutor(READERS) as readers:
-        newest = sorted(_run_ids(repository, cluster), reverse=True)[:limit]
-        yield from (run for run in map_bounded(readers, attempt, newest) if run is not None)
+        runs = map_bounded(readers, attempt, sorted(_run_ids(repository, cluster), reverse=True)[:limit], ahead=READERS)
+        yield from (run for run in runs if run is not None)
+
+
+def read_newest_runs(repository: Repository, cluster: str) -> Iterator[Mapping[str, Any]]:
+    """Yield all runs, as `read_runs` does."""
+    return read_runs(repository, cluster)
 
 
 def count_runs(repository: Repository, cluster: str) -> int:
@@ -57,23 +60,6 @@ def count_runs(repository: Repository, cluster: str) -> int:
 
 def _run_ids(repository: Repository, cluster: str) -> list[str]:
     return [name for name in repository.reader.names(layout.checks(cluster)) if layout.LABEL.fullmatch(name)]
-
-
-def read_newest_runs(repository: Repository, cluster: str) -> Iterator[Mapping[str, Any]]:
-    """Yield all runs, newest first, a few read ahead at a time; passed over are those that `read_runs` passes over."""
-    names = repository.reader.names(layout.checks(cluster))
-    ids = sorted((name for name in names if layout.LABEL.fullmatch(name)), reverse=True)
-
-    def attempt(run_id: str) -> Mapping[str, Any] | None:
-        try:
-            return _read(repository, cluster, run_id)
-        except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
-            logger.warning("passed over a run of checks: %s", error)
-            return None
-
-    with ThreadPoolExecutor(READERS) as readers:
-        for start in range(0, len(ids), READERS):
-            yield from (run for run in readers.map(attempt, ids[start : start + READERS]) if run is not None)
 
 
 def _read(repository: Repository, cluster: str, run_id: str) -> dict[str, Any]:
