@@ -1,5 +1,13 @@
 """The configuration file, typed: sections of their own for the repository and for retention, the rest in `config`."""
 
+from pgvault.config.alerts import (
+    AlertsConfig,
+    AnyReceiver,
+    CommandReceiver,
+    MailReceiver,
+    PagerDutyReceiver,
+    WebhookReceiver,
+)
 from pgvault.config.checks import CheckBase, CheckConfig
 from pgvault.config.checktypes import (
     AggregateCheck,
@@ -45,12 +53,15 @@ __all__ = [
     "CREDENTIALS",
     "SEARCH_PATH",
     "AggregateCheck",
+    "AlertsConfig",
     "AnyCheck",
+    "AnyReceiver",
     "AsOf",
     "CheckBase",
     "CheckConfig",
     "ClassConfig",
     "ClusterConfig",
+    "CommandReceiver",
     "CompletenessCheck",
     "Config",
     "CopyConfig",
@@ -63,8 +74,10 @@ __all__ = [
     "KmsKey",
     "LogicalConfig",
     "LogicalRetention",
+    "MailReceiver",
     "ObjectLockConfig",
     "Objectives",
+    "PagerDutyReceiver",
     "PassphraseKey",
     "RangeCheck",
     "ReferentialCheck",
@@ -77,6 +90,7 @@ __all__ = [
     "StreamConfig",
     "Tolerance",
     "UniquenessCheck",
+    "WebhookReceiver",
     "absolute_key_reference",
     "decode_key",
     "decode_key_lines",

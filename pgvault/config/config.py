@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from pgvault.config.alerts import AlertsConfig
 from pgvault.config.audit import AuditConfig
 from pgvault.config.checktypes import AnyCheck
 from pgvault.config.promises import ClassConfig, Objectives
@@ -107,6 +108,7 @@ class ClusterConfig(Section):
     logical: LogicalConfig = LogicalConfig()
     classes: dict[str, ClassConfig] = Field(default_factory=dict)
     retention: RetentionConfig | None = None
+    anomaly: AnomalyConfig = AnomalyConfig()
     archive_wait: Duration = timedelta(minutes=2)
     jobs: int = Field(default=4, ge=1, le=64)
 
@@ -159,6 +161,7 @@ class Config(Section):
     repository: RepositoryConfig
     clusters: dict[str, ClusterConfig] = Field(default_factory=dict)
     audit: AuditConfig = AuditConfig()
+    alerts: AlertsConfig | None = None
     timezone: str = "UTC"
 
     @field_validator("clusters")

@@ -14,6 +14,7 @@
     clusters/<cluster>/holds/<id>/<n>                  n = 0: what must stay, and why; n = 1: not any more
     audit/<signer>/<n / 1000>/<n>                      what was done, by whom: a chain for each signing key
     leases/<name>/<n>                                  clear: who does what at the moment
+    notices/<label>                                    what a notifier has told, and whom
     quarantine/<time>-<random>/<name>                  bytes that `verify --repair` replaced
     clusters/<cluster>/wal/<system id>/<16 digits>/<WAL file name>
     clusters/<cluster>/wal/<system id>/<timeline>.history
@@ -37,6 +38,7 @@ CLUSTERS = "clusters"
 AUDIT = "audit"
 AUDIT_GROUP = 1000  # entries
 LEASES = "leases"
+NOTICES = "notices"
 PROBES = "probes"  # written and removed by init and check
 QUARANTINE = "quarantine"
 NUMBER = re.compile(r"\d{8}", re.ASCII)
@@ -167,6 +169,11 @@ def lease_series(name: str) -> str:
 def lease(name: str, number: int) -> str:
     """Name of one entry of a lease."""
     return f"{lease_series(name)}/{number:08d}"
+
+
+def notice(label: str) -> str:
+    """Name of a notice."""
+    return f"{NOTICES}/{label}"
 
 
 def wals(cluster_name: str) -> str:

@@ -5,7 +5,7 @@
     clusters/<cluster>/backups/<label>/<rest>            of one backup
     clusters/<cluster>/<anything else>/…                 of the cluster
     audit/…                                              what was done: of the whole repository
-    leases/… probes/… quarantine/…                       of one copy alone: never brought to another
+    leases/… notices/… probes/… quarantine/…             of one copy alone: never brought to another
 
 A name says nothing of what the object holds: a manifest may be a root or an *aborted* record.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pgvault.repository import layout
 
-LOCAL = (layout.LEASES, layout.PROBES, layout.QUARANTINE)
+LOCAL = (layout.LEASES, layout.NOTICES, layout.PROBES, layout.QUARANTINE)
 ROOT = "manifest"
 REFS = "refs"
 TOMBSTONES = "tombstones"

@@ -31,7 +31,7 @@ class ObjectLock:
 
     mode: LockMode
     days: int
-    free: tuple[str, ...] = ("leases", "probes")  # what lies below these is of use for minutes, and is not locked
+    free: tuple[str, ...] = ("leases", "notices", "probes")  # what lies below these is of use for days, and not locked
 
     def covers(self, key: str) -> bool:
         """Whether the object `key` is to be locked."""
@@ -212,6 +212,17 @@ class LinkedStore(Protocol):
 
     def is_place_of(self, other: ObjectStore) -> bool:
         """Tell whether what is put here is found there. Raises StoreUnreachable."""
+
+
+@runtime_checkable
+class DatedStore(Protocol):
+    """A store that tells the time by its own clock; every store of ours does."""
+
+    def answered_at(self) -> datetime | None:
+        """Ask it something, and return when it answered, aware UTC; None: it does not tell, or not us.
+
+        To the second, where it tells no more. Raises StoreUnreachable.
+        """
 
 
 @runtime_checkable
