@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from threading import Lock
 
 from pgvault.errors import ObjectExists, ObjectMissing, StoreUnreachable
@@ -35,6 +36,7 @@ class MemoryStore:
         self.lose_answers = lose_answers
         self.die_after_puts = die_after_puts
         self.fail_after_calls = fail_after_calls
+        self.at: datetime | None = None  # what its clock shows; None: it does not tell
         self._lock = Lock()
 
     @property
@@ -43,6 +45,10 @@ class MemoryStore:
 
     def create_root(self) -> None:
         self._note("create_root", "")
+
+    def answered_at(self) -> datetime | None:
+        self._note("answered_at", "")
+        return self.at
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         with self._lock:

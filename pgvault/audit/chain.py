@@ -5,25 +5,42 @@
 
 So ten processes of one host make one chain. The deciding copy alone is asked: what it holds is what happened. Other
 copies receive entries as they receive everything else, and one that does not take an entry stops nobody.
+
+An end that does not open stops nobody either: else whoever damages one object silences the witness. The next entry then
+stands behind it and names no previous one, which is a break that `audit verify` tells of.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pgvault.audit.entry import Entry, Head, Place, make_entry, read_entry
 from pgvault.audit.signer import SigningKey
-from pgvault.errors import AlreadyRunning, ObjectCorrupt, ObjectExists, ObjectMissing
+from pgvault.errors import (
+    AlreadyRunning,
+    FormatUnsupported,
+    ObjectCorrupt,
+    ObjectExists,
+    ObjectMissing,
+    StoreDenied,
+    StoreUnreachable,
+    WrongKey,
+)
 from pgvault.pipeline.header import Kind
 from pgvault.pipeline.seal import seal, split
 from pgvault.repository import layout
 from pgvault.repository.objects import address, read_plain
 from pgvault.repository.repository import Repository
 from pgvault.repository.writing import decided, put_decision
+from pgvault.stores.base import DatedStore
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 100  # at the next number: so many others would have to win before one gives up
+UNREADABLE = (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey)
 HEADS_MAX = 8  # ends of other chains that an entry names: with each, by turns, in the end all are
 
 
@@ -37,22 +54,22 @@ def append(
 ) -> Entry:
     """Sign an event and put it behind the last entry of the key's chain; return the entry.
 
-    Raises AlreadyRunning when others were always faster, ObjectCorrupt when the end of the chain is not one of ours.
+    `store_at` is what the deciding copy's clock showed; where nobody knows, it is asked now.
+    Raises AlreadyRunning when others were always faster, and what the deciding copy says that does not take it.
     """
     here = decided(repository)
     signer = key.public.signer
     number = next_number(here, signer)
-    previous = None if number == 0 else entry_at(here, signer, number - 1)
     heads = _heads(here, but=signer, turn=number)
+    store_at = store_at or store_time(repository)
     for _ in range(ATTEMPTS):
-        place = Place(repository.id, number, None if previous is None else previous.head.sha256, heads, store_at)
+        place = Place(repository.id, number, _previous(here, signer, number), heads, store_at)
         entry = make_entry(event, place, key=key, at=at)
         path = layout.audit_entry(signer, number)
         sealed = seal(split(entry.content), address(repository, path, Kind.AUDIT), key=repository.keys.active)
         try:
             put_decision(repository, path, sealed.body)
         except ObjectExists:
-            previous = entry_at(here, signer, number)
             number += 1
             continue
         return entry
@@ -65,13 +82,14 @@ def signers(repository: Repository) -> list[str]:
 
 
 def next_number(repository: Repository, signer: str) -> int:
-    """Return the number behind the last entry; 0 when there is none."""
+    """Return the number behind the last entry; 0 when there is none. Names that are none of ours do not count."""
     chain = layout.audit_chain(signer)
-    groups = sorted(name for name in repository.reader.names(chain) if name.isdecimal())
-    if not groups:
-        return 0
-    numbers = [name for name in repository.reader.names(f"{chain}/{groups[-1]}") if layout.is_number(name)]
-    return int(max(numbers)) + 1 if numbers else int(groups[-1]) * layout.AUDIT_GROUP
+    for group in sorted(filter(layout.is_audit_group, repository.reader.names(chain)), reverse=True):
+        names = filter(layout.is_number, repository.reader.names(f"{chain}/{group}"))
+        numbers = [number for number in map(int, names) if number // layout.AUDIT_GROUP == int(group)]
+        if numbers:
+            return max(numbers) + 1
+    return 0
 
 
 def entry_at(repository: Repository, signer: str, number: int) -> Entry:
@@ -92,6 +110,27 @@ def head_of(repository: Repository, signer: str) -> Head | None:
     return None if number == 0 else entry_at(repository, signer, number - 1).head
 
 
+def store_time(repository: Repository) -> datetime | None:
+    """Return what the clock of the deciding copy shows; None: it does not tell."""
+    store = repository.deciding.store
+    try:
+        return store.answered_at() if isinstance(store, DatedStore) else None
+    except (StoreDenied, StoreUnreachable) as error:
+        logger.debug("the store did not tell the time: %s", error)
+        return None
+
+
+def _previous(repository: Repository, signer: str, number: int) -> bytes | None:
+    """Return the hash of the entry before a number; None: there is none, or it does not open."""
+    if number == 0:
+        return None
+    try:
+        return entry_at(repository, signer, number - 1).head.sha256
+    except UNREADABLE as error:
+        logger.warning("audit chain %s is broken: entry %d does not open: %s", signer, number - 1, error)
+        return None
+
+
 def _heads(repository: Repository, *, but: str, turn: int) -> dict[str, Head]:
     """Return the ends of some other chains; one that does not open is left out: to find that is for `audit verify`."""
     others = [signer for signer in signers(repository) if signer != but]
@@ -100,7 +139,7 @@ def _heads(repository: Repository, *, but: str, turn: int) -> dict[str, Head]:
     for signer in (others[first:] + others[:first])[:HEADS_MAX]:
         try:
             head = head_of(repository, signer)
-        except (ObjectCorrupt, ObjectMissing):
+        except UNREADABLE:
             continue
         if head is not None:
             found[signer] = head

@@ -103,7 +103,7 @@ def read_entry(content: bytes, *, where: str) -> Entry:
     document, _, rest = content.partition(b"\n")
     try:
         entry = _parse(json.loads(document), document, base64.b64decode(rest.strip(b"\n"), validate=True))
-    except (AttributeError, binascii.Error, KeyError, KeyUnusable, TypeError, ValueError) as error:
+    except (AttributeError, binascii.Error, KeyError, KeyUnusable, RecursionError, TypeError, ValueError) as error:
         raise ObjectCorrupt(f"audit entry {where!r} is malformed") from error
     if entry.content != content:
         raise ObjectCorrupt(f"audit entry {where!r} is malformed: two lines, and nothing else")

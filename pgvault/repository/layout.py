@@ -42,6 +42,7 @@ NOTICES = "notices"
 PROBES = "probes"  # written and removed by init and check
 QUARANTINE = "quarantine"
 NUMBER = re.compile(r"\d{8}", re.ASCII)
+GROUP = re.compile(r"\d{5}", re.ASCII)
 TAIL = ".tail"
 LABEL = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
@@ -210,6 +211,11 @@ def audit_chain(signer: str) -> str:
 def audit_entry(signer: str, number: int) -> str:
     """Name of one entry, counted from 0."""
     return f"{audit_chain(signer)}/{number // AUDIT_GROUP:05d}/{number:08d}"
+
+
+def is_audit_group(name: str) -> bool:
+    """Tell whether a name is that of a group of entries."""
+    return GROUP.fullmatch(name) is not None
 
 
 def gaps(cluster_name: str) -> str:

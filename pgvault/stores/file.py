@@ -21,6 +21,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pgvault.errors import (
@@ -108,6 +109,23 @@ class FileStore:
                     directory.mkdir(DIRECTORY_MODE)
                     sync_directory(directory.parent)
         self._require_root()
+
+    def answered_at(self) -> datetime | None:
+        """Return the time of a file just made: a server of NFS or SMB has a clock of its own."""
+        self._require_root()
+        probe = self._root / f"{TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            try:
+                seconds = os.fstat(descriptor).st_mtime
+            finally:
+                os.close(descriptor)
+                probe.unlink()
+        except OSError as error:
+            if error.errno in DENIED | FULL:
+                return None
+            raise translate(error, f"could not ask {self.url} for its time: {error.strerror}") from error
+        return datetime.fromtimestamp(seconds, UTC)
 
     def is_place_of(self, other: ObjectStore) -> bool:
         """Tell whether both are one directory, by whatever links."""

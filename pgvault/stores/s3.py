@@ -17,7 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from pgvault.errors import ObjectMissing, StoreUnfit, StoreUnreachable
 from pgvault.instants import Clock, SystemClock
@@ -86,6 +87,16 @@ class S3Store:
                 raise Transient(StoreUnreachable(f"store {self.url} did not acknowledge {key!r}"))
 
         bucket.request(f"put {key!r}", put, moved_bytes=len(body))
+
+    def answered_at(self) -> datetime | None:
+        """Return what the header Date of an answer says, to the second; None: there is none that can be read."""
+        answer = self.bucket.page("ask for the time", Prefix=self.bucket.prefix, MaxKeys=1)
+        said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+        try:
+            at = parsedate_to_datetime(said)
+        except ValueError:
+            return None
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
     def get(self, key: str) -> bytes:
         """Return a whole object. Raises ObjectMissing."""

@@ -12,7 +12,9 @@ from pgvault.audit.chain import append, entry_at, head_of, next_number, signers
 from pgvault.audit.entry import read_entry
 from pgvault.audit.signer import PublicKey, SigningKey
 from pgvault.errors import KeyUnusable, ObjectCorrupt
+from pgvault.repository import layout
 from pgvault.repository.repository import Repository
+from tests.fakes import MemoryStore
 
 AT = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 EVENT = {"what": "backup", "result": "ok"}
@@ -72,3 +74,44 @@ def test_keys_are_read_back() -> None:
     assert PublicKey.parse(str(key.public)) == key.public
     with pytest.raises(KeyUnusable):
         SigningKey.decode(b"secret", where="here")
+
+
+def test_a_lost_answer_leaves_one_entry(repository: Repository, store: MemoryStore) -> None:
+    """A put whose answer was lost, and that met its own object when it was repeated, is one entry and no other's."""
+    key = SigningKey.generate()
+    store.lose_answers = {store.puts + 1}
+
+    entry = append(repository, EVENT, key=key, at=AT)
+
+    assert entry.place.number == 0
+    assert next_number(repository, key.public.signer) == 1
+
+
+def test_a_damaged_end_silences_nobody(repository: Repository, store: MemoryStore) -> None:
+    """Behind an end that does not open, or is somebody else's, stands the next entry; it names none before it."""
+    key = SigningKey.generate()
+    for _ in range(2):
+        append(repository, EVENT, key=key, at=AT)
+    store.objects[layout.audit_entry(key.public.signer, 1)] = b"anything"
+
+    entry = append(repository, EVENT, key=key, at=AT)
+
+    assert (entry.place.number, entry.place.previous) == (2, None)
+
+
+def test_foreign_names_do_not_count(repository: Repository, store: MemoryStore) -> None:
+    """What lies where no entry of ours could lie leads nobody astray."""
+    key = SigningKey.generate()
+    append(repository, EVENT, key=key, at=AT)
+    chain = layout.audit_chain(key.public.signer)
+    for name in ("9/00000700", "00007/00000007", "00009/x", "x/00000001"):
+        store.objects[f"{chain}/{name}"] = b""
+
+    assert next_number(repository, key.public.signer) == 1
+
+
+def test_the_store_is_asked_for_its_time(repository: Repository, store: MemoryStore) -> None:
+    """Beside the host's clock stands the store's; one that does not answer is no reason to record nothing."""
+    store.at = AT
+
+    assert append(repository, EVENT, key=SigningKey.generate(), at=AT).place.store_at == AT

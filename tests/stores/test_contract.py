@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from threading import Barrier
 
 import pytest
 
 from pgvault.errors import ObjectExists, ObjectMissing, UsageError
-from pgvault.stores.base import ObjectEntry, ObjectStore, ReplacingStore
+from pgvault.stores.base import DatedStore, ObjectEntry, ObjectStore, ReplacingStore
 from pgvault.stores.commit import Outcome, put_object
 from pgvault.stores.probe import probe_put_if_absent
+from tests.fakes import MemoryStore
 
 LABEL = "clusters/db1/backups/20260115T103000Z-f7c2"
 
@@ -242,3 +244,16 @@ def test_making_the_root_again_changes_nothing(store: ObjectStore) -> None:
     store.create_root()
 
     assert store.get("pgvault.json") == b"{}"
+
+
+def test_a_store_tells_its_time(store: ObjectStore) -> None:
+    """What has a clock of its own tells it, to the second at least."""
+    if isinstance(store, MemoryStore):
+        store.at = datetime.now(UTC)
+
+    assert isinstance(store, DatedStore)
+    at = store.answered_at()
+
+    assert at is not None
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 30
+    assert store.children("") == []
