@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clusters"
     place.mkdir(exist_ok=True)
     return place
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's, whatever the run is called."""
+    with tempfile.TemporaryDirectory(prefix="pgv-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -172,10 +172,7 @@ class _Demo:
         return self._instance(data, "s", {**SERVER_SETTINGS, "archive_command": push})
 
     def _load(self, dsn: str) -> str:
-        with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-            connection.execute(shop.SCHEMA)
-            for statement in (shop.PEOPLE, shop.GOODS, shop.STOCK, shop.SAVINGS, shop.OPENING, shop.ORDERS):
-                connection.execute(statement, {"customers": CUSTOMERS, "orders": ORDERS})
+        shop.fill(dsn, customers=CUSTOMERS, orders=ORDERS)
         return f"{CUSTOMERS} customers, {ORDERS} orders; {self._checked(dsn)}"
 
     def _checked(self, dsn: str) -> str:
@@ -193,10 +190,9 @@ class _Demo:
         return f"{manifest.label}: {manifest.total_bytes >> 20} MiB, stored {manifest.stored_bytes >> 20} MiB"
 
     def _write_orders(self, dsn: str) -> str:
-        with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-            for _ in range(3):
-                connection.execute(shop.ORDERS, {"customers": CUSTOMERS, "orders": ORDERS // 10})
-                time.sleep(0.2)
+        for _ in range(3):
+            shop.sell(dsn, customers=CUSTOMERS, orders=ORDERS // 10)
+            time.sleep(0.2)
         return f"{3 * ORDERS // 10} more orders, after the backup"
 
     def _drop(self, dsn: str) -> tuple[datetime, int]:

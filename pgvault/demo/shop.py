@@ -7,6 +7,8 @@ and hence at every moment one can recover to, the checks hold.
 
 from __future__ import annotations
 
+import psycopg
+
 from pgvault.config import CheckConfig
 
 SCHEMA = """
@@ -116,3 +118,18 @@ CHECKS = (
     CheckConfig(name="duplicate_emails", query=DUPLICATE_EMAILS, severity="high"),
     CheckConfig(name="orders_exist", query=ORDERS_EXIST),
 )
+
+
+def fill(dsn: str, *, customers: int, orders: int) -> None:
+    """Make the shop's tables in an empty database, and fill them."""
+    counts = {"customers": customers, "orders": orders}
+    with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute(SCHEMA)
+        for statement in (PEOPLE, GOODS, STOCK, SAVINGS, OPENING, ORDERS):
+            connection.execute(statement, counts)
+
+
+def sell(dsn: str, *, customers: int, orders: int) -> None:
+    """Take so many further orders, in one transaction."""
+    with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute(ORDERS, {"customers": customers, "orders": orders})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psycopg
 
 from pgvault.errors import RecoveryFailed, Refused, ServerUnfit
-from pgvault.extract.names import Name, Session, Source
+from pgvault.extract.names import Name, Session, Source, find_relation
 from pgvault.extract.twin import Twin
 from pgvault.postgres.fingerprint import (
     TableFacts,
@@ -86,11 +86,7 @@ def _table(oid: int, name: Name) -> TableName:
 
 def require_free(target: Session, name: Name) -> None:
     """Raise Refused when something in the target has that name."""
-    query = (
-        b"SELECT c.relkind::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        b" WHERE n.nspname = %s AND c.relname = %s"
-    )
-    if target.execute(query, [name.schema, name.table]).fetchone() is not None:
+    if find_relation(target, name) is not None:
         raise Refused(f"'{name}' exists in the target, and is left alone", hint="Choose another name with --as.")
 
 

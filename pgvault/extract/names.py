@@ -60,19 +60,25 @@ def read_name(session: Session, given: str, *, schema: str) -> Name:
     return found
 
 
+def find_relation(session: Session, name: Name) -> tuple[int, str] | None:
+    """Return (oid, pg_class.relkind) of whatever has that name, be it a table or not; None where nothing has."""
+    query = (
+        b"SELECT c.oid::bigint, c.relkind::text FROM pg_catalog.pg_class c"
+        b" JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
+    )
+    found = session.execute(query, [name.schema, name.table]).fetchone()
+    return None if found is None else (number(found[0]), text(found[1]))
+
+
 def find_source(session: Session, given: str) -> Source:
     """Return the table of that name. Raises UsageError, ObjectMissing when there is none that has rows."""
     name = read_name(session, given, schema="public")
-    rows = session.execute(
-        b"SELECT c.oid, c.relkind::text FROM pg_catalog.pg_class c"
-        b" JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
-        [name.schema, name.table],
-    ).fetchall()
-    if not rows:
+    found = find_relation(session, name)
+    if found is None:
         raise ObjectMissing(
             f"there is no table '{name}' at that moment", hint="Was it made later, or is it in another --database?"
         )
-    oid, kind = number(rows[0][0]), text(rows[0][1])
+    oid, kind = found
     if kind not in KINDS:
         raise UsageError(
             f"'{name}' is no table whose rows can be extracted", hint="Views and foreign tables have none."

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pgvault.extract.names import Name, Session, Source
+from pgvault.extract.names import Name, Session, Source, find_relation
 from pgvault.postgres.fingerprint import ask, encoded, number, quote, text
 from pgvault.postgres.instance import SERVER_ENVIRONMENT, Instance
 from pgvault.process import run
@@ -79,9 +79,9 @@ def make_twin(session: Session, instance: Instance, dsn: str, *, source: Source,
     ((comment,),) = ask(session, f"SELECT quote_literal(obj_description({source.oid}, 'pg_class'))")
     if comment is not None:
         session.execute(encoded(f"COMMENT ON TABLE {name.quoted} IS {text(comment)}"))
-    oid = _find(session, name)
-    assert oid is not None
-    borrowed = [text(column) for (column,) in ask(session, BORROWED.format(oid=oid))]
+    made = find_relation(session, name)
+    assert made is not None
+    borrowed = [text(column) for (column,) in ask(session, BORROWED.format(oid=made[0]))]
     for column in borrowed:
         session.execute(encoded(f"ALTER TABLE {name.quoted} ALTER {quote(column)} DROP DEFAULT"))
     positions = tuple(_positions(session, source))
@@ -91,7 +91,7 @@ def make_twin(session: Session, instance: Instance, dsn: str, *, source: Source,
 
 def _make_way(session: Session, source: Source, name: Name) -> Source:
     """Free the name in the scratch; return the table where it is then."""
-    if _find(session, name) is None:
+    if find_relation(session, name) is None:
         return source
     aside = f"pgvault_{secrets.token_hex(8)}"
     if name != source.name:
@@ -100,15 +100,6 @@ def _make_way(session: Session, source: Source, name: Name) -> Source:
     session.execute(encoded(f"CREATE SCHEMA {quote(aside)}"))
     session.execute(encoded(f"ALTER TABLE {name.quoted} SET SCHEMA {quote(aside)}"))
     return replace(source, name=Name(aside, name.table))
-
-
-def _find(session: Session, name: Name) -> int | None:
-    query = (
-        b"SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        b" WHERE n.nspname = %s AND c.relname = %s"
-    )
-    found = session.execute(query, [name.schema, name.table]).fetchone()
-    return None if found is None else number(found[0])
 
 
 def _positions(session: Session, source: Source) -> Iterator[tuple[str, int, bool]]:

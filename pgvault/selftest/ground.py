@@ -26,7 +26,7 @@ from pgvault.repository.repository import Repository
 CLUSTER = "main"
 START_SECONDS = 60.0
 ARCHIVE_WAIT = timedelta(seconds=120)
-PEOPLE = {"customers": 100, "orders": 100}
+COUNTS = {"customers": 100, "orders": 100}
 SETTINGS = {
     "archive_mode": "on",
     "shared_buffers": "16MB",
@@ -77,8 +77,7 @@ class Ground:
 
     def sell(self) -> None:
         """Take orders: one commit."""
-        with psycopg.connect(self.instance.dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-            connection.execute(shop.ORDERS, PEOPLE)
+        shop.sell(self.instance.dsn, **COUNTS)
 
     def back_up(self) -> None:
         """Take a full backup."""
@@ -129,10 +128,7 @@ def prepared(host: SelfTestHost, programs: Programs) -> Iterator[Ground]:
     try:
         start(instance, host.config)
         ground = Ground(host, instance, repository)
-        with psycopg.connect(instance.dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-            connection.execute(shop.SCHEMA)
-            for statement in (shop.PEOPLE, shop.GOODS, shop.STOCK, shop.SAVINGS, shop.OPENING, shop.ORDERS):
-                connection.execute(statement, PEOPLE)
+        shop.fill(instance.dsn, **COUNTS)
         ground.back_up()
         for _ in range(3):
             ground.sell()

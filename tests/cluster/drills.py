@@ -34,23 +34,18 @@ from tests.archive import KEY, Archive, make_archive
 from tests.servers import Server, ServerFactory
 from tests.wal.servers import archiving, system_of, wait_archived
 
-PEOPLE = {"customers": 100, "orders": 100}
+COUNTS = {"customers": 100, "orders": 100}
 EXACT = Objectives()
 
 
 def load_shop(dsn: str) -> None:
     """Make the shop's tables and fill them, small."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(shop.SCHEMA.encode())
-        cursor = psycopg.ClientCursor(connection)
-        for text in (shop.PEOPLE, shop.GOODS, shop.STOCK, shop.SAVINGS, shop.OPENING, shop.ORDERS):
-            cursor.execute(text.encode(), PEOPLE)
+    shop.fill(dsn, **COUNTS)
 
 
 def write_orders(dsn: str) -> None:
     """Go on selling: one commit."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        psycopg.ClientCursor(connection).execute(shop.ORDERS.encode(), PEOPLE)
+    shop.sell(dsn, **COUNTS)
 
 
 def digest(root: Path, *, without: frozenset[str] = frozenset()) -> str:

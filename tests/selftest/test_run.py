@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,6 @@ from pgvault.errors import DrillFailed, DrillNotRun
 from pgvault.selftest.run import FAULTS, Caught, SelfTest, require_caught
 from tests.archive import pgvault
 from tests.cluster.drills import scratch_processes
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A directory with a path that is short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="pgv-") as directory:
-        yield Path(directory)
 
 
 def test_every_fault_must_be_planted_and_caught() -> None:

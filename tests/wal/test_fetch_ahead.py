@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -271,13 +270,6 @@ def test_a_dead_servers_successor_gets_nothing(full: Archive, plan: FetchPlan, p
         looker.wait_for(*NAMES[:3])
         postmaster.write_text(f"{os.getppid()}\n")
         assert not looker.take(NAMES[0])
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A directory whose path leaves room for a socket's, whatever the run is called."""
-    with tempfile.TemporaryDirectory(prefix="pgv-") as directory:
-        yield Path(directory)
 
 
 def test_who_hangs_is_waited_for_once(short: Path, plan: FetchPlan, monkeypatch: pytest.MonkeyPatch) -> None:
