@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "alerts",
+            "anomaly",
             "audit",
             "backup",
             "checks",

@@ -1,8 +1,8 @@
 """Take a full physical backup of a cluster on this host.
 
     lease ─► prove archiving ─► pg_backup_start ─► list and copy ─► pg_control ─► pg_backup_stop
-          ─► inventory ─► wait for WAL start..stop in the repository ─► refs ─► lease still ours? ─► root = commit
-          ─► watermark
+          ─► inventory ─► wait for WAL start..stop in the repository ─► refs ─► measures ─► lease still ours?
+          ─► root = commit ─► watermark
 
 One session starts and stops the backup and is never replaced; when it is lost, there is no backup (pitfall 15). Until
 the root is put nothing is listed; when anything fails before, an *aborted* record takes the root's place, so that
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from pgvault import __version__
+from pgvault.anomaly.measuring import measure
 from pgvault.backup.alone import PHYSICAL, being_alone
 from pgvault.backup.batches import make_batches
 from pgvault.backup.committing import abort_after, commit_checked, require_root
@@ -33,6 +34,7 @@ from pgvault.backup.source import (
     list_pieces,
     postgres_facts,
 )
+from pgvault.config.anomaly import AnomalyConfig
 from pgvault.errors import ArchiveNotWorking, ObjectMissing, PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
@@ -71,6 +73,7 @@ class BackupRequest:
     is_untested_major_allowed: bool = False
     stream_slot: str | None = None  # of `pgvault wal stream`, which brings the WAL; None: the server archives
     terms: Terms = USUAL_TERMS  # of the lease
+    anomaly: AnomalyConfig = field(default_factory=AnomalyConfig)  # by which later ones are compared with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ def _take(run: _Run) -> Manifest:
     prove_archiving(run.server)
     try:
         manifest, stopped = _copy_and_stop(run)
+        manifest = replace(manifest, measures=measure(repository, manifest, run.request.anomaly))
         commit_checked(repository, manifest, lease=run.lease)
     except BaseException as error:
         abort_after(error, repository, cluster, run.label)

@@ -10,6 +10,7 @@ import typer
 
 from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.cli import render
+from pgvault.cli.auditing import book_of, recording
 from pgvault.cli.copy import bring_up_to_date
 from pgvault.cli.documents import backup_document, logical_document
 from pgvault.cli.logicalbackup import LogicalChoice, back_up_logically
@@ -85,6 +86,15 @@ def _back_up(
     opened: OpenedCluster, wanted: BackupType | None, choice: LogicalChoice, is_untested_major_allowed: bool
 ) -> Taken:
     kind = wanted or (BackupType.LOGICAL if opened.config.source == "logical" else BackupType.FULL)
+    with recording(book_of(opened), "backup", asked={"type": str(kind)}) as event:
+        taken = _back_up_as(kind, opened, choice, is_untested_major_allowed)
+        event.details |= _recorded(taken)
+    return taken
+
+
+def _back_up_as(
+    kind: BackupType, opened: OpenedCluster, choice: LogicalChoice, is_untested_major_allowed: bool
+) -> Taken:
     if kind is BackupType.SCHEMA:
         return back_up_schema(opened, choice)
     if kind is BackupType.LOGICAL:
@@ -103,7 +113,13 @@ def _back_up_files(opened: OpenedCluster, is_untested_major_allowed: bool) -> Ma
     config = opened.config
     slot = None if config.stream is None else config.stream.slot
     request = BackupRequest(
-        opened.name, config.data_directory, config.jobs, config.archive_wait, is_untested_major_allowed, slot
+        opened.name,
+        config.data_directory,
+        config.jobs,
+        config.archive_wait,
+        is_untested_major_allowed,
+        slot,
+        anomaly=config.anomaly,
     )
     with leaving_in_order(PgvaultError.exit_code), connect(config) as session, render.showing_progress() as progress:
         return take_backup(opened.repository, session, request, clock=SystemClock(), progress=progress)
@@ -153,6 +169,23 @@ def _document(taken: Taken) -> dict[str, Any]:
             return logical_document(taken)
         case Manifest():
             return backup_document(taken)
+
+
+def _recorded(taken: Taken) -> dict[str, Any]:
+    """Return what of a backup is kept on record: which one, of what, how much."""
+    manifest = taken.manifest if isinstance(taken, SchemaTaken) else taken
+    recorded: dict[str, Any] = {
+        "label": manifest.label,
+        "system_identifier": str(manifest.system_identifier),
+        "postgres_major": manifest.postgres_major,
+        "size_bytes": manifest.total_bytes,
+        "stored_bytes": manifest.stored_bytes,
+    }
+    if isinstance(taken, SchemaTaken):
+        return recorded | {"unchanged": not taken.is_new}
+    if isinstance(taken, Manifest):
+        return recorded | {"page_errors": taken.page_errors.count}
+    return recorded | {"class": taken.class_name}
 
 
 def _contents(manifest: Root) -> str:

@@ -41,6 +41,7 @@ def logical_request(opened: OpenedCluster, kind: LogicalType, choice: LogicalCho
         spool_limit=config.logical.spool_limit,
         lock_wait=config.logical.lock_wait,
         environment=libpq_environment(),
+        anomaly=config.anomaly,
     )
 
 

@@ -26,6 +26,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from pgvault.config.alerts import AlertsConfig
+from pgvault.config.anomaly import AnomalyConfig
 from pgvault.config.audit import AuditConfig
 from pgvault.config.checktypes import AnyCheck
 from pgvault.config.promises import ClassConfig, Objectives

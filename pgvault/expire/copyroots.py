@@ -106,6 +106,7 @@ def describe(root: Root, foreign: Iterable[str]) -> BackupFacts:
             class_name=root.class_name,
             needs=needs,
             stored_bytes=root.stored_bytes,
+            measures=root.measures,
         )
     return PhysicalBackup(
         label=root.label,
@@ -123,6 +124,7 @@ def describe(root: Root, foreign: Iterable[str]) -> BackupFacts:
         log_time_zone=root.log_time_zone,
         stored_bytes=root.stored_bytes,
         total_bytes=root.total_bytes,
+        measures=root.measures,
     )
 
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.recovery.facts import Inventory
+from pgvault.repository.measures import Measures
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class PhysicalBackup:
     log_time_zone: str = "UTC"
     stored_bytes: int = 0
     total_bytes: int = 0
+    measures: Measures | None = None  # None: taken by an older pgvault
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class LogicalBackup:
     class_name: str | None = None  # the data class it was limited to
     needs: frozenset[str] = frozenset()
     stored_bytes: int = 0
+    measures: Measures | None = None
 
 
 BackupFacts = PhysicalBackup | LogicalBackup

@@ -11,6 +11,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from pgvault.config import ClusterConfig, GfsConfig, RetentionConfig
+from pgvault.config.anomaly import AnomalyConfig
 from pgvault.config.retention import HUNDRED_YEARS
 from pgvault.errors import ConfigInvalid
 
@@ -26,6 +27,7 @@ class Policy:
     retention: RetentionConfig | None  # None: nothing expires
     class_keeps: Mapping[str, timedelta] = field(default_factory=dict)  # data class → how long its backups stay
     time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    anomaly: AnomalyConfig = field(default_factory=AnomalyConfig)  # by which the last normal backup stays
 
     def __post_init__(self) -> None:
         for name, keep in self.class_keeps.items():
@@ -50,7 +52,7 @@ class Policy:
     def of(cls, cluster: ClusterConfig, *, time_zone: str) -> Policy:
         """Return a cluster's policy. Raises ConfigInvalid."""
         keeps = {name: each.keep for name, each in cluster.classes.items() if each.keep is not None}
-        return cls(cluster.retention, keeps, ZoneInfo(time_zone))
+        return cls(cluster.retention, keeps, ZoneInfo(time_zone), cluster.anomaly)
 
 
 def _require(is_right: bool, problem: str) -> None:

@@ -1,4 +1,5 @@
-"""Which backups the rules of retention keep, in one copy, and why: `full`, `days`, `gfs`, `logical`, `schema`, `keep`.
+"""Which backups the rules of retention keep, in one copy, and why: `full`, `days`, `gfs`, `logical`, `schema`, `keep`,
+and the last normal one (normal.py).
 
 Any rule keeps; none takes away what another one keeps. Redundancy is counted in fulls that were verified in this copy
 and whose WAL is still here. Whatever is newer than the last full that counts stays, verified or not: it is what will
@@ -14,6 +15,7 @@ from itertools import groupby
 
 from pgvault.config import GfsConfig, LogicalRetention
 from pgvault.expire.facts import BackupFacts, LogicalBackup, PhysicalBackup
+from pgvault.expire.normal import last_normal
 from pgvault.expire.policy import Policy
 
 Reason = tuple[str, str]  # label, why it stays
@@ -69,6 +71,8 @@ def apply_rules(judged: Judged, policy: Policy, *, now: datetime) -> Iterator[Re
     yield from _gfs(physical, retention.gfs, policy, sound=judged.sound)
     yield from _logical(judged, policy, now=now)
     yield from _schema(judged, now=now, days=retention.schema_backups)
+    whole = judged.sound | {each.label for each in judged.logical if each.label in judged.verified}
+    yield from last_normal((*physical, *judged.logical), policy.anomaly, whole=whole, now=now)
 
 
 def is_floor_met(judged: Judged, count: int) -> bool:

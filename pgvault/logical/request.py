@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from pgvault.config.anomaly import AnomalyConfig
 from pgvault.logical.select import RankedClass
 from pgvault.repository.leases import USUAL_TERMS, Terms
 from pgvault.repository.logical import LogicalType
@@ -31,3 +32,4 @@ class LogicalRequest:
     lock_wait: timedelta = timedelta(minutes=1)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # what libpq may need of ours
     terms: Terms = USUAL_TERMS  # of the lease
+    anomaly: AnomalyConfig = field(default_factory=AnomalyConfig)  # by which later ones are compared with it

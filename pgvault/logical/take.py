@@ -12,10 +12,12 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pgvault import __version__
+from pgvault.anomaly.kind import kind_of
+from pgvault.anomaly.measuring import measure
 from pgvault.backup.alone import LOGICAL, being_alone
 from pgvault.backup.committing import abort_after, commit_checked, require_root
 from pgvault.backup.copying import Copier
@@ -137,6 +139,8 @@ def commit_run(run: LogicalRun, dumped: Iterable[LogicalDatabase], *, is_loaded:
         written_by=f"pgvault {__version__}",
         is_loaded=is_loaded,
     )
+    kind = kind_of(manifest, request.databases)
+    manifest = replace(manifest, measures=measure(run.repository, manifest, request.anomaly, kind=kind))
     commit_checked(run.repository, manifest, lease=run.lease)
     require_root(run.repository, manifest)
     logger.info(

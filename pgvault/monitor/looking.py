@@ -11,19 +11,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from pgvault.config import ClusterConfig
 from pgvault.errors import PgvaultError
+from pgvault.monitor.anomalystatus import judge_backups
+from pgvault.monitor.checkstatus import Expected, look_at_checks
 from pgvault.monitor.copylag import judge_copies, look_at_copies
 from pgvault.monitor.drillstatus import look_at_drills
 from pgvault.monitor.finding import Finding, warn
+from pgvault.monitor.keystatus import look_at_escrow
 from pgvault.monitor.reading import judge_reading
+from pgvault.monitor.takenbackups import tell_backups
+from pgvault.monitor.verifystatus import look_at_verified
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.drillreports import read_reports, report_ids
 from pgvault.repository.repository import Repository
 
 REPORTS_READ = 16  # of drills, the newest
+PROOFS_READ = 400  # of drills, until one is found that the escrow sheet opened
 
 
 @dataclass(frozen=True)  # no slots: what several looks read is read once, and kept beside the fields
@@ -41,10 +48,19 @@ class Watched:
         return read_catalog(self.repository, self.cluster)
 
     @cached_property
+    def drill_ids(self) -> list[str]:
+        """The ids of all drills whose report is stored, newest first. Raises what reading a store raises."""
+        return report_ids(self.repository, self.cluster)
+
+    @cached_property
     def drill_reports(self) -> tuple[Mapping[str, Any], ...]:
         """The newest reports of drills that open, newest first. Raises what reading a store raises."""
-        ids = report_ids(self.repository, self.cluster)[:REPORTS_READ]
-        return tuple(read_reports(self.repository, self.cluster, ids))
+        return tuple(read_reports(self.repository, self.cluster, self.drill_ids[:REPORTS_READ]))
+
+    def older_drill_reports(self) -> Iterator[Mapping[str, Any]]:
+        """Yield those before them, newest first, read a few at a time. Raises what reading a store raises."""
+        for start in range(REPORTS_READ, min(len(self.drill_ids), PROOFS_READ), REPORTS_READ):
+            yield from read_reports(self.repository, self.cluster, self.drill_ids[start : start + REPORTS_READ])
 
 
 def _copies(watched: Watched) -> Iterable[Finding]:
@@ -55,9 +71,38 @@ def _drills(watched: Watched) -> Iterable[Finding]:
     return look_at_drills(watched.repository, watched.cluster, now=watched.now)
 
 
+def _anomalies(watched: Watched) -> Iterable[Finding]:
+    return judge_backups(watched.catalog.roots, watched.config.anomaly, now=watched.now)
+
+
+def _backups(watched: Watched) -> Iterable[Finding]:
+    yield tell_backups(watched.catalog)
+
+
+def _verified(watched: Watched) -> Iterable[Finding]:
+    labels = [root.label for root in watched.catalog.roots]
+    return look_at_verified(watched.repository, watched.cluster, labels, now=watched.now)
+
+
+def _checks(watched: Watched) -> Iterable[Finding]:
+    config = watched.config
+    expected = Expected(config.checks, watched.now, config.schedule.checks)
+    return look_at_checks(watched.repository, watched.cluster, expected, watched.drill_reports)
+
+
+def _escrow(watched: Watched) -> Iterable[Finding]:
+    reports = chain(watched.drill_reports, watched.older_drill_reports())
+    return look_at_escrow(watched.repository, reports, now=watched.now)
+
+
 LOOKS: dict[str, Callable[[Watched], Iterable[Finding]]] = {  # by the name of what is unknown where a look fails
     "copy_lag": _copies,
     "drill": _drills,
+    "anomaly": _anomalies,
+    "backups": _backups,
+    "verify": _verified,
+    "checks": _checks,
+    "escrow": _escrow,
 }
 
 

@@ -24,6 +24,7 @@ from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
 from pgvault.instants import iso
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository.fields import read_count, read_decimal, read_digest, read_instant, read_list, read_text
+from pgvault.repository.measures import Measures, read_measures, write_measures
 from pgvault.repository.objects import Stored
 
 LOGICAL_VERSION = 1  # of this document, in the field "manifest" like that of a physical root
@@ -96,6 +97,7 @@ class LogicalManifest:
     written_by: str
     # Schema backups: whether the definitions were loaded into an empty server before they counted; None: another type.
     is_loaded: bool | None = None
+    measures: Measures | None = None  # None: an older pgvault took it, or the others could not be seen
 
     @property
     def postgres_major(self) -> int:
@@ -144,6 +146,7 @@ class LogicalManifest:
             "refs": self.refs.to_json(),
             "written_by": self.written_by,
             "loaded": self.is_loaded,
+            **write_measures(self.measures),
         }
 
     @classmethod
@@ -179,6 +182,7 @@ class LogicalManifest:
                 refs=Stored.from_json(document["refs"]),
                 written_by=read_text(document["written_by"]),
                 is_loaded=None if loaded is None else _read_flag(loaded),
+                measures=read_measures(document),
             )
         except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
             raise ObjectCorrupt(f"manifest {where!r} is malformed: {error}") from error

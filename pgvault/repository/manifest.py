@@ -16,6 +16,7 @@ from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
 from pgvault.instants import iso
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository.fields import read_count, read_decimal, read_instant, read_list, read_text
+from pgvault.repository.measures import Measures, read_measures, write_measures
 from pgvault.repository.objects import Stored
 
 MANIFEST_VERSION = 1
@@ -88,6 +89,7 @@ class Manifest:
     refs: Stored
     written_by: str  # "pgvault 0.1.0"
     inventory: tuple[Stored, ...] = ()  # what the server held (inventory.py); empty: nothing was noted
+    measures: Measures | None = None  # None: an older pgvault took it, or the others could not be seen
 
     @property
     def postgres_major(self) -> int:
@@ -132,6 +134,7 @@ class Manifest:
             "refs": self.refs.to_json(),
             "written_by": self.written_by,
             **({"inventory": [stored.to_json() for stored in self.inventory]} if self.inventory else {}),
+            **write_measures(self.measures),
         }
 
     @classmethod
@@ -176,6 +179,7 @@ class Manifest:
                 refs=Stored.from_json(document["refs"]),
                 written_by=read_text(document["written_by"]),
                 inventory=tuple(map(Stored.from_json, read_list(document.get("inventory", [])))),
+                measures=read_measures(document),
             )
         except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
             raise ObjectCorrupt(f"manifest {where!r} is malformed: {error}") from error
