@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from pgvault.config import ClusterConfig
+from pgvault.config import AlertsConfig, ClusterConfig
 from pgvault.errors import PgvaultError
 from pgvault.monitor.anomalystatus import judge_backups
 from pgvault.monitor.checkstatus import Expected, look_at_checks
@@ -22,6 +22,7 @@ from pgvault.monitor.copylag import judge_copies, look_at_copies
 from pgvault.monitor.drillstatus import look_at_drills
 from pgvault.monitor.finding import Finding, warn
 from pgvault.monitor.keystatus import look_at_escrow
+from pgvault.monitor.notifier import judge_routes, look_at_notifier
 from pgvault.monitor.reading import judge_reading
 from pgvault.monitor.takenbackups import tell_backups
 from pgvault.monitor.verifystatus import look_at_verified
@@ -41,6 +42,7 @@ class Watched:
     cluster: str
     config: ClusterConfig
     now: datetime  # this host's clock
+    alerts: AlertsConfig | None = None  # who is told; None: nobody
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -95,9 +97,16 @@ def _escrow(watched: Watched) -> Iterable[Finding]:
     return look_at_escrow(watched.repository, reports, now=watched.now)
 
 
+def _notifier(watched: Watched) -> Iterable[Finding]:
+    if watched.alerts is not None:
+        yield from judge_routes(watched.config.checks, watched.alerts)
+        yield look_at_notifier(watched.repository, watched.cluster, now=watched.now)
+
+
 LOOKS: dict[str, Callable[[Watched], Iterable[Finding]]] = {  # by the name of what is unknown where a look fails
     "copy_lag": _copies,
     "drill": _drills,
+    "notifier": _notifier,
     "anomaly": _anomalies,
     "backups": _backups,
     "verify": _verified,

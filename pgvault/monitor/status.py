@@ -16,7 +16,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any, TypeVar
 
-from pgvault.config import ClusterConfig
+from pgvault.config import AlertsConfig, ClusterConfig
 from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.logical.request import LogicalRequest
@@ -63,14 +63,18 @@ def read_statuses(
     open_repository: Callable[[], Repository],
     connect: Callable[[ClusterConfig], Session],
     clock: Clock,
+    alerts: AlertsConfig | None = None,
 ) -> Iterator[ClusterStatus]:
-    """Look at each cluster and judge it; the repository, which they share, is opened once."""
+    """Look at each cluster and judge it; the repository, which they share, is opened once.
+
+    `alerts` says who is told of it: then whoever tells is looked at, too.
+    """
     repository = _tried(open_repository)
     for name, config in clusters.items():
         look = _look_at_logical if config.source == "logical" else _look_at_physical
         found = look(name, config, repository, connect=connect, clock=clock)
         if isinstance(repository, Repository):
-            watched = Watched(repository, name, config, clock.now())
+            watched = Watched(repository, name, config, clock.now(), alerts)
             found = replace(found, findings=(*found.findings, *look_all(watched)))
         yield found
 
