@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from pgvault.cli import render
+from pgvault.cli.logs import setup_logging
+from pgvault.cli.options import ClusterOption, ConfigOption, source_of
+from pgvault.cli.reading import open_to_read
+from pgvault.cli.sessions import connect
+from pgvault.cli.signals import setting_on_signals
+from pgvault.cli.status import PATIENCE, chosen
+from pgvault.config import ClusterConfig, Config
+from pgvault.errors import UsageError
+from pgvault.instants import SystemClock, parse_duration
+from pgvault.metrics.delivering import check_gateway, write_textfile
+from pgvault.metrics.delivering import push as push_metrics
+from pgvault.metrics.exposition import Collected, expose
+from pgvault.metrics.serving import Listen
+from pgvault.metrics.serving import serve as serve_metrics
+from pgvault.metrics.values import make_families
+from pgvault.monitor.status import read_statuses
+
+LEAST_INTERVAL = timedelta(seconds=1)
 
 metrics = typer.Typer(
     name="metrics",
@@ -13,5 +39,81 @@ metrics = typer.Typer(
 
 
 @metrics.callback()
-def export(ctx: typer.Context) -> None:
-    """Print every metric of every configured cluster, as Prometheus reads them."""
+def export(
+    ctx: typer.Context,
+    textfile: Annotated[
+        Path | None, typer.Option("--textfile", help="Write them there, for node-exporter's textfile collector.")
+    ] = None,
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+) -> None:
+    """Print every metric of every configured cluster, as Prometheus reads them.
+
+    What they tell is what `pgvault status` finds; they were collected whatever it is, so the exit status is 0.
+
+    Example: pgvault metrics --textfile /var/lib/prometheus/node-exporter/pgvault.prom
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    loaded = source_of(ctx, config).load()
+    collected = collect(loaded, chosen(loaded, cluster))
+    if textfile is None:
+        render.write_lines(expose(collected).decode().splitlines())
+    else:
+        write_textfile(textfile, collected)
+
+
+@metrics.command()
+def serve(
+    ctx: typer.Context,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where; port 0 takes any that is free.")
+    ] = "127.0.0.1:9187",
+    interval: Annotated[str, typer.Option("--interval", help="How often they are collected.")] = "60s",
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+) -> None:
+    """Serve the metrics to Prometheus, at /metrics: in the foreground, for systemd, until SIGTERM.
+
+    They are collected in the background; a scrape never waits for a store or a server.
+    """
+    setup_logging(is_verbose=True)  # a service tells what it does
+    loaded = source_of(ctx, config).load()
+    clusters = chosen(loaded, cluster)
+    every, address = parse_duration(interval), Listen.parse(listen)
+    if every < LEAST_INTERVAL:
+        raise UsageError(f"{interval!r} is too often", hint="Write 60s, or whatever Prometheus scrapes at.")
+    with setting_on_signals(otherwise="stopped") as stop:
+        serve_metrics(address, lambda: collect(loaded, clusters), interval=every, stop=stop)
+        os._exit(0)  # a collection that waits for a dead region is left behind: it writes nothing
+
+
+@metrics.command()
+def push(
+    ctx: typer.Context,
+    gateway: Annotated[str, typer.Option("--gateway", metavar="URL", help="The Pushgateway.")],
+    config: ConfigOption = None,
+    cluster: ClusterOption = None,
+) -> None:
+    """Push the metrics to a Pushgateway, for CronJobs: those of each cluster replace what it had of that cluster.
+
+    Example: pgvault metrics push --gateway http://pushgateway:9091
+    """
+    check_gateway(gateway)
+    loaded = source_of(ctx, config).load()
+    for name, config_of in chosen(loaded, cluster).items():
+        push_metrics(gateway, name, collect(loaded, {name: config_of}))
+
+
+def collect(loaded: Config, clusters: dict[str, ClusterConfig]) -> Collected:
+    """Look at clusters as `status` does, and return what was found as metrics."""
+    clock = SystemClock()
+    began, at = time.monotonic(), clock.now()
+    found = read_statuses(
+        clusters,
+        open_repository=lambda: open_to_read(loaded, patience=PATIENCE),
+        connect=connect,
+        clock=clock,
+    )
+    families = tuple(make_families(found, clusters))
+    return Collected(families, at, time.monotonic() - began)

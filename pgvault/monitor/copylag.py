@@ -123,6 +123,8 @@ def _judge(fact: CopyFact, behind: Mapping[Lane, Behind]) -> Finding:
         "seconds": max((each.seconds for each in behind.values() if each.seconds is not None), default=0.0),
         "wal_seconds": _seconds(behind, Lane.WAL),
         "backup_seconds": _seconds(behind, Lane.BACKUPS),
+        "wal_limit_seconds": fact.limits[Lane.WAL].total_seconds(),
+        "backup_limit_seconds": fact.limits[Lane.BACKUPS].total_seconds(),
         "different": sum(each.different for each in behind.values()),
     }
     said = "; ".join(_words(lane, each) for lane, each in behind.items() if not each.is_level) or "up to date"

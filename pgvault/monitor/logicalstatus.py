@@ -9,7 +9,7 @@ databases counts for those only: what is judged is the database whose newest bac
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
@@ -194,8 +194,10 @@ def _class(held: LogicalHeld, promise: ClassPromise, now: datetime, wanted: Sequ
     if counting is None or lacking:
         what = f" of database {lacking[0]!r}" if counting is not None else ""
         hint = f"{TAKE_ONE} --class {promise.name}"
-        return red(f"class {promise.name}", f"no logical backup holds its tables{what}", {"count": 0}, hint=hint)
-    return _loss(f"class {promise.name}", counting, now, promise.rpo)
+        lost: Figures = {"class": promise.name, "count": 0, "snapshot_at": None}
+        return red(f"class {promise.name}", f"no logical backup holds its tables{what}", lost, hint=hint)
+    found = _loss(f"class {promise.name}", counting, now, promise.rpo)
+    return replace(found, figures={**found.figures, "class": promise.name})
 
 
 def _counting(backups: Sequence[LogicalFact], wanted: Sequence[str]) -> tuple[LogicalFact | None, list[str]]:
@@ -213,6 +215,7 @@ def _loss(name: str, newest: LogicalFact, now: datetime, rpo: timedelta | None) 
     age = now - newest.snapshot_at
     figures: Figures = {
         "label": newest.label,
+        "snapshot_at": iso(newest.snapshot_at),
         "seconds": age.total_seconds(),
         "limit_seconds": None if rpo is None else rpo.total_seconds(),
     }

@@ -202,9 +202,8 @@ def _slot(server: WalState) -> Finding:
     slot = server.slot
     hint = "Does pgvault wal stream run, and what does its log say? It makes the slot, and heals what was lost."
     if slot is None:
-        return red(
-            "slot", "the server has no slot for the stream: what it writes now may be gone before we ask", hint=hint
-        )
+        said = "the server has no slot for the stream: what it writes now may be gone before we ask"
+        return red("slot", said, {"is_active": False, "wal_status": None}, hint=hint)
     figures: Figures = {
         "name": slot.name,
         "is_active": slot.is_active,
@@ -229,7 +228,7 @@ def _slot(server: WalState) -> Finding:
 def _last_segment(held: RepositoryFacts, now: datetime) -> Finding:
     end = held.end
     if end is None:
-        return red("last segment", "no WAL is stored", hint="See: pgvault check")
+        return red("last segment", "no WAL is stored", {"count": 0, "written_at": None}, hint="See: pgvault check")
     name = f"{end.segment.name}{' (streamed in part)' if end.is_tail else ''}"
     figures: Figures = {"name": end.segment.name, "end_lsn": str(end.end_lsn), "is_tail": end.is_tail}
     if end.error is not None or end.written_at is None:
@@ -254,7 +253,8 @@ def _lag(facts: ClusterFacts, held: RepositoryFacts) -> Finding:
     lag = measure_lag(server, held)
     if lag is None:
         what = "no WAL" if held.is_timeline_known else "not even the history"
-        return red("WAL lag", f"without bound: {what} of the server's timeline {server.timeline} is stored")
+        said = f"without bound: {what} of the server's timeline {server.timeline} is stored"
+        return red("WAL lag", said, {"bytes": None, "seconds": None, "is_bounded": False})
     if lag.size == 0 and facts.waited:
         waited = facts.waited.total_seconds()
         lag = Lag(0, waited, is_exact=False, reason="what the server had written was stored while we waited")
@@ -266,6 +266,7 @@ def _lag(facts: ClusterFacts, held: RepositoryFacts) -> Finding:
         "bytes": lag.size,
         "seconds": lag.seconds,
         "is_upper_bound": not lag.is_exact,
+        "is_bounded": lag.seconds is not None,
         "limit_seconds": limit.total_seconds(),
     }
     if lag.seconds is None:
