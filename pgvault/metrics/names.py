@@ -59,6 +59,12 @@ BACKUPS = (
         "kind",
         if_none=0.0,
     ),
+    _one(
+        "pgvault_backup_newest_timestamp_seconds",
+        "When the newest backup ended that counts: a physical one, or a logical one where there are no others; 0: never.",
+        "backup",
+        "stopped_at",
+    ),
     _one("pgvault_backup_size_bytes", "Size of what the newest physical backup holds.", "backups", "size_bytes"),
     _one("pgvault_backup_stored_bytes", "What the newest physical backup stored.", "backups", "stored_bytes"),
     _one("pgvault_backups_aborted", "Labels of backups that failed and said so.", "backups", "aborted"),
@@ -74,10 +80,10 @@ BACKUPS = (
         "Slots of the last 30 days in which the scheduled backup was committed, of all.",
         "success_rate",
         "rate",
-        "job",
+        "kind",
     ),
-    _one("pgvault_backup_slots", "Slots of the last 30 days that are over.", "success_rate", "slots", "job"),
-    _one("pgvault_backup_slots_failed", "Those without a backup.", "success_rate", "failed", "job"),
+    _one("pgvault_backup_slots", "Slots of the last 30 days that are over.", "success_rate", "slots", "kind"),
+    _one("pgvault_backup_slots_failed", "Those without a backup.", "success_rate", "failed", "kind"),
     _one(
         "pgvault_backup_anomaly",
         "1: a measure of the newest backup of a kind is off from those before it; measure is empty where none is.",
@@ -94,13 +100,13 @@ BACKUPS = (
         "kind",
         "measure",
     ),
-    _one("pgvault_schedule_next_timestamp_seconds", "When a job should run next.", "schedule", "next_slot_at", "job"),
+    _one("pgvault_schedule_next_timestamp_seconds", "When a job should run next.", "schedule", "next_slot_at", "kind"),
     _one(
         "pgvault_schedule_last_slot_timestamp_seconds",
         "When a job should have run last.",
         "schedule",
         "last_slot_at",
-        "job",
+        "kind",
     ),
 )
 WAL = (

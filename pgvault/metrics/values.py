@@ -27,7 +27,6 @@ from pgvault.monitor.status import ClusterStatus
 from pgvault.repository.fields import read_instant
 
 LEVELS = {Level.OK: 0.0, Level.WARN: 1.0, Level.RED: 2.0}
-FIGURE_OF = {"job": "kind"}  # labels that go by another name than their figure
 NO_LABEL = ""  # of a finding that has no such figure: as good as absent to Prometheus
 
 Labels = tuple[str, ...]
@@ -103,7 +102,7 @@ def _value(metric: Metric, source: Source, finding: Finding) -> float | None:
 def _label(name: str, source: Source, finding: Finding) -> str:
     if name in source.fixed:
         return source.fixed[name]
-    figure = finding.figures.get(FIGURE_OF.get(name, name))
+    figure = finding.figures.get(name)
     return NO_LABEL if figure is None else str(figure)
 
 
