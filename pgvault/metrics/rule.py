@@ -16,16 +16,22 @@ one name in two repositories are never mistaken for each other.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 SAME = "on (cluster, instance, job)"
 WATCHED = "pgvault_watched"
 OBJECTIVE = "pgvault_objective_seconds"
+OBJECTIVE_RATIO = "pgvault_objective_ratio"
 
-# In a text: how long ago, where a timestamp of 0 says that it never was.
-AGO = "{{ if gt $value 1e9 }}never{{ else }}{{ $value | humanizeDuration }} ago{{ end }}"
-CLUSTER = "cluster {{ $labels.cluster }}"
+# What a word in braces stands for in a text; any other names a label. A timestamp of 0 is an age of decades.
+WORDS = {
+    "ago": "{{ if gt $value 1e9 }}never{{ else }}{{ $value | humanizeDuration }} ago{{ end }}",
+    "duration": "{{ $value | humanizeDuration }}",
+    "percentage": "{{ $value | humanizePercentage }}",
+    "value": "{{ $value }}",
+}
 
 
 class Severity(StrEnum):
@@ -35,9 +41,9 @@ class Severity(StrEnum):
     WARNING = "warning"  # somebody, today
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One alert. Texts are Prometheus templates."""
+    """One alert. In its texts `{cluster}` stands for that label; see WORDS for what else does."""
 
     alert: str
     expr: str
@@ -47,7 +53,8 @@ class Rule:
     lasting: str  # as `for`
     summary: str  # one sentence: what is at risk
     description: str  # what was measured
-    first: str  # what to do first, for the README
+    is_severity_its_own: bool = False  # each series says by a label of its own who should hear of it
+    explained: str = ""  # what explains that the metric is not there, so that its twin stays silent
 
     @property
     def anchor(self) -> str:
@@ -63,24 +70,27 @@ class Rule:
     def twin_expr(self) -> str:
         """A cluster that should have the metric and does not; or nobody who says who should."""
         lacking = f'{WATCHED}{{what="{self.watched}"}} unless {SAME} {self.metric}'
+        if self.explained:
+            lacking = f"{lacking} unless {SAME} ({self.explained})"
         return f"({lacking}) or (absent({self.metric}) unless on () {WATCHED})"
 
 
-def objective(name: str) -> str:
-    """Return what each cluster exports as its limit."""
-    return f'{OBJECTIVE}{{objective="{name}"}}'
+def above(measure: str, objective: str, usual: int) -> str:
+    """A measure that is above its own cluster's objective, in seconds; without one above what is usual."""
+    promised = f'{OBJECTIVE}{{objective="{objective}"}}'
+    return f"({measure} > {SAME} group_left () {promised}) or ({measure} > {usual} unless {SAME} {promised})"
 
 
-def above(measure: str, limit: str) -> str:
-    """A measure, with all its labels, that is above what its own cluster has as a limit."""
-    return f"{measure} > {SAME} group_left () {limit}"
+def older(timestamp: str, objective: str, usual: int) -> str:
+    """A timestamp that lies farther back than its own cluster's objective. 0 does: it stands for never."""
+    return above(f"time() - {timestamp}", objective, usual)
 
 
-def below(measure: str, limit: str) -> str:
-    """A measure that is below what its own cluster has as a limit."""
-    return f"{measure} < {SAME} group_left () {limit}"
+def template(text: str) -> str:
+    """Return a text as Prometheus fills it in."""
+    return re.sub(r"\{(\w+)\}", lambda found: WORDS.get(found[1], f"{{{{ $labels.{found[1]} }}}}"), text)
 
 
-def older(timestamp: str, limit: str) -> str:
-    """A timestamp that lies farther back than what its own cluster has as a limit. 0 does, whatever the limit."""
-    return above(f"time() - {timestamp}", limit)
+def labels_of(text: str) -> frozenset[str]:
+    """Return the labels that a text names."""
+    return frozenset(re.findall(r"\{(\w+)\}", text)).difference(WORDS)

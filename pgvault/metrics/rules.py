@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pgvault.metrics.rule import Rule
+from pgvault.metrics.rule import Rule, template
 from pgvault.metrics.ruletable import RULES, WHOLE
 
 README = "README.md"  # whoever serves it elsewhere says where: the links of a page at night must open
@@ -36,14 +36,16 @@ def anchors() -> Iterator[str]:
 
 
 def _alert(rule: Rule, base: str) -> Mapping[str, Any]:
+    # A rule's label takes the place of the series' own: that of a check is what its readers route by.
+    severity = template("{severity}") if rule.is_severity_its_own else rule.severity.value
     return {
         "alert": rule.alert,
         "expr": rule.expr,
         "for": rule.lasting,
-        "labels": {"severity": rule.severity.value},
+        "labels": {"severity": severity},
         "annotations": {
-            "summary": rule.summary,
-            "description": rule.description,
+            "summary": template(rule.summary),
+            "description": template(rule.description),
             "runbook_url": f"{base}#{rule.anchor}",
         },
     }
@@ -66,5 +68,3 @@ def _twin(rule: Rule, base: str) -> Mapping[str, Any]:
 
 def _whose() -> str:
     return "{{ with $labels.cluster }}Cluster {{ . }}{{ else }}Every cluster{{ end }}"
-
-
