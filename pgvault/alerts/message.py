@@ -7,7 +7,7 @@ anywhere, so that nothing in it is obeyed: it stands on one line, and a chat rea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,7 +33,7 @@ class Voice:
     host: str
     repository: str  # a short digest of where its first copy is; known also while it can not be opened
     router: Router
-    now: datetime
+    clock: Callable[[], datetime]
 
 
 def line(text: str) -> str:
@@ -65,7 +65,7 @@ def text(sendings: Sequence[Sending], voice: Voice) -> str:
             lines.append(f"    {line(each.alert.hint)}")
     if len(ordered) > SHOWN:
         lines.append(f"and {len(ordered) - SHOWN} more: pgvault status")
-    return "\n".join([*lines, f"pgvault on {line(voice.host)}, {iso(voice.now.replace(microsecond=0))}"])
+    return "\n".join([*lines, f"pgvault on {line(voice.host)}, {iso(voice.clock().replace(microsecond=0))}"])
 
 
 def escape_for_slack(message: str) -> str:
@@ -77,7 +77,7 @@ def document(sendings: Iterable[Sending], voice: Voice) -> dict[str, Any]:
     """Return the message for programs."""
     return {
         "pgvault": 1,
-        "at": iso(voice.now),
+        "at": iso(voice.clock()),
         "host": voice.host,
         "events": [
             {

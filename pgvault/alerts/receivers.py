@@ -40,6 +40,10 @@ Parcel = Sequence[Sending]
 class Receiver(Protocol):
     """Somebody who is told."""
 
+    @property
+    def has_incidents(self) -> bool:
+        """Whether what is told stays open there until it is resolved."""
+
     def parcels(self, sendings: Sequence[Sending]) -> list[Parcel]:
         """Return what is told at once."""
 
@@ -48,6 +52,8 @@ class Receiver(Protocol):
 
 
 class _Together:
+    has_incidents = False
+
     def parcels(self, sendings: Sequence[Sending]) -> list[Parcel]:
         """Return what is told at once: everything."""
         return [sendings]
@@ -69,6 +75,7 @@ class PagerDuty:
     """Opens and closes incidents."""
 
     config: PagerDutyReceiver
+    has_incidents = True
 
     def parcels(self, sendings: Sequence[Sending]) -> list[Parcel]:
         """Return what is told at once: one alert."""
@@ -92,7 +99,7 @@ class Mail(_Together):
         mail = EmailMessage()
         mail["From"], mail["To"] = self.config.sender, ", ".join(self.config.to)
         mail["Subject"] = headline(parcel)
-        mail["Date"], mail["Message-ID"] = format_datetime(voice.now), make_msgid(domain="pgvault")
+        mail["Date"], mail["Message-ID"] = format_datetime(voice.clock()), make_msgid(domain="pgvault")
         mail.set_content(text(parcel, voice))
         try:
             with self._connect() as server:

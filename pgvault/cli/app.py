@@ -28,6 +28,8 @@ COMMANDS = {
     "list": "pgvault.cli.catalog:list_backups",
     "show": "pgvault.cli.catalog:show",
     "status": "pgvault.cli.status:status",
+    "alert": "pgvault.cli.alert:alert",
+    "report": "pgvault.cli.report:report",
     "metrics": "pgvault.cli.metrics:metrics",
     "restore": "pgvault.cli.restore:restore",
     "adopt": "pgvault.cli.restore:adopt",
