@@ -111,6 +111,7 @@ def collect(loaded: Config, clusters: dict[str, ClusterConfig]) -> Collected:
     began, at = time.monotonic(), clock.now()
     found = read_statuses(
         clusters,
+        config=loaded,
         open_repository=lambda: open_to_read(loaded, patience=PATIENCE),
         connect=connect,
         clock=clock,

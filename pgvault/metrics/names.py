@@ -61,7 +61,7 @@ BACKUPS = (
     ),
     _one(
         "pgvault_backup_newest_timestamp_seconds",
-        "When the newest backup ended that counts: a physical one, or a logical one where there are no others; 0: never.",
+        "When the newest backup ended that counts: a physical one, else a logical one; 0: never.",
         "backup",
         "stopped_at",
     ),

@@ -27,6 +27,7 @@ from pgvault.monitor.status import ClusterStatus
 from pgvault.repository.fields import read_instant
 
 LEVELS = {Level.OK: 0.0, Level.WARN: 1.0, Level.RED: 2.0}
+DIGITS = 9  # of a share: 99.9 % is 0.999
 NO_LABEL = ""  # of a finding that has no such figure: as good as absent to Prometheus
 
 Labels = tuple[str, ...]
@@ -124,7 +125,7 @@ def _promises(configs: Mapping[str, ClusterConfig]) -> dict[tuple[str, str, Labe
             if promised is None:
                 continue
             if isinstance(promised, float):
-                ratios.append(Sample((cluster, name), promised))
+                ratios.append(Sample((cluster, name), round(promised, DIGITS)))
             else:
                 seconds.append(Sample((cluster, name), promised.total_seconds()))
         for class_name, promise in config.classes.items():
