@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditing import book_of, recording
 from pgvault.cli.expire import DryRunOption, attempt, raise_first
 from pgvault.cli.expirerender import report_document, report_lines
 from pgvault.cli.holds import TimezoneOption, WhyOption, make_order
@@ -76,8 +77,9 @@ def undelete(
     Example: pgvault undelete 20260115T103000Z-f7c2
     """
     found = opened(ctx, config, cluster)
-    was_marked = take_back(found.repository, found.name, label, make_order(why))
-    read_catalog(found.repository, found.name).find_any(label)
+    with recording(book_of(found), "undelete", asked={"label": label, "why": why}):
+        was_marked = take_back(found.repository, found.name, label, make_order(why))
+        read_catalog(found.repository, found.name).find_any(label)
     if not was_marked:
         raise UsageError(f"backup {label!r} is not marked as to be removed", hint="See: pgvault list")
     if as_json:

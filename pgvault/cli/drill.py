@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,11 @@ import psycopg
 import typer
 from psycopg.conninfo import conninfo_to_dict
 
+from pgvault import __version__
+from pgvault.audit.receipt import WHAT as DRILL
+from pgvault.audit.receipt import receipt_details
 from pgvault.cli import render
+from pgvault.cli.auditing import book_of, recording
 from pgvault.cli.drillaims import RANDOM_MOST, AimWords, OptionalNumber, parse_aims
 from pgvault.cli.drillfacts import Known, failure_moment, know
 from pgvault.cli.drillreport import several_document, write_report, write_summary
@@ -35,7 +41,7 @@ from pgvault.drill.choosing import Aim, OldestAim, RandomAim
 from pgvault.drill.isolation import Isolation
 from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
 from pgvault.drill.report import DrillReport
-from pgvault.drill.run import DrillRequest, run_drill
+from pgvault.drill.run import DrillRequest, require_passed, run_drill
 from pgvault.drill.several import require_all_passed
 from pgvault.errors import DrillNotRun, ObjectMissing, UsageError
 from pgvault.instants import SystemClock
@@ -127,9 +133,10 @@ def drill(
                 known = replace(known, failure=failure_moment(opened, is_blind=only_copy is not None))
             with render.showing_progress() as progress:
                 if aim is None:
-                    reports.append(_drill_logical(opened, replace(wanted, label=logical), known, progress))
+                    run = partial(_drill_logical, opened, replace(wanted, label=logical), known, progress)
                 else:
-                    reports.append(_drill(opened, aim, wanted, known, progress))
+                    run = partial(_drill, opened, aim, wanted, known, progress)
+                reports.append(_recorded(opened, run))
             if not as_json:
                 write_report(reports[-1])
     if as_json:
@@ -148,6 +155,16 @@ class Wanted:
     scratch: Path | None
     isolation: Isolation | None
     is_blind: bool  # nothing may be asked but one copy
+
+
+def _recorded(opened: OpenedCluster, run: Callable[[], DrillReport]) -> DrillReport:
+    """Run a drill; its entry is its receipt, and where there is none, the report says so."""
+    with recording(book_of(opened), DRILL) as event:
+        report = run()
+        event.tell = lambda why: report.notes.append(f"no receipt: {why}")
+        event.details |= receipt_details(report.to_json(), version=__version__)
+        event.judge(lambda: require_passed(report))
+    return report
 
 
 def _require_backup(opened: OpenedCluster, label: str | None) -> None:

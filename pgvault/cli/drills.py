@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pgvault.audit.receipt import DOCUMENT, SIGNATURE, SIGNER, VERIFY, find_receipt, write_receipt
 from pgvault.checks.result import NOT_BLOCKING
 from pgvault.cli import render
+from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import (
     ClusterOption,
     ConfigOption,
@@ -23,6 +27,7 @@ from pgvault.cli.options import (
     source_of,
 )
 from pgvault.cli.reading import open_cluster_to_read
+from pgvault.errors import ObjectMissing, UsageError
 from pgvault.instants import iso
 from pgvault.monitor.finding import span
 from pgvault.repository.drilled import Drilled, Outcome
@@ -39,6 +44,10 @@ def drills(
     drill_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Show this one's report; else list the newest.")
     ] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option("--receipt", metavar="DIR", help="Write the drill's receipt there, for anybody with openssl."),
+    ] = None,
     last: Annotated[int, typer.Option("--last", min=1, help="How many to list.")] = SHOWN,
     config: ConfigOption = None,
     cluster: ClusterOption = None,
@@ -52,9 +61,16 @@ def drills(
     """List the drills, newest first, or show one's report.
 
     Example: pgvault drills 20260117T050000Z-9c41
+
+    Example: pgvault drills 20260117T050000Z-9c41 --receipt /srv/audit/january
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster_to_read(source, cluster, only_copy=only_copy)
+    if drill_id is None and receipt is not None:
+        raise UsageError("a receipt of which drill?", hint="Name its id: pgvault drills ID --receipt DIR")
+    if drill_id is not None and receipt is not None:
+        _give_receipt(opened, drill_id, receipt, as_json=as_json)
+        return
     if drill_id is not None:
         report = read_report(opened.repository, opened.name, drill_id)
         if as_json:
@@ -68,6 +84,40 @@ def drills(
         render.write_json({"cluster": opened.name, "count": len(ids), "drills": reports})
     else:
         _write_reports(opened.name, reports, more=len(ids) - last)
+
+
+def _give_receipt(opened: OpenedCluster, drill_id: str, directory: Path, *, as_json: bool) -> None:
+    """Write the receipt of a drill, and say by whose key it is."""
+    entry = find_receipt(opened.repository, read_report(opened.repository, opened.name, drill_id))
+    if entry is None:
+        raise ObjectMissing(
+            f"drill {drill_id!r} has no receipt: no audit entry holds its report",
+            hint="It ran where nothing could be recorded, before there were receipts, or the entry is gone: "
+            "pgvault audit verify",
+        )
+    write_receipt(entry, directory)
+    name = next((name for name, key in opened.audit.signers.items() if key == str(entry.key)), None)
+    if as_json:
+        render.write_json(
+            {
+                "drill": drill_id,
+                "directory": str(directory),
+                "signer": entry.signer,
+                "number": entry.place.number,
+                "public_key": str(entry.key),
+                "known_as": name,
+                "verify": VERIFY,
+            }
+        )
+        return
+    known = f"known here as {name}" if name is not None else "not among audit.signers of this configuration"
+    render.write_lines(
+        [
+            f"receipt of drill {drill_id}: {directory}/{DOCUMENT}, {SIGNATURE}, {SIGNER}",
+            f"entry {entry.place.number} of chain {entry.signer}, signed by {entry.key}, {known}",
+            f"verify it: cd {shlex.quote(str(directory))} && {VERIFY}",
+        ]
+    )
 
 
 def proof_words(marks: Sequence[Drilled], now: datetime) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
-from pgvault.cli.expirerender import report_document, report_lines
+from pgvault.cli.auditing import Need, book_of, recording
+from pgvault.cli.expirerender import recorded_report, report_document, report_lines
 from pgvault.cli.holds import make_order
 from pgvault.cli.opening import OpenedCluster, name_cluster, open_from
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
@@ -87,14 +88,20 @@ def attempt(
     cold: Mapping[str, ColdRule] | None = None,
 ) -> Ended:
     """Plan, and unless it is dry carry out, what is asked of one cluster; an error is that cluster's alone."""
+    report: Report | None = None
     try:
         policy = Policy.of(found.config, time_zone=found.time_zone)
         wanted = Policed(found.name, policy, make_order("").by, request, why, cold or {})
-        report = plan_only(found.repository, wanted) if is_dry else expire_cluster(found.repository, wanted)
-    except PgvaultError as error:
-        return Ended(found.name, None, error)
-    try:
-        report.require_done()
+        if is_dry:
+            report = plan_only(found.repository, wanted)
+            report.require_done()
+            return Ended(found.name, report, None)
+        asked = {"labels": list(request.delete), "abandoned": sorted(request.abandoned), "why": why}
+        what = "delete" if request.delete else "expire"
+        with recording(book_of(found), what, need=Need.REQUIRED, asked=asked) as event:
+            report = expire_cluster(found.repository, wanted)
+            event.details |= recorded_report(report)
+            report.require_done()
     except PgvaultError as error:
         return Ended(found.name, report, error)
     return Ended(found.name, report, None)

@@ -48,6 +48,19 @@ def report_document(report: Report) -> dict[str, Any]:
     }
 
 
+def recorded_report(report: Report) -> dict[str, Any]:
+    """Return what of an expiry is kept on record: which backups were marked, which are gone, and how much went."""
+    return {
+        "marked": list(report.marked),
+        "kept": dict(report.kept),
+        "removed": list(report.removed),
+        "swept": list(report.swept),
+        "objects_removed": {name: tally.object_count for name, tally in report.tallies.items()},
+        "bytes_won": report.bytes_won,
+        "problems": [str(problem) for problem in report.problems],
+    }
+
+
 def _plan_document(plan: ExpirePlan) -> dict[str, Any]:
     return {
         "at": iso(plan.now),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditing import book_of, recording
 from pgvault.cli.drill import database_of
 from pgvault.cli.isolation import isolation_of
 from pgvault.cli.logicalrestore import is_passed_on
@@ -112,8 +113,13 @@ def extract_tables(
         if not (yes or as_json) and planned.plan.other_readings and sys.stdin.isatty():
             typer.confirm(f"Restore to {planned.plan.target}?", err=True, abort=True)
 
-    with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
+    with (
+        recording(book_of(opened), "extract", asked={"tables": list(order.tables), "target": str(target)}) as event,
+        leaving_in_order(PgvaultError.exit_code),
+        render.showing_progress() as progress,
+    ):
         done = extract(opened.repository, order, confirm=confirm, progress=progress)
+        event.details |= _recorded(done, order)
     _write(opened, _document(done, order), _lines(done, order), as_json=as_json)
 
 
@@ -170,6 +176,12 @@ def _document(done: Extracted, order: ExtractOrder) -> dict[str, Any]:
         "seconds": round(done.seconds, 3),
         "notes": list(done.notes),
     }
+
+
+def _recorded(done: Extracted, order: ExtractOrder) -> dict[str, Any]:
+    """Return what of it is kept on record."""
+    document = _document(done, order)
+    return {name: document[name] for name in ("backup", "lsn", "tables", "file", "isolation")}
 
 
 def _lines(done: Extracted, order: ExtractOrder) -> list[str]:

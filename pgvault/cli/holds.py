@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditing import Need, book_of, recording
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, opened
 from pgvault.errors import Refused, UsageError
@@ -54,7 +55,8 @@ def hold(
     if label is None and start is None:
         raise UsageError("a hold of what?", hint="Name a backup's label, or --from and --to.")
     chosen = Hold(layout.make_label(order.at, os.urandom(2)), label, at(start), at(end), at(until), order)
-    set_hold(found, chosen)
+    with recording(book_of(found), "hold", asked=hold_document(chosen)):
+        set_hold(found, chosen)
     if as_json:
         render.write_json(hold_document(chosen))
     else:
@@ -74,7 +76,9 @@ def release(
     Example: pgvault release 20260115T103000Z-f7c2
     """
     found = opened(ctx, config, cluster)
-    released = release_hold(found.repository, found.name, hold_id, make_order(why))
+    with recording(book_of(found), "release", need=Need.REQUIRED, asked={"id": hold_id, "why": why}) as event:
+        released = release_hold(found.repository, found.name, hold_id, make_order(why))
+        event.details["hold"] = hold_document(released)
     if as_json:
         render.write_json(hold_document(released))
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditing import Book, Event, Need, recording
 from pgvault.cli.opening import credential_of, open_from, read_credential
 from pgvault.cli.options import ConfigOption, JsonOption, source_of
 from pgvault.cli.reading import impatient, open_every_copy
@@ -62,7 +64,9 @@ def add(
     new = _named_credential(raw, passphrase, kms)
     repository, credential, loaded = _open(ctx, config)
     new = _reached_as_configured(new, loaded)
-    added = add_slot(repository, credential, new, name=name, now=SystemClock().now())
+    with _recording(repository, loaded, "key add") as event:
+        added = add_slot(repository, credential, new, name=name, now=SystemClock().now())
+        event.details |= {"slot": added.name, "kind": new.kind, "keys": list(added.key_ids), "new": added.is_new}
     if as_json:
         render.write_json({"slot": added.name, "keys": list(added.key_ids), "added": added.is_new})
         return
@@ -81,8 +85,9 @@ def remove(
 
     Example: pgvault key remove team
     """
-    repository, credential, _ = _open(ctx, config)
-    remove_slot(repository, credential, slot)
+    repository, credential, loaded = _open(ctx, config)
+    with _recording(repository, loaded, "key remove", slot=slot):
+        remove_slot(repository, credential, slot)
     if as_json:
         render.write_json({"slot": slot, "removed": True})
     else:
@@ -106,9 +111,12 @@ def rotate_(
     Example: pgvault key rotate --with file:escrow.txt
     """
     held = [credential_of(parse_key_reference(each)) for each in others or ()]
-    repository, credential, _ = _open(ctx, config)
+    repository, credential, loaded = _open(ctx, config)
     order = RotationOrder(held, left_behind or (), credential.kms)
-    rotated = rotate(repository, credential, order, now=SystemClock().now())
+    with _recording(repository, loaded, "key rotate", leave_behind=list(order.left_behind)) as event:
+        rotated = rotate(repository, credential, order, now=SystemClock().now())
+        slots, left = list(rotated.slots), list(rotated.left_behind)
+        event.details |= {"active": rotated.key_id, "slots": slots, "left_behind": left}
     if as_json:
         left = list(rotated.left_behind)
         render.write_json({"active": rotated.key_id, "slots": list(rotated.slots), "left_behind": left})
@@ -138,7 +146,9 @@ def export_(
         raise UsageError("say where the sheet goes", hint="Either --out FILE, or --show to print it here.")
     repository, credential, loaded = _open(ctx, config)
     order = ExportOrder(_places(loaded), list(loaded.clusters), out, may_add_slot=yes)
-    exported = export(repository, credential, order, now=SystemClock().now())
+    with recording(Book(repository, loaded.audit), "key export") as event:
+        exported = export(repository, credential, order, now=SystemClock().now())
+        event.details |= {"slot": exported.slot, "new": exported.is_new_slot}
     if show:
         render.write_lines(exported.text.splitlines())
     elif as_json:
@@ -151,6 +161,11 @@ def export_(
 def _open(ctx: typer.Context, config: Path | None) -> tuple[Repository, Credential, Config]:
     loaded = source_of(ctx, config).load()
     return open_from(loaded, elsewhere=impatient(None)), read_credential(loaded), loaded
+
+
+def _recording(repository: Repository, loaded: Config, what: str, **asked: object) -> AbstractContextManager[Event]:
+    """Record a change of the keys, which does not begin unrecorded."""
+    return recording(Book(repository, loaded.audit), what, need=Need.REQUIRED, asked=asked)
 
 
 def _named_credential(raw: str | None, passphrase: str | None, kms: str | None) -> Credential:

@@ -13,6 +13,8 @@ from psycopg.conninfo import conninfo_to_dict
 from pgvault.checks.live import LiveRun, chosen_checks, make_run, run_live, with_password
 from pgvault.checks.result import NOT_BLOCKING
 from pgvault.cli import render
+from pgvault.cli.alert import tell_run
+from pgvault.cli.auditing import Book, recording
 from pgvault.cli.opening import open_from
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.reading import open_cluster_to_read
@@ -21,6 +23,7 @@ from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
 from pgvault.repository import layout
 from pgvault.repository.checkruns import put_run, read_run, read_runs
+from pgvault.repository.repository import Repository
 
 RUNS_MAX = 1000
 
@@ -50,14 +53,15 @@ def run(
     name, chosen = loaded.cluster(cluster)
     checks = chosen_checks(chosen.checks, check or ())
     found = _run(name, chosen, checks)
-    unstored = _store(loaded, found)
+    repository = _store(loaded, found)
     if as_json:
         render.write_json(found.to_json())
     else:
         write_run(found.to_json())
+    tell_run(loaded, found, repository)
     found.require_passed()
-    if unstored is not None:
-        raise unstored
+    if isinstance(repository, PgvaultError):
+        raise repository
 
 
 def list_checks(
@@ -132,14 +136,26 @@ def _run(name: str, chosen: ClusterConfig, checks: Sequence[AnyCheck]) -> LiveRu
     return found
 
 
-def _store(loaded: Config, found: LiveRun) -> PgvaultError | None:
+def _store(loaded: Config, found: LiveRun) -> Repository | PgvaultError:
     """Keep what was found; where that fails, say so in it, and return why: what was found is told all the same."""
     try:
-        put_run(open_from(loaded), found.cluster, found.to_json())
+        repository = open_from(loaded)
+        with recording(Book(repository, loaded.audit, found.cluster), "checks run", asked=_recorded(found)) as event:
+            put_run(repository, found.cluster, found.to_json())
+            event.judge(found.require_passed)
     except PgvaultError as error:
         found.notes.append(f"these results are not stored: {error}")
         return error
-    return None
+    return repository
+
+
+def _recorded(found: LiveRun) -> dict[str, Any]:
+    """Return what of a run is kept on record: its id, where its results are, and what each check said; no rows."""
+    return {
+        "id": found.id,
+        "server": str(found.server),
+        "checks": {result.name: str(result.verdict) for result in found.results},
+    }
 
 
 def _database_of(dsn: str) -> str | None:

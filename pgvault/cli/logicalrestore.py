@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pgvault.cli import render
+from pgvault.cli.auditing import Need, book_of, recording
 from pgvault.cli.logicaloptions import LogicalWords
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.signals import leaving_in_order
@@ -96,8 +97,15 @@ def _into_server(opened: OpenedCluster, manifest: LogicalManifest, words: Logica
         plan = plan_logical(opened.repository, manifest, order)
         _write(opened, plan_document(plan), _plan_lines(plan), as_json=as_json)
         return
-    with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
+    asked = {"backup": manifest.label, "logical": True, "clean": words.is_cleaned}
+    need = Need.BEFORE if words.is_cleaned else Need.AFTER
+    with (
+        recording(book_of(opened), "restore", need=need, asked=asked) as event,
+        leaving_in_order(PgvaultError.exit_code),
+        render.showing_progress() as progress,
+    ):
         restored = restore_into(opened.repository, manifest, order, progress=progress)
+        event.details["databases"] = {each.name: each.target for each in restored.databases}
     _write(opened, restored_document(restored), _restored_lines(restored), as_json=as_json)
 
 
@@ -110,7 +118,12 @@ def _into_directory(opened: OpenedCluster, manifest: LogicalManifest, words: Log
     if words.is_dry:
         done = Written(len(plan.files.records), sum(record.size for record in plan.files.records))
     else:
-        with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
+        asked = {"backup": manifest.label, "logical": True, "directory": str(directory)}
+        with (
+            recording(book_of(opened), "restore", asked=asked),
+            leaving_in_order(PgvaultError.exit_code),
+            render.showing_progress() as progress,
+        ):
             done = write_archive(opened.repository, manifest, plan, effort=Effort(words.jobs, progress))
     document = {
         "directory": str(directory),

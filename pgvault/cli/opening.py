@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pgvault.config import (
     parse_config,
     parse_key_reference,
 )
+from pgvault.config.audit import AuditConfig
 from pgvault.errors import ConfigInvalid, UsageError
 from pgvault.repository.catalog import clusters
 from pgvault.repository.copies import Copy
@@ -201,6 +202,7 @@ class OpenedCluster:
     repository: Repository
     source: RepositorySource
     time_zone: str
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
 
 def open_cluster(source: RepositorySource, name: str | None, *, patience: Patience | None = None) -> OpenedCluster:
@@ -216,7 +218,7 @@ def name_cluster(source: RepositorySource, config: Config, repository: Repositor
     """Return the named cluster of an opened repository, or the only one. Raises ConfigInvalid."""
     if source.url is None:
         name, cluster = config.cluster(name)
-        return OpenedCluster(name, cluster, repository, source, config.timezone)
+        return OpenedCluster(name, cluster, repository, source, config.timezone, config.audit)
     names = clusters(repository)
     if name is None and len(names) == 1:
         name = names[0]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditing import Need, book_of, recording
 from pgvault.cli.expecting import expect
 from pgvault.cli.invoking import quick_program
 from pgvault.cli.logicaloptions import (
@@ -164,7 +165,11 @@ def restore(
     if dry_run:
         _render_plan(opened, prepare(opened.repository, order, clock=SystemClock()), as_json=as_json)
         return
-    _render(opened, _carry_out(opened, order, jobs=jobs, confirm=_asking(yes=yes, as_json=as_json)), as_json=as_json)
+    asked = {"target": str(target), "adopt": adopt, "in_place": in_place}
+    with recording(book_of(opened), "restore", need=Need.BEFORE if adopt else Need.AFTER, asked=asked) as event:
+        restored = _carry_out(opened, order, jobs=jobs, confirm=_asking(yes=yes, as_json=as_json))
+        event.details |= _recorded(restored)
+    _render(opened, restored, as_json=as_json)
 
 
 def adopt(
@@ -182,9 +187,12 @@ def adopt(
     Example: pgvault adopt /srv/restored
     """
     opened = open_cluster(source_of(ctx, config), cluster)
-    adopted = adopt_directory(
-        opened.repository, opened.name, directory.absolute(), clock=SystemClock(), accepts_new_system=new_system
-    )
+    asked = {"directory": str(directory.absolute()), "new_system": new_system}
+    with recording(book_of(opened), "adopt", need=Need.BEFORE, asked=asked) as event:
+        adopted = adopt_directory(
+            opened.repository, opened.name, directory.absolute(), clock=SystemClock(), accepts_new_system=new_system
+        )
+        event.details |= adopted_document(adopted)
     if as_json:
         render.write_json({"directory": str(directory.absolute()), **adopted_document(adopted)})
     else:
@@ -294,6 +302,21 @@ def _restored_document(restored: Restored) -> dict[str, Any]:
         document["finished"] = {"timeline": restored.finished.timeline, "reason": restored.finished.reason}
     document["adopted"] = None if restored.adopted is None else adopted_document(restored.adopted)
     return document
+
+
+def _recorded(restored: Restored) -> dict[str, Any]:
+    """Return what of a restore is kept on record: from which backup, to which moment, where it lies."""
+    plan = restored.prepared.plan
+    return {
+        "directory": str(restored.directory),
+        "backup": plan.backup_label,
+        "target": target_document(plan),
+        "lsn": str(restored.lsn),
+        "timeline": plan.timeline,
+        "system_identifier": str(plan.system_identifier),
+        "moved_aside": None if restored.aside is None else str(restored.aside),
+        "adopted": restored.adopted is not None,
+    }
 
 
 def _plan_lines(prepared: Prepared) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditing import Book, audit_finding, recording
 from pgvault.cli.opening import make_copies, open_from, read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.printing import write_settings
@@ -25,7 +26,7 @@ from pgvault.monitor.tried import Finding
 from pgvault.postgres.grants import grants_for, replication_grant, replication_line
 from pgvault.repository import layout
 from pgvault.repository.keyfile import generate_key_file
-from pgvault.repository.repository import init_repository
+from pgvault.repository.repository import InitOutcome, init_repository
 from pgvault.stores.probe import probe_put_if_absent
 
 ESCROW = (
@@ -53,6 +54,10 @@ def init(
     copies = make_copies(loaded)
     repository, outcomes = init_repository(copies, read_credential(loaded), now=SystemClock().now())
     probe_put_if_absent(repository.deciding.store, layout.PROBES)
+    if InitOutcome.CREATED in outcomes.values():
+        made = {name: str(outcome) for name, outcome in outcomes.items()}
+        with recording(Book(repository, loaded.audit), "init", asked={"copies": made}):
+            pass  # a repository is made before anything can be recorded in it
     if as_json:
         copies_json = [{"name": c.name, "url": c.store.url, "outcome": outcomes[c.name]} for c in copies]
         render.write_json({"repository_id": repository.id.hex(), "copies": copies_json})
@@ -105,7 +110,7 @@ def check(
     if print_settings:
         write_settings(loaded, find_config(source.config), name, as_json=as_json)
         return
-    findings = [*_look_at(loaded, name, chosen), *_key_findings(loaded, chosen)]
+    findings = [*_look_at(loaded, name, chosen), *_key_findings(loaded, chosen), audit_finding(loaded.audit)]
     failed = [finding.error for finding in findings if finding.error is not None]
     if as_json:
         render.write_json({"cluster": name, "passed": not failed, "checks": [f.to_json() for f in findings]})

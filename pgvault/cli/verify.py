@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditing import Need, book_of, recording
 from pgvault.cli.options import (
     ClusterOption,
     ConfigOption,
@@ -66,7 +67,11 @@ def verify(
     opened = open_cluster_to_verify(source, cluster)
     selection = make_selection(sample, seed, since, zone=opened.time_zone)
     request = Request(opened.name, selection, opened.config.jobs, copy, keeps_marks=source.url is None)
-    reports, repairs = _run(opened.repository, request, is_repair=repair)
+    asked = {"repair": repair, "copy": copy, "sample": selection.share, "since": since}
+    with recording(book_of(opened), "verify", need=Need.BEFORE if repair else Need.AFTER, asked=asked) as event:
+        reports, repairs = _run(opened.repository, request, is_repair=repair)
+        event.details |= _recorded(reports, repairs)
+        event.judge(reports.require_whole)
     if as_json:
         render.write_json({**_document(opened.name, reports, selection), "repairs": repair_documents(repairs)})
     else:
@@ -80,6 +85,24 @@ def _run(repository: Repository, request: Request, *, is_repair: bool) -> tuple[
         if is_repair:
             return repair_copies(repository, request, progress=progress, clock=SystemClock())
         return verify_copies(repository, request, progress=progress, clock=SystemClock()), ()
+
+
+def _recorded(reports: Reports, repairs: tuple[Repairs, ...]) -> dict[str, Any]:
+    """Return what of a run is kept on record: how much was read in which copy, what was wrong, what was repaired."""
+    return {
+        "copies": {
+            each.copy: {
+                "answered": each.silence is None,
+                "backups": len(each.report.backups),
+                "objects": each.report.object_count,
+                "wal_segments": each.report.segment_count,
+                "problems": len(each.report.problems),
+                "first_problem": next((f"{p.what}: {p.error}" for p in each.report.problems), None),
+            }
+            for each in reports.copies
+        },
+        "repaired": {each.copy: len(each.healed) for each in repairs},
+    }
 
 
 def make_selection(sample: str | None, seed: int | None, since: str | None, *, zone: str) -> Selection:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -74,6 +74,7 @@ class Isolated:
     launcher: Launcher
     programs: Programs  # as the launcher runs them: in a container, those of its image
     told: str  # for the report
+    image: Mapping[str, str | None] | None = None  # of a container
 
 
 def isolate(
@@ -88,7 +89,7 @@ def isolate(
         found = find_container(_settings(wish), major)
         note_engine(root, found.engine)
         contained = ContainerLauncher(found, root.name.removeprefix(PREFIX), root)
-        return Isolated(Isolation.CONTAINER, contained, with_waldump(found, root), str(found))
+        return Isolated(Isolation.CONTAINER, contained, with_waldump(found, root), str(found), asdict(found.image))
     programs = find(major)
     if wish.kind is Isolation.SANDBOX or (wish.kind is Isolation.AUTO and not wish.is_in_pod):
         try:

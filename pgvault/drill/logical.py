@@ -158,7 +158,8 @@ class _LogicalDrill:
         claim = Claim(manifest.cluster, labels=(manifest.label,))
         with pin(self._repository, claim, command="drill"), self._stage.scratch(place) as made:
             isolated = isolate(self._request.isolation, made.root, needed_major(manifest), find=loading_programs)
-            self._report.isolation = isolated.told
+            self._report.isolation, self._report.image = isolated.told, isolated.image
+            self._report.postgresql = isolated.programs.minor_text
             isolated.programs.path("pg_amcheck")
             self._note_programs(manifest, isolated.programs)
             scratch = replace(made, launcher=isolated.launcher)

@@ -45,12 +45,15 @@ class DrillReport:
     target: str = ""
     backup: str | None = None
     timeline: int | None = None
+    wal: Mapping[str, Any] | None = None  # what was planned to be replayed
     reached: Mapping[str, Any] | None = None
     landing: str | None = None  # between which commits
     as_of: datetime | None = None  # the moment that the restored data are of, by the server's clock
     seed: int | None = None  # that drew a random target
     is_usual: bool = True  # from the backup that a restore would take: else no RTO is missed
     isolation: str | None = None
+    postgresql: str | None = None  # the version that it was restored with
+    image: Mapping[str, Any] | None = None  # of a container
     phases: dict[str, float] = field(default_factory=dict)  # seconds, in order
     sizes: dict[str, int] = field(default_factory=dict)  # bytes that a phase had to do with
     elapsed: Callable[[], float | None] = lambda: None  # seconds since the decision to restore
@@ -202,6 +205,7 @@ class DrillReport:
             "seed": self.seed,
             "backup": self.backup,
             "timeline": self.timeline,
+            "wal": self.wal,
             "reached": self.reached,
             "landing": self.landing,
             "as_of": None if self.as_of is None else iso(self.as_of),
@@ -223,6 +227,8 @@ class DrillReport:
             "warnings": self.warnings,
             "checks": [check.to_json() for check in self.checks],
             "isolation": self.isolation,
+            "postgresql": self.postgresql,
+            "image": self.image,
             "not_tested": self.not_tested,
             "notes": self.notes,
             **self.reading,

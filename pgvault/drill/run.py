@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pgvault.config import AnyCheck, Objectives
 from pgvault.drill.bringing import Planned, prove_reached, recover, restore_files
@@ -60,6 +61,7 @@ from pgvault.recovery.target import LatestTarget
 from pgvault.recovery.touched import NextCommit, next_commit
 from pgvault.repository import layout
 from pgvault.repository.drilled import read_drilled
+from pgvault.repository.manifest import Manifest
 from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
 from pgvault.restore.run import claim_of
@@ -116,6 +118,15 @@ def require_passed(report: DrillReport) -> None:
         raise DrillFailed(f"drill {report.id} failed: {report.reason}", hint=hint)
 
 
+def planned_wal(manifest: Manifest, plan: RestorePlan) -> dict[str, Any]:
+    """Return which WAL a drill sets out to replay."""
+    return {
+        "from_lsn": str(manifest.start_lsn),
+        "to_lsn": str(plan.end_lsn),
+        "segments": [[each.first.name, each.last.name] for each in plan.segments],
+    }
+
+
 class _Drill:
     """One drill under way."""
 
@@ -147,6 +158,7 @@ class _Drill:
         # Before a byte is fetched: a server that committed later did not fail then.
         self._rpo(planned, gathered.facts, None if plan.last_commit is None else plan.last_commit.at)
         self._report.backup, self._report.timeline = plan.backup_label, plan.timeline
+        self._report.wal = planned_wal(manifest, plan)
         self._report.notes += [*gathered.notes, *plan.notes]
         with (
             pin(self._repository, claim_of(manifest), command="drill"),
@@ -154,7 +166,8 @@ class _Drill:
         ):
             isolated = isolate(self._request.isolation, made.root, manifest.postgres_major)
             scratch = replace(made, launcher=isolated.launcher)
-            self._report.isolation = isolated.told
+            self._report.isolation, self._report.image = isolated.told, isolated.image
+            self._report.postgresql = isolated.programs.minor_text
             instance = make_instance(scratch, isolated.programs)
             with ending(instance, self._report.checks), keeping_room(scratch.root, RESERVE, instance.kill):
                 self._restore_and_check(scratch, instance, planned, gathered.facts)

@@ -1,0 +1,133 @@
+r"""A receipt: the audit entry of one drill, as files that anybody can check without pgvault.
+
+    receipt.json     the signed bytes, exactly          openssl pkeyutl -verify -pubin -inkey signer.pem -rawin \
+    receipt.sig      the signature, 64 bytes                -in receipt.json -sigfile receipt.sig
+    signer.pem       the public key
+
+The report of a drill is stored before its entry is made, so nothing in it points there: the entry is found by its time,
+by halving each chain. Rows that failed a check are left out of the entry: the report holds them, which can be removed
+one day, and an entry can not.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pgvault.audit.chain import entry_at, next_number, signers
+from pgvault.audit.entry import Entry
+from pgvault.errors import DirectoryNotEmpty, ObjectMissing, Refused
+from pgvault.repository.fields import read_instant
+from pgvault.repository.repository import Repository
+
+WHAT = "drill"  # of the event
+DOCUMENT, SIGNATURE, SIGNER = "receipt.json", "receipt.sig", "signer.pem"
+VERIFY = f"openssl pkeyutl -verify -pubin -inkey {SIGNER} -rawin -in {DOCUMENT} -sigfile {SIGNATURE}"
+SLACK = timedelta(minutes=10)  # by which a host's clock may have been set back meanwhile
+LATEST = timedelta(days=7)  # after it began, a drill is over
+
+# What a drill is evidence for. To claim that a control is met is for whoever audits it.
+SERVES = (
+    {
+        "clause": "SOC 2 A1.2",
+        "sense": "backups and recovery infrastructure exist: these could be read and restored at that time",
+    },
+    {
+        "clause": "SOC 2 A1.3",
+        "sense": "recovery plan procedures are tested: this is one test, with its result and what it left out",
+    },
+    {
+        "clause": "SOC 2 CC7.5",
+        "sense": "recovery from incidents: how long it took, and how much would have been lost, as measured",
+    },
+    {
+        "clause": "ISO/IEC 27001:2022 A.8.13",
+        "sense": "information backup: copies are tested by restoring them, and checked afterwards",
+    },
+    {
+        "clause": "ISO/IEC 27001:2022 A.5.29 and A.5.30",
+        "sense": "continuity: recovery time and recovery point, beside the objectives that were set",
+    },
+)
+NO_CLAIM = "evidence that a control may rest on; whether it is met is for whoever audits it"
+
+
+def receipt_details(report: Mapping[str, Any], *, version: str) -> dict[str, Any]:
+    """Return what the entry of a drill holds: its report less rows, by which versions, and what it is evidence for."""
+    checks = [
+        {name: value for name, value in check.items() if name != "sample"}
+        | ({"rows_left_out": len(check["sample"])} if check.get("sample") else {})
+        for check in report.get("checks", ())
+    ]
+    return {
+        "report": {**report, "checks": checks},
+        "versions": {"pgvault": version, "postgresql": report.get("postgresql"), "os": _system()},
+        "serves": list(SERVES),
+        "claims": NO_CLAIM,
+    }
+
+
+def _system() -> str:
+    with suppress(OSError):
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {platform.platform()}"
+    return platform.platform()
+
+
+def find_receipt(repository: Repository, report: Mapping[str, Any]) -> Entry | None:
+    """Return the entry of the drill with that report; None where none was made. Raises ObjectCorrupt."""
+    began = read_instant(report["started_at"])
+    for signer in signers(repository):
+        end = next_number(repository, signer)
+        for number in range(_first_since(repository, signer, end, began - SLACK), end):
+            entry = _entry(repository, signer, number)
+            if entry is None:
+                continue
+            if entry.at > began + LATEST:
+                break
+            if is_receipt_of(entry, str(report["id"])):
+                return entry
+    return None
+
+
+def is_receipt_of(entry: Entry, drill_id: str) -> bool:
+    """Whether an entry holds the report of that drill."""
+    details = entry.event.get("details")
+    report = details.get("report") if isinstance(details, dict) else None
+    return entry.event.get("what") == WHAT and isinstance(report, dict) and report.get("id") == drill_id
+
+
+def _first_since(repository: Repository, signer: str, end: int, since: datetime) -> int:
+    """Return the first number whose entry is not older; what was cut off at the beginning counts as older."""
+    low, high = 0, end
+    while low < high:
+        middle = (low + high) // 2
+        entry = _entry(repository, signer, middle)
+        if entry is None or entry.at < since:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _entry(repository: Repository, signer: str, number: int) -> Entry | None:
+    with suppress(ObjectMissing):
+        return entry_at(repository, signer, number)
+    return None
+
+
+def write_receipt(entry: Entry, directory: Path) -> None:
+    """Write the three files; nothing that exists is touched. Raises DirectoryNotEmpty, Refused."""
+    files = {DOCUMENT: entry.document, SIGNATURE: entry.signature, SIGNER: entry.key.pem()}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            with (directory / name).open("xb") as file:
+                file.write(content)
+    except FileExistsError as error:
+        raise DirectoryNotEmpty(f"'{error.filename}' exists", hint="A receipt goes where there is none yet.") from error
+    except OSError as error:
+        raise Refused(f"no receipt can be written to '{directory}': {error.strerror}") from error
