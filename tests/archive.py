@@ -164,5 +164,9 @@ def archive_command(archive: Archive, *words: str) -> str:
 
 def pgvault(*words: str | Path, cwd: Path | None = None, timeout: float = 60) -> Finished:
     """Run pgvault in an empty environment."""
-    path = os.environ["PATH"]
-    return attempt([*program(), *words], timeout=timeout, env={"PATH": path}, cwd=cwd)
+    return attempt([*program(), *words], timeout=timeout, env=bare_environment(), cwd=cwd)
+
+
+def bare_environment() -> dict[str, str]:
+    """What a program gets that needs nothing: the place of this run's signing key is in it, to leave none behind."""
+    return {name: os.environ[name] for name in ("PATH", "XDG_STATE_HOME")}

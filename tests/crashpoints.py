@@ -52,7 +52,7 @@ def enumerate_crashes(
         ended = attempt(
             [sys.executable, "-m", "tests.crashpoints", str(number), *command(number)],
             timeout=timeout,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            env={name: os.environ[name] for name in ("PATH", "XDG_STATE_HOME")} | {"PYTHONPATH": str(ROOT)},
         )
         is_through = ended.status != -signal.SIGKILL
         assert not is_through or ended.status == expected_status, f"crash point {number}: {ended}"

@@ -22,7 +22,7 @@ from pgvault.errors import (
 )
 from pgvault.process import start
 from pgvault.repository import layout
-from tests.archive import archive_command, program
+from tests.archive import archive_command, bare_environment, program
 from tests.cli.here import pgvault, pgvault_json
 from tests.cluster.places import Place, make_place, set_archive_command
 from tests.servers import NEWEST, ServerFactory
@@ -43,6 +43,7 @@ CHECKS = [
     "archiving",
     "adoption",
     "key slots",
+    "audit",
 ]
 BACKUP_FIELDS = {
     "label",
@@ -261,7 +262,7 @@ def test_a_backup_that_is_told_to_end_leaves_word(server: ServerFactory, tmp_pat
     configure(place)
     (place.server.data / "large").write_bytes(os.urandom(128 << 20))
     words = [*program(), "--config", str(place.archive.config), "backup"]
-    running = start(words, env={"PATH": os.environ["PATH"]}, log=tmp_path / "log")
+    running = start(words, env=bare_environment(), log=tmp_path / "log")
     packs = place.archive.root / layout.backups("main")
     deadline = time.monotonic() + 60
     while not list(packs.glob("*/packs/*")) and time.monotonic() < deadline:

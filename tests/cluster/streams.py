@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from pgvault.postgres.walname import WalSegment
 from pgvault.process import run
 from pgvault.repository import layout
 from pgvault.repository.gaps import GapRecord, read_gaps
-from tests.archive import Archive, make_archive, pgvault, program
+from tests.archive import Archive, bare_environment, make_archive, pgvault, program
 from tests.servers import Server, ServerFactory
 from tests.wal.servers import wait_until
 
@@ -59,7 +58,7 @@ class Streamed:
         self.logs.append(log)
         words = [*program(), "--config", str(self.archive.config), "wal", "stream", *options]
         with log.open("wb") as sink:
-            self.process = subprocess.Popen(words, stdout=sink, stderr=sink, env={"PATH": os.environ["PATH"]})
+            self.process = subprocess.Popen(words, stdout=sink, stderr=sink, env=bare_environment())
 
     def start_streaming(self, *options: str) -> None:
         """Start the stream and wait until it streams."""

@@ -124,6 +124,7 @@ class Site:
             "HOME": str(self.directory / "home"),
             "TMPDIR": str(self.directory / "tmp"),
             "PGVAULT_STATE": str(self.directory / "state"),
+            "XDG_STATE_HOME": str(self.directory / "state"),
         }
 
     def make(self) -> None:

@@ -13,7 +13,7 @@ from pgvault.errors import DrillFailed, DrillNotRun, ObjectiveMissed, WrongKey
 from pgvault.pipeline.header import Kind
 from pgvault.process import start
 from pgvault.repository.objects import read_json
-from tests.archive import pgvault, program
+from tests.archive import bare_environment, pgvault, program
 from tests.cluster.drills import Stage, make_told_stage, scratch_processes
 from tests.servers import NEWEST, ServerFactory
 from tests.wal.servers import wait_until
@@ -142,7 +142,7 @@ def test_without_a_configuration_it_needs_a_url_and_a_key(good: Stage) -> None:
 def begin(stage: Stage, config: Path) -> tuple[int, Path]:
     """Start a drill that takes long, and wait until it runs its check; return its process and its scratch."""
     log = config.with_suffix(".log")
-    child = start([*program(), "--config", str(config), "drill"], env={"PATH": os.environ["PATH"]}, log=log)
+    child = start([*program(), "--config", str(config), "drill"], env=bare_environment(), log=log)
     wait_until(lambda: child.poll() is not None or is_asked(stage.scratch), seconds=240)
     assert child.poll() is None, log.read_text()
     (root,) = stage.scratch.iterdir()

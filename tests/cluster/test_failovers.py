@@ -17,7 +17,7 @@ import pytest
 
 from pgvault.postgres.owner import hand_over
 from pgvault.process import Process, run, start
-from tests.archive import Archive, archive_command, make_archive, pgvault, program
+from tests.archive import Archive, archive_command, bare_environment, make_archive, pgvault, program
 from tests.servers import NEWEST, Server, ServerFactory
 from tests.wal.servers import failed_count, rows, wait_until
 
@@ -114,7 +114,7 @@ def streaming(archive: Archive, trio: tuple[Server, Server, Server], tmp_path: P
     )
     archive.config.write_text(config)
     words = [*program(), "--config", str(archive.config), "wal", "stream"]
-    process = start(words, env={"PATH": os.environ["PATH"]}, log=tmp_path / "stream.log")
+    process = start(words, env=bare_environment(), log=tmp_path / "stream.log")
     yield process
     process.signal(signal.SIGTERM)
     process.wait(60)

@@ -12,7 +12,7 @@ from pgvault.errors import PgvaultError
 from pgvault.postgres.instance import postmaster_pid
 from pgvault.process import start
 from pgvault.recovery.target import LatestTarget
-from tests.archive import pgvault, program
+from tests.archive import bare_environment, pgvault, program
 from tests.cluster.drills import processes
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, ServerFactory
@@ -92,7 +92,7 @@ def test_a_restore_that_is_told_to_end_takes_its_server_along(
     """Nobody else would ever stop it."""
     data, log = tmp_path / "data", tmp_path / "log"
     words = ["--config", str(long.archive.config), "restore", "--to", "latest", "--finish", str(data)]
-    child = start([*program(), *words], env={"PATH": os.environ["PATH"]}, log=log)
+    child = start([*program(), *words], env=bare_environment(), log=log)
     try:
         wait_until(lambda: postmaster_pid(data) is not None)
 

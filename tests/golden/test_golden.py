@@ -21,7 +21,7 @@ from pgvault.postgres.programs import find_programs
 from pgvault.process import run
 from pgvault.repository.keys import Credential
 from pgvault.repository.repository import Repository
-from tests.archive import program
+from tests.archive import bare_environment, program
 from tests.golden.describe import (
     CLUSTER,
     EXPECTED,
@@ -108,7 +108,7 @@ def test_passphrase_opens_it(root: Path, repository: Repository) -> None:
 def test_verify_finds_nothing(root: Path) -> None:
     """The command that reads everything back, on a machine without any configuration."""
     words = ["verify", "--repository", root.as_uri(), "--key", f"file:{KEY}", "--json"]
-    said = json.loads(run([*program(), *words], timeout=60, env={"PATH": "/usr/bin:/bin"}))
+    said = json.loads(run([*program(), *words], timeout=60, env=bare_environment()))
 
     assert said["passed"] is True
     assert said["problems"] == []
@@ -138,7 +138,7 @@ def test_it_is_restored(
     directory = scratch / "data"
     source = ["--repository", root.as_uri(), "--key", f"file:{KEY}", "--cluster", CLUSTER]
     words = ["restore", *source, *target, "--finish", "--yes", "--config-dir", str(scratch / "etc"), str(directory)]
-    run([*program(), *words], timeout=120, env={"PATH": "/usr/bin:/bin"})
+    run([*program(), *words], timeout=120, env=bare_environment())
 
     restored = server.adopt(find_programs(MAJOR), directory)
     assert list(restored.sql(TOTALS)[0]) == expected["rows"][moment]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import statistics
 import subprocess
@@ -18,7 +17,16 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pgvault.repository import layout
-from tests.archive import SYSTEM, make_archive, make_control, make_segment, pgvault, program, small
+from tests.archive import (
+    SYSTEM,
+    bare_environment,
+    make_archive,
+    make_control,
+    make_segment,
+    pgvault,
+    program,
+    small,
+)
 from tests.s3servers import S3Server
 from tests.stores.faults import FaultyServer, error
 
@@ -91,7 +99,7 @@ class Site:
         """Run `copy --watch`, and see that it ends well when it is told to."""
         words = [*program(), "--config", str(self.config), "copy", "--watch", "--every", "1s"]
         with log.open("wb") as file:
-            process = subprocess.Popen(words, env={"PATH": os.environ["PATH"]}, stderr=file)
+            process = subprocess.Popen(words, env=bare_environment(), stderr=file)
         try:
             yield process
             process.send_signal(signal.SIGTERM)

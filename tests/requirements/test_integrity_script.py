@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import yaml
 
 from pgvault.errors import CheckFailed, UsageError
 from pgvault.process import Finished, attempt
-from tests.archive import ROOT, Archive, make_archive
+from tests.archive import ROOT, Archive, bare_environment, make_archive
 from tests.requirements.test_checks import FILE
 from tests.servers import NEWEST, ServerFactory
 
@@ -19,7 +18,7 @@ CUSTOMERS = "CREATE TABLE customers (id bigint PRIMARY KEY, email text)"
 
 def run_script(archive: Archive, *words: str) -> Finished:
     """Run it as cron does, with the configuration's place in the environment."""
-    environment = {"PATH": os.environ["PATH"], "PGVAULT_CONFIG": str(archive.config), "HOME": "/nonexistent"}
+    environment = {**bare_environment(), "PGVAULT_CONFIG": str(archive.config), "HOME": "/nonexistent"}
     return attempt([SCRIPT, *words], timeout=120, env=environment)
 
 

@@ -13,7 +13,7 @@ import pytest
 from pgvault.config import ClusterConfig
 from pgvault.instants import parse_duration
 from pgvault.process import Finished, attempt
-from tests.archive import ROOT, Archive, make_archive
+from tests.archive import ROOT, Archive, bare_environment, make_archive
 from tests.cli.here import pgvault, pgvault_json
 from tests.servers import NEWEST, Server, ServerFactory
 
@@ -103,7 +103,7 @@ def archive(shop: Server, tmp_path: Path) -> Archive:
 
 def run_script(archive: Archive, *words: str) -> Finished:
     """Run it as cron does, with the configuration's place in the environment."""
-    environment = {"PATH": os.environ["PATH"], "PGVAULT_CONFIG": str(archive.config), "HOME": "/nonexistent"}
+    environment = {**bare_environment(), "PGVAULT_CONFIG": str(archive.config), "HOME": "/nonexistent"}
     return attempt([SCRIPT, *words], timeout=120, env=environment)
 
 
