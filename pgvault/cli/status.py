@@ -41,7 +41,7 @@ def status(
             open_repository=lambda: open_to_read(loaded, patience=PATIENCE),
             connect=connect,
             clock=SystemClock(),
-            alerts=loaded.alerts,
+            config=loaded,
         )
     )
     if as_json:

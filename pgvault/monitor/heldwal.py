@@ -79,7 +79,7 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
     open_forks = tuple(fork for fork in found if fork not in strays)
     lost = {each.label: each.reason for each in window.lost}
     return RepositoryFacts(
-        backups=tuple(BackupFact(b.label, b.stopped_at, b.page_errors.count, b.label not in lost) for b in backups),
+        backups=tuple(_fact(b, is_whole=b.label not in lost) for b in backups),
         unreadable=tuple(unreadable),
         lost=tuple(f"{label}: {reason}" for label, reason in lost.items()),
         is_system_known=system in known or not known,
@@ -97,6 +97,10 @@ def read_held(repository: Repository, cluster: str, server: WalState | None, *, 
         strays=tuple(map(str, strays)),
         logical=facts_of(catalog),
     )
+
+
+def _fact(backup: Manifest, *, is_whole: bool) -> BackupFact:
+    return BackupFact(backup.label, backup.stopped_at, backup.page_errors.count, is_whole, backup.started_at)
 
 
 @dataclass(frozen=True, slots=True)

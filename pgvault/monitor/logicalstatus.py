@@ -9,7 +9,7 @@ databases counts for those only: what is judged is the database whose newest bac
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
@@ -17,14 +17,16 @@ from pgvault.errors import PgvaultError
 from pgvault.instants import iso
 from pgvault.logical.databases import choose_databases, find_databases
 from pgvault.logical.request import LogicalRequest
+from pgvault.monitor.backupage import TakenBackup, judge_backup
 from pgvault.monitor.finding import Figures, Finding, moment, ok, red, span, warn
+from pgvault.monitor.slots import STALE, AgePromise
 from pgvault.postgres.connection import Connection, read_instant, read_text
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.repository import Repository
 
-STALE = timedelta(hours=24)  # of the newest backup, where no objective says otherwise
 CLOCK_TOLERANCE = timedelta(seconds=5)
+NONE: Figures = {"kind": "logical", "count": 0, "last_at": None, "is_stale": True}
 TAKE_ONE = "Take one: pgvault backup --type logical"
 
 
@@ -38,6 +40,7 @@ class LogicalFact:
     snapshot_at: datetime  # the earliest of its databases: later commits are not in it
     stopped_at: datetime
     databases: tuple[str, ...]
+    started_at: datetime | None = None  # server clock; None: as it stopped
 
     @classmethod
     def of(cls, manifest: LogicalManifest) -> LogicalFact:
@@ -49,6 +52,7 @@ class LogicalFact:
             snapshot_at=min((each.snapshot_at for each in manifest.databases), default=manifest.started_at),
             stopped_at=manifest.stopped_at,
             databases=tuple(each.name for each in manifest.databases),
+            started_at=manifest.started_at,
         )
 
 
@@ -87,6 +91,7 @@ class LogicalFacts:
     held: LogicalHeld | PgvaultError
     rpo: timedelta | None  # the objective
     classes: tuple[ClassPromise, ...] = ()  # those that are backed up by themselves, or have an objective
+    age: AgePromise = field(default_factory=AgePromise)  # when its newest backup is too old
 
 
 def ask_server(connection: Connection, request: LogicalRequest) -> ServerWord:
@@ -123,7 +128,7 @@ def judge_logical(facts: LogicalFacts) -> tuple[Finding, ...]:
         findings.append(red("repository", str(held), hint=held.hint))
         return tuple(findings)
     wanted = server.databases if isinstance(server, ServerWord) else ()
-    findings += _backup(held, now, facts.rpo, wanted)
+    findings += _backup(held, now, facts, wanted)
     for promise in facts.classes:
         findings.append(_class(held, promise, now, wanted))
     if held.unreadable:
@@ -160,7 +165,7 @@ def _server(facts: LogicalFacts) -> Iterator[Finding]:
         yield warn("clocks", f"this host's clock is {span(abs(offset))} {ahead} the server's", figures)
 
 
-def _backup(held: LogicalHeld, now: datetime, rpo: timedelta | None, wanted: Sequence[str]) -> Iterator[Finding]:
+def _backup(held: LogicalHeld, now: datetime, facts: LogicalFacts, wanted: Sequence[str]) -> Iterator[Finding]:
     """The age of the last backup of everything; and what of it would be lost."""
     whole = [each for each in held.backups if each.class_name is None]
     counting, lacking = _counting(whole, wanted)
@@ -171,18 +176,18 @@ def _backup(held: LogicalHeld, now: datetime, rpo: timedelta | None, wanted: Seq
         yield red("backup", what, _figures(counting, now, whole), hint=TAKE_ONE)
         return
     if counting is None:
-        yield red("backup", "there is no logical backup of all tables", {"count": 0}, hint=TAKE_ONE)
+        yield red("backup", "there is no logical backup of all tables", NONE, hint=TAKE_ONE)
         return
     figures = _figures(counting, now, whole)
     said = _said(counting, now, whole)
     if counting is not _newest(whole, LogicalType.LOGICAL):
         said += "; newer ones hold some of the databases only"
-    if now - counting.stopped_at > max(STALE, rpo or STALE):
-        hint = "Take one, and see why none was taken."
-        yield red("backup", f"stale: {said}", figures, hint=hint)
-    else:
-        yield ok("backup", said, figures)
-    yield _loss("data loss", counting, now, rpo)
+    promise = facts.age
+    if promise.objective is None and facts.rpo is not None and facts.rpo > STALE:
+        promise = replace(promise, objective=facts.rpo)  # who may lose more than a day needs no backup every day
+    taken = TakenBackup("logical", counting.label, counting.started_at or counting.stopped_at, counting.stopped_at)
+    yield judge_backup(taken, promise, said, figures, now=now)
+    yield _loss("data loss", counting, now, facts.rpo)
 
 
 def _class(held: LogicalHeld, promise: ClassPromise, now: datetime, wanted: Sequence[str]) -> Finding:
@@ -241,6 +246,7 @@ def _said(newest: LogicalFact, now: datetime, backups: Sequence[LogicalFact]) ->
 def _figures(newest: LogicalFact, now: datetime, backups: Sequence[LogicalFact]) -> Figures:
     return {
         "label": newest.label,
+        "last_at": iso(newest.stopped_at),
         "stopped_at": iso(newest.stopped_at),
         "age_seconds": (now - newest.stopped_at).total_seconds(),
         "class": newest.class_name,

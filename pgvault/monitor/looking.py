@@ -18,12 +18,14 @@ from pgvault.config import AlertsConfig, ClusterConfig
 from pgvault.errors import PgvaultError
 from pgvault.monitor.anomalystatus import judge_backups
 from pgvault.monitor.checkstatus import Expected, look_at_checks
+from pgvault.monitor.copybackups import judge_copy_backups, look_at_copy_backups
 from pgvault.monitor.copylag import judge_copies, look_at_copies
 from pgvault.monitor.drillstatus import look_at_drills
 from pgvault.monitor.finding import Finding, warn
 from pgvault.monitor.keystatus import look_at_escrow
 from pgvault.monitor.notifier import judge_routes, look_at_notifier
 from pgvault.monitor.reading import judge_reading
+from pgvault.monitor.schedulestatus import first_recorded, tell_rates
 from pgvault.monitor.takenbackups import tell_backups
 from pgvault.monitor.verifystatus import look_at_verified
 from pgvault.repository.catalog import Catalog, read_catalog
@@ -43,6 +45,7 @@ class Watched:
     config: ClusterConfig
     now: datetime  # this host's clock
     alerts: AlertsConfig | None = None  # who is told; None: nobody
+    zone: str = "UTC"  # that schedules are read in
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -70,7 +73,8 @@ def _copies(watched: Watched) -> Iterable[Finding]:
 
 
 def _drills(watched: Watched) -> Iterable[Finding]:
-    return look_at_drills(watched.repository, watched.cluster, now=watched.now)
+    reports = watched.drill_reports
+    return look_at_drills(watched.config, reports, is_empty=not watched.drill_ids, now=watched.now)
 
 
 def _anomalies(watched: Watched) -> Iterable[Finding]:
@@ -88,7 +92,7 @@ def _verified(watched: Watched) -> Iterable[Finding]:
 
 def _checks(watched: Watched) -> Iterable[Finding]:
     config = watched.config
-    expected = Expected(config.checks, watched.now, config.schedule.checks)
+    expected = Expected(config.checks, watched.now, config.schedule.checks, watched.zone)
     return look_at_checks(watched.repository, watched.cluster, expected, watched.drill_reports)
 
 
@@ -103,7 +107,19 @@ def _notifier(watched: Watched) -> Iterable[Finding]:
         yield look_at_notifier(watched.repository, watched.cluster, now=watched.now)
 
 
+def _copy_backups(watched: Watched) -> Iterable[Finding]:
+    found = look_at_copy_backups(watched.repository, watched.cluster, watched.catalog)
+    return judge_copy_backups(found, watched.catalog, now=watched.now)
+
+
+def _slots(watched: Watched) -> Iterable[Finding]:
+    first = first_recorded(watched.repository, watched.cluster)
+    return tell_rates(watched.config, watched.catalog, first, zone=watched.zone, now=watched.now)
+
+
 LOOKS: dict[str, Callable[[Watched], Iterable[Finding]]] = {  # by the name of what is unknown where a look fails
+    "success_rate": _slots,
+    "copy_backup": _copy_backups,
     "copy_lag": _copies,
     "drill": _drills,
     "notifier": _notifier,

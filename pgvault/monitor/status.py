@@ -16,7 +16,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any, TypeVar
 
-from pgvault.config import AlertsConfig, ClusterConfig
+from pgvault.config import ClusterConfig, Config
 from pgvault.errors import PgvaultError
 from pgvault.instants import Clock
 from pgvault.logical.request import LogicalRequest
@@ -31,6 +31,8 @@ from pgvault.monitor.logicalstatus import (
     read_logical_held,
 )
 from pgvault.monitor.looking import Watched, look_all
+from pgvault.monitor.objectivestatus import judge_objectives
+from pgvault.monitor.schedulestatus import promised_age, tell_schedule
 from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts, lag_limit, measure_lag
 from pgvault.monitor.walstatus import judge
 from pgvault.postgres.control import CONTROL_PATH, read_control
@@ -57,65 +59,67 @@ class ClusterStatus:
         return {"cluster": self.cluster, "level": worst(self.findings).value, "findings": findings}
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How clusters are looked at."""
+
+    connect: Callable[[ClusterConfig], Session]
+    clock: Clock
+    zone: str  # that schedules are read in
+
+
 def read_statuses(
     clusters: Mapping[str, ClusterConfig],
     *,
+    config: Config,
     open_repository: Callable[[], Repository],
     connect: Callable[[ClusterConfig], Session],
     clock: Clock,
-    alerts: AlertsConfig | None = None,
 ) -> Iterator[ClusterStatus]:
     """Look at each cluster and judge it; the repository, which they share, is opened once.
 
-    `alerts` says who is told of it: then whoever tells is looked at, too.
+    `config` says in which zone schedules are read, and who is told: then whoever tells is looked at, too.
     """
     repository = _tried(open_repository)
-    for name, config in clusters.items():
-        look = _look_at_logical if config.source == "logical" else _look_at_physical
-        found = look(name, config, repository, connect=connect, clock=clock)
+    for name, of in clusters.items():
+        look = _look_at_logical if of.source == "logical" else _look_at_physical
+        found = look(name, of, repository, _Asking(connect, clock, config.timezone))
+        now = clock.now()
+        findings = [*found.findings, *tell_schedule(of, zone=config.timezone, now=now)]
         if isinstance(repository, Repository):
-            watched = Watched(repository, name, config, clock.now(), alerts)
-            found = replace(found, findings=(*found.findings, *look_all(watched)))
-        yield found
+            findings += look_all(Watched(repository, name, of, now, config.alerts, config.timezone))
+        yield replace(found, findings=(*findings, *judge_objectives(of.objectives, findings)))
 
 
 def _look_at_physical(
-    name: str,
-    config: ClusterConfig,
-    repository: Repository | PgvaultError,
-    *,
-    connect: Callable[[ClusterConfig], Session],
-    clock: Clock,
+    name: str, config: ClusterConfig, repository: Repository | PgvaultError, asking: _Asking
 ) -> ClusterStatus:
-    facts = gather(name, config, repository, connect=connect, clock=clock)
+    facts = gather(name, config, repository, connect=asking.connect, clock=asking.clock)
+    facts = replace(facts, age=promised_age(config, zone=asking.zone))
     is_mute = isinstance(facts.server, PgvaultError) and isinstance(facts.repository, PgvaultError)
     error = facts.repository if is_mute and isinstance(facts.repository, PgvaultError) else None
     return ClusterStatus(name, judge(facts), error)
 
 
 def _look_at_logical(
-    name: str,
-    config: ClusterConfig,
-    repository: Repository | PgvaultError,
-    *,
-    connect: Callable[[ClusterConfig], Session],
-    clock: Clock,
+    name: str, config: ClusterConfig, repository: Repository | PgvaultError, asking: _Asking
 ) -> ClusterStatus:
     """Look at a cluster that has neither files nor WAL for us."""
     chosen = config.logical
     request = LogicalRequest(name, config.dsn, None, databases=chosen.databases, exclude=chosen.exclude)
 
     def ask() -> ServerWord:
-        with connect(config) as session:
+        with asking.connect(config) as session:
             return ask_server(session, request)
 
     server = _tried(ask)
-    host_at = clock.now()
+    host_at = asking.clock.now()
     held = repository if isinstance(repository, PgvaultError) else _tried(lambda: read_logical_held(repository, name))
     classes = tuple(
         ClassPromise(each, of.rpo, of.databases) for each, of in config.classes.items() if of.backup or of.rpo
     )
-    facts = LogicalFacts(host_at, server, held, config.objectives.rpo, classes)
+    age = promised_age(config, zone=asking.zone)
+    facts = LogicalFacts(host_at, server, held, config.objectives.rpo, classes, age)
     error = held if isinstance(server, PgvaultError) and isinstance(held, PgvaultError) else None
     return ClusterStatus(name, judge_logical(facts), error)
 

@@ -12,13 +12,14 @@ transaction ended since: an idle server goes on writing snapshots, checkpoints a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from pgvault.errors import PgvaultError
 from pgvault.monitor.finding import moment
 from pgvault.monitor.logicalstatus import LogicalFact
+from pgvault.monitor.slots import AgePromise
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
 from pgvault.postgres.walstate import QuietPoint, WalState
@@ -39,6 +40,7 @@ class BackupFact:
     stopped_at: datetime
     bad_pages: int
     is_whole: bool = True  # the archived WAL makes it consistent
+    started_at: datetime | None = None  # server clock; None: as it stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class ClusterFacts:
     is_streamed: bool  # the configuration has a stream: for it
     rpo: timedelta | None  # the objective
     waited: timedelta = timedelta(0)  # for the repository to hold what the server had written
+    age: AgePromise = field(default_factory=AgePromise)  # when its newest backup is too old
 
 
 # Where no objective says otherwise: what customers were promised, or what archive_timeout itself makes of it.

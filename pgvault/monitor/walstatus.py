@@ -13,8 +13,10 @@ from datetime import datetime, timedelta
 
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import iso
+from pgvault.monitor.backupage import TakenBackup, judge_backup
 from pgvault.monitor.finding import Figures, Finding, Level, amount, moment, ok, red, span, warn
 from pgvault.monitor.logicalstatus import tell_logical
+from pgvault.monitor.slots import AgePromise
 from pgvault.monitor.walfacts import (
     ClusterFacts,
     DiskFacts,
@@ -28,7 +30,6 @@ from pgvault.monitor.walfacts import (
 from pgvault.postgres.walname import SegmentFile, TimelineHistoryFile, parse_wal_name
 from pgvault.postgres.walstate import WalState
 
-STALE = timedelta(hours=24)  # of the newest backup
 LEAST_TIME_UNTIL_FULL = timedelta(hours=4)
 CLOCK_TOLERANCE = timedelta(seconds=5)
 NAMES_SHOWN = 3
@@ -42,7 +43,7 @@ def judge(facts: ClusterFacts) -> tuple[Finding, ...]:
     if isinstance(held, PgvaultError):
         findings.append(red("repository", str(held), hint=held.hint))
     else:
-        findings += _backups(held, server.at if isinstance(server, WalState) else facts.host_at)
+        findings += _backups(held, server.at if isinstance(server, WalState) else facts.host_at, facts.age)
         findings += _protection(held)
     if isinstance(server, WalState):
         findings += _settings(server, is_streamed=facts.is_streamed)
@@ -79,24 +80,16 @@ def _server(facts: ClusterFacts) -> Iterator[Finding]:
         )
 
 
-def _backups(held: RepositoryFacts, now: datetime) -> Iterator[Finding]:
+def _backups(held: RepositoryFacts, now: datetime, promise: AgePromise) -> Iterator[Finding]:
     newest = held.newest
     if newest is None:
         said = "there is no physical backup: no point in time can be reached" if held.logical else "there is no backup"
-        yield red("backup", said, {"count": 0}, hint="Take one: pgvault backup")
+        none: Figures = {"kind": "full", "count": 0, "last_at": None, "is_stale": True}
+        yield red("backup", said, none, hint="Take one: pgvault backup")
     else:
-        age = now - newest.stopped_at
-        figures: Figures = {
-            "label": newest.label,
-            "stopped_at": iso(newest.stopped_at),
-            "age_seconds": age.total_seconds(),
-            "count": len(held.backups),
-        }
-        said = f"{newest.label}, {span(age)} ago; {len(held.backups)} in all"
-        if age > STALE:
-            yield red("backup", f"stale: {said}", figures, hint="Take one, and see why none was taken.")
-        else:
-            yield ok("backup", said, figures)
+        told = TakenBackup("full", newest.label, newest.started_at or newest.stopped_at, newest.stopped_at)
+        said = f"{newest.label}, {span(now - newest.stopped_at)} ago; {len(held.backups)} in all"
+        yield judge_backup(told, promise, said, {"count": len(held.backups)}, now=now)
         if newest.bad_pages:
             yield red(
                 "pages",

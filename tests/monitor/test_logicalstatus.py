@@ -74,7 +74,7 @@ def test_an_old_one_is_stale() -> None:
     finding = named(holding(OLDER), "backup")
 
     assert finding.level is Level.RED
-    assert finding.detail.startswith("stale: older, 27.0 h ago")
+    assert finding.detail.startswith("stale, older than 24 h: older, 27.0 h ago")
 
 
 def test_an_objective_of_days_is_kept_by_backups_of_days() -> None:
