@@ -23,9 +23,11 @@ from pgvault.instants import SystemClock, parse_duration
 from pgvault.metrics.delivering import check_gateway, write_textfile
 from pgvault.metrics.delivering import push as push_metrics
 from pgvault.metrics.exposition import Collected, expose
+from pgvault.metrics.rules import README, rule_file
 from pgvault.metrics.serving import Listen
 from pgvault.metrics.serving import serve as serve_metrics
-from pgvault.metrics.values import make_families
+from pgvault.metrics.values import make_families, watched_family
+from pgvault.metrics.watched import watched
 from pgvault.monitor.status import read_statuses
 
 LEAST_INTERVAL = timedelta(seconds=1)
@@ -105,6 +107,19 @@ def push(
         push_metrics(gateway, name, collect(loaded, {name: config_of}))
 
 
+@metrics.command()
+def rules(
+    runbook_url: Annotated[
+        str, typer.Option("--runbook-url", metavar="URL", help="Where this README is served: links begin with it.")
+    ] = README,
+) -> None:
+    """Print the alert rules on these metrics, as a Prometheus rule file. They are the same for every configuration.
+
+    Example: pgvault metrics rules --runbook-url https://wiki.example/pgvault > /etc/prometheus/rules/pgvault.yaml
+    """
+    render.write_text(rule_file(runbook_url))
+
+
 def collect(loaded: Config, clusters: dict[str, ClusterConfig]) -> Collected:
     """Look at clusters as `status` does, and return what was found as metrics."""
     clock = SystemClock()
@@ -116,5 +131,5 @@ def collect(loaded: Config, clusters: dict[str, ClusterConfig]) -> Collected:
         connect=connect,
         clock=clock,
     )
-    families = tuple(make_families(found, clusters))
+    families = (*make_families(found, clusters), watched_family(watched(loaded, clusters)))
     return Collected(families, at, time.monotonic() - began)

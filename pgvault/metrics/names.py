@@ -83,6 +83,13 @@ BACKUPS = (
         "kind",
     ),
     _one("pgvault_backup_slots", "Slots of the last 30 days that are over.", "success_rate", "slots", "kind"),
+    _one(
+        "pgvault_backup_last_slot_done",
+        "1: the scheduled backup of the newest slot that is over was committed, 0: it was not.",
+        "success_rate",
+        "is_last_done",
+        "kind",
+    ),
     _one("pgvault_backup_slots_failed", "Those without a backup.", "success_rate", "failed", "kind"),
     _one(
         "pgvault_backup_anomaly",
@@ -335,6 +342,11 @@ COLLECTION_FAILED = (
     "1: the last collection failed, or its values were too old to be shown.",
     (),
 )
+WATCHED = (
+    "pgvault_watched",
+    "1 for everything that a cluster is configured to have, whether it can be seen or not.",
+    (CLUSTER, "what"),
+)
 BUILD_INFO = ("pgvault_build_info", "Which pgvault this is.", ("version",))
 OTHERS = (
     FINDING_LEVEL,
@@ -345,6 +357,7 @@ OTHERS = (
     COLLECTED_AT,
     COLLECTION_SECONDS,
     COLLECTION_FAILED,
+    WATCHED,
     BUILD_INFO,
 )
 

@@ -21,6 +21,7 @@ from pgvault.metrics.names import (
     METRICS,
     OBJECTIVE_RATIO,
     OBJECTIVE_SECONDS,
+    WATCHED,
 )
 from pgvault.monitor.finding import Finding, Level, worst
 from pgvault.monitor.status import ClusterStatus
@@ -55,6 +56,11 @@ def make_families(
     for described, samples in _promises(configs).items():
         if samples:
             yield _family(described, samples)
+
+
+def watched_family(watched: Iterable[tuple[str, str]]) -> GaugeMetricFamily:
+    """Return what clusters are configured to have, as a metric."""
+    return _family(WATCHED, [Sample(each, 1.0) for each in watched])
 
 
 def measure(metric: Metric, status: ClusterStatus) -> list[Sample]:

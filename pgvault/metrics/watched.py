@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pgvault.config import Config
-from pgvault.metrics.rule import WATCHED
-
-DESCRIBED = (WATCHED, "1 for everything that a cluster is configured to have, whether it can be seen or not.")
 
 
 def watched(config: Config, clusters: Iterable[str]) -> Iterator[tuple[str, str]]:
