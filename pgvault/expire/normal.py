@@ -7,9 +7,9 @@ The second line is why: whoever encrypts what was incompressible already is seen
 next backup holds the same encrypted tables and looks like the day before.
 
 What a backup was compared with stands in its root, and so do the runs that were suspicious: the newest root of a kind
-alone decides, which no rule lets go. So expiring does not change what is normal. At most two backups of a kind stay by
-this rule: the ones before the first and before the newest such run; nobody who alternates fills a store. Both end by
-themselves (judge.py: `accept_after`, 30 days), or by the operator's word, `normal_since`.
+alone decides, and stays as long as it knows of any. So expiring does not change what is normal. Before them at most two
+of a kind stay by this rule: the last normal ones before the first and before the newest such run; nobody who alternates
+fills a store. Both end by themselves (judge.py: `accept_after`, 30 days), or by the operator's word, `normal_since`.
 
 Where the last normal one was not verified, the newest verified one before it stays as well. Where it is gone, the
 newest one before it that is left does.
@@ -34,6 +34,7 @@ def last_normal(
         members = [each for each in backups if _kind(each) == kind]
         for suspect in _suspects(members, config, now):
             yield from _before(suspect, members, config, whole)
+            yield members[-1].label, f"newest of its kind behind {suspect.label}, which is anomalous"
 
 
 def _suspects(members: Sequence[BackupFacts], config: AnomalyConfig, now: datetime) -> tuple[Suspect, ...]:

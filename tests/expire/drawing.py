@@ -8,6 +8,7 @@ from datetime import datetime
 
 from hypothesis import strategies as st
 
+from pgvault.anomaly.judge import Taken
 from pgvault.config import GfsConfig, RetentionConfig
 from pgvault.expire.facts import (
     HoldFacts,
@@ -20,8 +21,13 @@ from pgvault.expire.facts import (
 from pgvault.expire.policy import Policy
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
+from pgvault.repository.measures import Measures, Past, Suspect
+from tests.anomaly.days import FIRST, follow, values
 from tests.expire.worlds import BEGIN, LAST, PAGE, SIZE, CopyWorld, System, World, hours
 
+# A history with anomalies, of which backups carry what they may: labels that are there, and some that are not.
+DAYS = follow([values()] * 3 + [values(changed=0.9), values(), values(compression=1.0)], every=hours(9))
+MEASURED = (None, None, *DAYS)
 SYSTEMS = (7400000000000000001, 7400000000000000002)
 PER_SEGMENT = SIZE // PAGE
 
@@ -44,6 +50,21 @@ def systems(draw: st.DrawFn, identifier: int, begins_at: datetime) -> System:
     return System(identifier, begins_at, parents, ends)
 
 
+def renamed(day: Taken, prefix: str, *, is_full: bool) -> Measures:
+    """What stands in the root of a day's backup, as if the days were those of a system in the world."""
+    shift = BEGIN - FIRST
+    carried = day.measures
+    suspects = tuple(
+        Suspect(f"{prefix}{each.label[1:]}", each.at + shift, f"{prefix}{each.normal[1:]}", each.normal_at + shift)
+        for each in carried.suspects
+    )
+    before, since = (
+        tuple(Past(f"{prefix}{each.label[1:]}", each.at + shift, each.values) for each in pasts)
+        for pasts in (carried.before, carried.since)
+    )
+    return Measures("full" if is_full else "incremental", carried.values, before, since, suspects)
+
+
 @st.composite
 def physical_backups(draw: st.DrawFn, system: System, prefix: str, *, least: int = 0) -> list[PhysicalBackup]:
     made: list[PhysicalBackup] = []
@@ -56,8 +77,10 @@ def physical_backups(draw: st.DrawFn, system: System, prefix: str, *, least: int
         stop = draw(st.integers(start + 1, min(system.ends[timeline] // PAGE, start + 2 * PER_SEGMENT)))
         is_full = not made or draw(st.integers(0, 3)) > 0
         needs = frozenset(draw(st.sets(st.sampled_from([each.label for each in made]), max_size=2))) if made else ()
+        day = draw(st.sampled_from(MEASURED))
         made.append(
             PhysicalBackup(
+                measures=None if day is None else renamed(day, prefix, is_full=is_full),
                 label=f"{prefix}{index}",
                 is_full=is_full,
                 system_identifier=system.identifier,
