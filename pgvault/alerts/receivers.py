@@ -107,12 +107,11 @@ class Mail(_Together):
                 server.send_message(mail)
         except smtplib.SMTPResponseException as error:
             failure = StoreUnreachable(f"the mail server answered {error.smtp_code}")
-            if error.smtp_code in TEMPORARY:
-                raise Transient(failure) from None
-            raise failure from None
+            raise (Transient(failure) if error.smtp_code in TEMPORARY else failure) from None
         except smtplib.SMTPRecipientsRefused as error:
-            codes = sorted({code for code, _ in error.recipients.values()})
-            raise StoreUnreachable(f"the mail server refused all recipients: {codes[0]}") from None
+            codes = [code for code, _ in error.recipients.values()]
+            failure = StoreUnreachable(f"the mail server refused all recipients: {codes[0]}")
+            raise (Transient(failure) if codes[0] in TEMPORARY else failure) from None
         except (smtplib.SMTPNotSupportedError, ssl.SSLCertVerificationError) as error:
             raise StoreUnreachable(f"the mail server is not fit: {type(error).__name__}") from None
         except (OSError, smtplib.SMTPException) as error:

@@ -29,7 +29,7 @@ from pgvault.alerts.message import Voice
 from pgvault.alerts.plan import Look, Plan, Sending, delivered, plan_alerts
 from pgvault.alerts.receivers import Receiver
 from pgvault.alerts.state import Failure, State
-from pgvault.alerts.web import ask, read_address
+from pgvault.alerts.web import read_address, request
 from pgvault.errors import AlreadyRunning, PgvaultError, StoreUnreachable
 from pgvault.instants import iso
 from pgvault.monitor.finding import Level
@@ -236,7 +236,7 @@ def ping(notifier: Notifier) -> PgvaultError | None:
     if address is None:
         return None
     try:
-        within(PING_SECONDS, lambda: notifier.patience.persist(lambda: ask(read_address(address))))
+        within(PING_SECONDS, lambda: notifier.patience.persist(lambda: request(read_address(address))))
     except Overdue:
         return StoreUnreachable(f"no answer within {PING_SECONDS:g} s")
     except PgvaultError as error:

@@ -39,18 +39,17 @@ def read_address(address: Secret | str) -> str:
 
 def post(url: str, content: object) -> None:
     """Post JSON. Raises as `request`."""
-    body = json.dumps(content).encode()
-    request(urllib.request.Request(url, body, {"Content-Type": "application/json", "User-Agent": "pgvault"}))  # noqa: S310
+    request(url, json.dumps(content).encode())
 
 
-def ask(url: str) -> None:
-    """Get an address, whatever is there. Raises as `request`."""
-    request(urllib.request.Request(url, headers={"User-Agent": "pgvault"}))  # noqa: S310  read_address knows the scheme
+def request(url: str, body: bytes | None = None) -> None:
+    """Get an address, or post to it, in one attempt.
 
-
-def request(wanted: urllib.request.Request) -> None:
-    """Make one attempt. Raises Transient where another may succeed, StoreUnreachable where none will."""
+    Raises Transient where another attempt may succeed, StoreUnreachable where none will.
+    """
+    headers = {"User-Agent": "pgvault"} | ({} if body is None else {"Content-Type": "application/json"})
     try:
+        wanted = urllib.request.Request(url, body, headers)  # noqa: S310  read_address knows the scheme
         with OPENER.open(wanted, timeout=ANSWER_SECONDS):
             return
     except urllib.error.HTTPError as error:

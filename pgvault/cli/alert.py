@@ -129,9 +129,7 @@ def look_and_tell(loaded: Config, notifier: Notifier) -> Notified:
 
     clock = SystemClock()
     statuses = tuple(
-        read_statuses(
-            chosen(loaded, None), open_repository=open_once, connect=connect, clock=clock, alerts=loaded.alerts
-        )
+        read_statuses(chosen(loaded, None), open_repository=open_once, connect=connect, clock=clock, config=loaded)
     )
     told = notify(Look(statuses, clock.now()), notifier, opened[-1])
     if told.is_alive and told.busy is None and (unasked := ping(notifier)) is not None:
