@@ -117,7 +117,7 @@ def rules(
 
     Example: pgvault metrics rules --runbook-url https://wiki.example/pgvault > /etc/prometheus/rules/pgvault.yaml
     """
-    render.write_text(rule_file(runbook_url))
+    render.write_lines(rule_file(runbook_url).splitlines())
 
 
 def collect(loaded: Config, clusters: dict[str, ClusterConfig]) -> Collected:
