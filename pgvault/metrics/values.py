@@ -89,9 +89,10 @@ def _is_meant(source: Source, finding: Finding) -> bool:
 
 def _value(metric: Metric, source: Source, finding: Finding) -> float | None:
     """Return what a finding says for a metric; None where it says nothing."""
-    if source.figure is None:
-        return source.constant
     figures = finding.figures
+    if source.figure is None:  # such a finding without the labels' figures is of a look that failed
+        is_whole = all(name in source.fixed or name in figures for name in metric.labels)
+        return source.constant if is_whole else None
     if metric.is_instant and figures.get(source.figure) is None and figures.get("count") == 0:
         return 0.0
     if source.figure not in figures:
