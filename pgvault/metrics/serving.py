@@ -104,8 +104,15 @@ class Listen:
         return cls(host, int(port))
 
 
-def serve(listen: Listen, collect: Callable[[], Collected], *, interval: timedelta, stop: Event) -> None:
-    """Answer scrapes until `stop`. Whoever calls ends the process then: a collection may hang.
+def serve(
+    listen: Listen,
+    collect: Callable[[], Collected],
+    *,
+    interval: timedelta,
+    stop: Event,
+    listening: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Answer scrapes until `stop`; `listening` is told the port. Whoever calls ends the process: a collection may hang.
 
     Raises UsageError where nobody can listen there.
     """
@@ -113,14 +120,15 @@ def serve(listen: Listen, collect: Callable[[], Collected], *, interval: timedel
     registry = CollectorRegistry()
     registry.register(Reading(board))
     try:
-        server, _ = start_http_server(listen.port, listen.host, registry)
+        server, answering = start_http_server(listen.port, listen.host, registry)
     except OSError as error:
         raise UsageError(f"nobody can listen on {listen.host}:{listen.port}: {error.strerror or error}") from error
     Thread(
         target=collect_for_ever, args=(board, collect), kwargs={"interval": interval, "stop": stop}, daemon=True
     ).start()
-    logger.info(
-        "serving metrics on http://%s:%d/metrics, collected every %s", listen.host, server.server_port, interval
-    )
+    logger.info("serving http://%s:%d/metrics, collected every %s", listen.host, server.server_port, interval)
+    listening(server.server_port)
     stop.wait()
     server.shutdown()
+    server.server_close()
+    answering.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from pgvault.config import ClassConfig, ClusterConfig, Objectives
 from pgvault.metrics.exposition import Collected, expose
 from pgvault.metrics.names import METRICS, OTHERS, all_names
 from pgvault.metrics.values import make_families
-from pgvault.monitor.finding import Finding, ok, red, warn
+from pgvault.monitor.finding import Figures, Finding, ok, red, warn
 from pgvault.monitor.status import ClusterStatus
 from pgvault.monitor.walstatus import judge
 from pgvault.process import attempt
@@ -177,7 +178,7 @@ def test_a_cluster_without_any_finding_is_not_well() -> None:
 
 def test_a_copy_that_is_not_read() -> None:
     """1 for those that were, 0 for those that were not; damage adds up over where its replacement came from."""
-    counted = {"copy": "primary", "missing": 2, "damaged": 1}
+    counted: Figures = {"copy": "primary", "missing": 2, "damaged": 1}
     series = shown(
         ok("verify", "", {"copy": "primary", "count": 1, "at": NOW.isoformat(), "passed_at": None}),
         warn("reading", "", {"copy": "dr"}),
@@ -194,7 +195,12 @@ def test_a_copy_that_is_not_read() -> None:
 
 def test_a_drill_says_how_it_ended() -> None:
     """One of the outcomes is 1; without any drill there is none."""
-    figures = {"count": 2, "last_run_at": NOW.isoformat(), "last_passed_at": None, "outcome": "objective missed"}
+    figures: Figures = {
+        "count": 2,
+        "last_run_at": NOW.isoformat(),
+        "last_passed_at": None,
+        "outcome": "objective missed",
+    }
     series = shown(warn("drill", "", figures))
 
     assert value(series, "pgvault_drill_outcome", outcome="objective missed") == 1
@@ -218,12 +224,13 @@ def test_promises_are_there_even_if_nothing_else_is() -> None:
 def test_names_that_need_escaping_arrive() -> None:
     """The name of a check may hold anything."""
     name = 'a "quoted"\nname \\ über'
-    figures = {"check": name, "severity": "high", "where": "live", "failures": 1}
+    figures: Figures = {"check": name, "severity": "high", "where": "live", "failures": 1}
 
     series = shown(red("check", "", figures))
     assert value(series, "data_integrity_check_failures", check=name, severity="high", where="live") == 1
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_prometheus_finds_nothing_to_complain_about() -> None:
     """Names, units and help texts, as promtool judges them; nothing is there twice, whatever the clusters are."""
     text = text_of({"main": judge(HEALTHY), "other": judge(with_held(backups=()))})
