@@ -11,16 +11,17 @@ from pgvault.cli import render
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.reading import open_to_read
 from pgvault.cli.sessions import connect
+from pgvault.cli.statusscreen import brief_line, write_status
 from pgvault.config import ClusterConfig, Config
 from pgvault.errors import ObjectiveMissed
 from pgvault.instants import SystemClock
-from pgvault.monitor.finding import Finding, Level, amount, span, worst
+from pgvault.monitor.finding import Level, worst
+from pgvault.monitor.standing import stand
 from pgvault.monitor.status import ClusterStatus, read_statuses
 from pgvault.stores.retry import Patience
 
 # Whoever asks how things are wants to hear soon that a store does not answer: two attempts, some 16 s.
 PATIENCE = Patience(deadline_seconds=15.0, read_seconds=8.0, answer_seconds=15.0)
-WORDS = {Level.OK: "healthy", Level.WARN: "healthy as far as is known", Level.RED: "BROKEN"}
 
 
 def status(
@@ -30,7 +31,7 @@ def status(
     brief: Annotated[bool, typer.Option("--brief", help="One line per cluster.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether every cluster is protected now: backups, WAL lag, gaps, archiver, slot, room for WAL.
+    """Say whether every cluster is protected now: backups and their schedule, WAL, copies, drills, objectives.
 
     Example: pgvault status --brief
     """
@@ -66,44 +67,7 @@ def raise_if_broken(found: Sequence[ClusterStatus]) -> None:
     """Raise ObjectiveMissed when anything is red; where nothing at all could be said, what kept us from it."""
     if found and all(each.error is not None for each in found) and found[0].error is not None:
         raise found[0].error
-    broken = {each.cluster: _reds(each) for each in found if worst(each.findings) is Level.RED}
+    broken = [each for each in found if worst(each.findings) is Level.RED]
     if broken:
-        raise ObjectiveMissed("; ".join(f"cluster {name!r}: {', '.join(names)}" for name, names in broken.items()))
-
-
-def brief_line(found: ClusterStatus) -> str:
-    """Return a cluster's line: how it is, its last backup, its lag."""
-    level = worst(found.findings)
-    said = WORDS[level] + (f" ({', '.join(_reds(found))})" if level is Level.RED else "")
-    age = _figure(found, "backup", "age_seconds")
-    size, seconds = _figure(found, "WAL lag", "bytes"), _figure(found, "WAL lag", "seconds")
-    backup = f"last backup {'unknown' if age is None else f'{span(age)} ago'}"
-    if _figure(found, "backup", "count") == 0:
-        backup = "no backup"  # which only a repository that answers can say
-    bound = "at most " if _figure(found, "WAL lag", "is_upper_bound") else ""
-    loss = _figure(found, "data loss", "seconds")
-    if loss is not None:  # it has logical backups only
-        return f"{found.cluster}: {said}, {backup}, {span(loss)} would be lost"
-    lag = "unknown" if size is None or seconds is None else f"{amount(size)}/{bound}{span(seconds)}"
-    return f"{found.cluster}: {said}, {backup}, WAL lag {lag}"
-
-
-def write_status(found: ClusterStatus) -> None:
-    """Write a cluster's findings as a table, what to do below those that are not well."""
-    rows: list[tuple[str, str, str]] = []
-    for finding in found.findings:
-        mark = finding.level.value.upper() if finding.level is Level.RED else finding.level.value
-        rows.append((mark, finding.name, render.printable(finding.detail)))
-        if finding.hint is not None and finding.level is not Level.OK:
-            rows.append(("", "", f"hint: {render.printable(finding.hint)}"))
-    render.write_table(f"{found.cluster}: {WORDS[worst(found.findings)]}", ("", "what", "how it is"), rows)
-
-
-def _reds(found: ClusterStatus) -> list[str]:
-    return list(dict.fromkeys(finding.name for finding in found.findings if finding.level is Level.RED))
-
-
-def _figure(found: ClusterStatus, name: str, figure: str) -> float | None:
-    finding: Finding | None = next((each for each in found.findings if each.name == name), None)
-    value = None if finding is None else finding.figures.get(figure)
-    return value if isinstance(value, int | float) else None
+        standings = [(each.cluster, stand(each.findings)) for each in broken]
+        raise ObjectiveMissed("; ".join(f"cluster {name!r} is {each.state}: {each.reason}" for name, each in standings))

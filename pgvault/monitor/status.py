@@ -33,6 +33,7 @@ from pgvault.monitor.logicalstatus import (
 from pgvault.monitor.looking import Watched, look_all
 from pgvault.monitor.objectivestatus import judge_objectives
 from pgvault.monitor.schedulestatus import promised_age, tell_schedule
+from pgvault.monitor.standing import stand
 from pgvault.monitor.walfacts import ClusterFacts, DiskFacts, RepositoryFacts, lag_limit, measure_lag
 from pgvault.monitor.walstatus import judge
 from pgvault.postgres.control import CONTROL_PATH, read_control
@@ -56,7 +57,14 @@ class ClusterStatus:
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
         findings = [finding.to_json() for finding in self.findings]
-        return {"cluster": self.cluster, "level": worst(self.findings).value, "findings": findings}
+        standing = stand(self.findings)
+        return {
+            "cluster": self.cluster,
+            "level": worst(self.findings).value,
+            "state": standing.state.value.lower(),
+            "reason": standing.reason,
+            "findings": findings,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from pgvault.cli.status import brief_line, raise_if_broken
+from pgvault.cli.status import raise_if_broken
+from pgvault.cli.statusscreen import brief_line, write_status
 from pgvault.errors import ConfigInvalid, ObjectiveMissed, StoreUnreachable
-from pgvault.monitor.finding import Finding, ok, red, warn
+from pgvault.monitor.finding import Finding, Level, ok, red, warn
 from pgvault.monitor.status import ClusterStatus
 from tests.archive import Archive
 from tests.cli.here import pgvault, pgvault_json
 
 BACKUP = ok("backup", "newest, 3 h ago", {"age_seconds": 10800.0})
-LAG = ok("WAL lag", "…", {"bytes": 48 * 2**20, "seconds": 12.0, "is_upper_bound": True})
+LAG = ok("WAL lag", "…", {"bytes": 0, "seconds": 12.0, "is_upper_bound": True})
 
 
 def one(*findings: Finding, name: str = "main", error: StoreUnreachable | None = None) -> ClusterStatus:
@@ -30,39 +31,61 @@ def configure(archive: Archive, clusters: str) -> Path:
     return path
 
 
+SLOT = ok("schedule", "", {"kind": "backup", "next_slot_at": "2026-11-22T01:00:00+00:00"})
+HOURLY = ok("schedule", "", {"kind": "checks", "next_slot_at": "2026-11-21T13:00:00+00:00"})
+UNSCHEDULED = ok("schedule", "", {"kind": "backup", "next_slot_at": None})
+DRILL = ok("drill", "", {"count": 3, "age_seconds": 180000.0})
+OLD = {"count": 1, "age_seconds": 93600.0, "is_stale": True}
+AGE = red("objective", "", {"objective": "backup_age", "measured": 93600.0})
+
+
 @pytest.mark.parametrize(
     ("found", "line"),
     [
-        (one(BACKUP, LAG), "main: healthy, last backup 3.0 h ago, WAL lag 48.0 MiB/at most 12 s"),
         (
-            one(BACKUP, warn("pg_wal disk", "unknown"), ok("WAL lag", "", {"bytes": 0, "seconds": 0.0})),
-            "main: healthy as far as is known, last backup 3.0 h ago, WAL lag 0 B/0 s",
+            one(BACKUP, SLOT, HOURLY, LAG, DRILL),
+            "healthy, last backup 3.0 h ago, next 2026-11-22 01:00 UTC, WAL lag 0 B/at most 12 s, proven 2 days ago",
         ),
         (
             one(
-                red("backup", "none", {"count": 0}),
+                BACKUP,
+                UNSCHEDULED,
+                warn("drill", "never", {"count": 0}),
+                ok("WAL lag", "", {"bytes": 0, "seconds": 0.0}),
+            ),
+            "healthy as far as is known, last backup 3.0 h ago, not scheduled, WAL lag 0 B/0 s, never drilled",
+        ),
+        (
+            one(red("backup", "stale", OLD), AGE, warn("drill", "none passed", {"count": 3, "age_seconds": None})),
+            "STALE (backup, objective backup_age), last backup 26.0 h ago, next unknown, WAL lag unknown, not proven",
+        ),
+        (
+            one(
+                red("backup", "none", {"count": 0, "is_stale": True}),
                 red("gap", "x"),
                 red("gap", "y"),
                 red("WAL lag", "", {"bytes": 5, "seconds": None}),
             ),
-            "main: BROKEN (backup, gap, WAL lag), no backup, WAL lag unknown",
+            "BROKEN (backup, gap, WAL lag), no backup, next unknown, WAL lag unknown, last proof unknown",
         ),
-        (one(), "main: BROKEN (), last backup unknown, WAL lag unknown"),
+        (one(), "BROKEN (), last backup unknown, next unknown, WAL lag unknown, last proof unknown"),
         # What can not be listed is not said to be missing.
         (
             one(red("repository", "not mounted")),
-            "main: BROKEN (repository), last backup unknown, WAL lag unknown",
+            "BROKEN (repository), last backup unknown, next unknown, WAL lag unknown, last proof unknown",
         ),
     ],
 )
 def test_a_line_per_cluster(found: ClusterStatus, line: str) -> None:
-    """How it is, its last backup, its lag."""
-    assert brief_line(found) == line
+    """How it is, its last backup and the next, its lag, its last proof."""
+    assert brief_line(found) == f"main: {line}"
 
 
 def test_red_is_an_objective_missed() -> None:
-    """Every cluster that is red is named with what is; a warning is none."""
-    with pytest.raises(ObjectiveMissed, match=r"^cluster 'a': gap; cluster 'c': backup, slot$"):
+    """Every cluster that is red is named with the reason; a warning is none."""
+    with pytest.raises(
+        ObjectiveMissed, match=r"^cluster 'a' is BROKEN: gap: x; cluster 'c' is BROKEN: backup: none; also slot$"
+    ):
         raise_if_broken(
             [
                 one(red("gap", "x"), red("gap", "y"), name="a"),
@@ -116,6 +139,25 @@ def test_the_table_says_what_to_do(archive: Archive) -> None:
     finished = pgvault("--config", configure(archive, "{a: {dsn: 'host=/nowhere'}}"), "status")
 
     assert finished.status == ObjectiveMissed.exit_code
-    assert "a: BROKEN" in finished.output
+    reason = "server: PostgreSQL can not be reached: "
+    assert finished.output.startswith(f"a: BROKEN - {reason}")
     assert "hint: Take one: pgvault backup" in finished.output
-    assert finished.errors == "error: cluster 'a': server, backup, last segment\n"
+    assert finished.errors.startswith(f"error: cluster 'a' is BROKEN: {reason}")
+    assert finished.errors.endswith("; also backup, last segment\n")
+
+
+def test_the_table_goes_by_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    """Backups, WAL, copies, drills, objectives; the worst of a group first; what only machines want is left out."""
+    silent = Finding("backups", Level.OK, "3 committed", is_told=False)
+    write_status(one(LAG, AGE, silent, BACKUP, DRILL, red("gap", "x"), ok("class critical", "…"), ok("later", "…")))
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:3] for line in lines[2:]] == [
+        ["backups", "ok", "backup"],
+        ["ok", "class", "critical"],
+        ["WAL", "RED", "gap"],
+        ["ok", "WAL", "lag"],
+        ["drills", "ok", "drill"],
+        ["objectives", "RED", "objective"],
+        ["rest", "ok", "later"],
+    ]
