@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pgvault.audit.entry import Entry, Head, Place, make_entry, read_entry
+from pgvault.audit.entry import Entry, Head, Place, make_entry, read_entry_of
 from pgvault.audit.signer import SigningKey
 from pgvault.errors import (
     AlreadyRunning,
@@ -30,9 +30,9 @@ from pgvault.errors import (
     WrongKey,
 )
 from pgvault.pipeline.header import Kind
-from pgvault.pipeline.seal import seal, split
+from pgvault.pipeline.seal import open_frames, seal, split
 from pgvault.repository import layout
-from pgvault.repository.objects import address, read_plain
+from pgvault.repository.objects import address
 from pgvault.repository.repository import Repository
 from pgvault.repository.writing import decided, put_decision
 from pgvault.stores.base import DatedStore
@@ -81,6 +81,12 @@ def signers(repository: Repository) -> list[str]:
     return sorted(repository.reader.names(layout.AUDIT))
 
 
+def first_group(repository: Repository, signer: str) -> int:
+    """Return the number of the first group of a chain; 0 where there is none."""
+    names = repository.reader.names(layout.audit_chain(signer))
+    return min(map(int, filter(layout.is_audit_group, names)), default=0)
+
+
 def next_number(repository: Repository, signer: str) -> int:
     """Return the number behind the last entry; 0 when there is none. Names that are none of ours do not count."""
     chain = layout.audit_chain(signer)
@@ -93,15 +99,18 @@ def next_number(repository: Repository, signer: str) -> int:
 
 
 def entry_at(repository: Repository, signer: str, number: int) -> Entry:
-    """Read one entry of a chain, its signature, its place and its signer checked.
+    """Read one entry of a chain, its signature, its place and its signer checked, from the first copy that has it so.
 
     Raises ObjectMissing, ObjectCorrupt.
     """
     path = layout.audit_entry(signer, number)
-    entry = read_entry(read_plain(repository, path, Kind.AUDIT), where=path)
-    if (entry.signer, entry.place.number, entry.place.repository_id) != (signer, number, repository.id):
-        raise ObjectCorrupt(f"audit entry {path!r} is not of this place: it is number {entry.place.number}")
-    return entry
+    place, keys = address(repository, path, Kind.AUDIT), repository.keys.by_id
+
+    def check(body: bytes) -> Entry:
+        content = b"".join(open_frames(body, place, keys=keys))
+        return read_entry_of(repository.id, signer, number, content=content)
+
+    return repository.reader.read(path, check)
 
 
 def head_of(repository: Repository, signer: str) -> Head | None:

@@ -73,7 +73,7 @@ class Entry:
     @property
     def content(self) -> bytes:
         """The whole entry, as it is stored."""
-        return self.document + b"\n" + base64.b64encode(self.signature) + b"\n"
+        return make_content(self.document, self.signature)
 
     @property
     def head(self) -> Head:
@@ -98,6 +98,11 @@ def make_entry(event: Mapping[str, Any], place: Place, *, key: SigningKey, at: d
     return Entry(place, key.public, at, event, text, key.sign(text))
 
 
+def make_content(document: bytes, signature: bytes) -> bytes:
+    """Return the whole entry, as it is stored, of what was signed and its signature."""
+    return document + b"\n" + base64.b64encode(signature) + b"\n"
+
+
 def read_entry(content: bytes, *, where: str) -> Entry:
     """Read an entry and check its signature by the key that it names. Raises ObjectCorrupt."""
     document, _, rest = content.partition(b"\n")
@@ -109,6 +114,18 @@ def read_entry(content: bytes, *, where: str) -> Entry:
         raise ObjectCorrupt(f"audit entry {where!r} is malformed: two lines, and nothing else")
     if not entry.key.has_signed(document, entry.signature):
         raise ObjectCorrupt(f"audit entry {where!r} was changed: its signature is not by the key that it names")
+    return entry
+
+
+def read_entry_of(repository_id: bytes, signer: str, number: int, *, content: bytes) -> Entry:
+    """Read an entry, and see that it stands where it says. Raises ObjectCorrupt."""
+    entry = read_entry(content, where=f"{signer} {number}")
+    if entry.place.repository_id != repository_id:
+        raise ObjectCorrupt(f"entry {number} of {signer} is of another repository: {entry.place.repository_id.hex()}")
+    if entry.signer != signer:
+        raise ObjectCorrupt(f"entry {number} of {signer} is signed by another key: {entry.key}")
+    if entry.place.number != number:
+        raise ObjectCorrupt(f"entry {number} of {signer} is its entry {entry.place.number}, under another number")
     return entry
 
 
