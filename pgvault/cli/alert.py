@@ -102,8 +102,9 @@ def try_receivers(
         raise UsageError(f"receiver {receiver!r} is not configured", hint="Known: " + ", ".join(alerts.receivers))
     notifier = make_notifier(loaded)
     deliveries = send_test(notifier, [receiver] if receiver else list(alerts.receivers))
-    unasked = ping(notifier) if receiver is None else None
-    found = {each.receiver: each.error for each in deliveries} | ({"ping": unasked} if alerts.ping else {})
+    found = {each.receiver: each.error for each in deliveries}
+    if receiver is None and alerts.ping is not None:
+        found["ping"] = ping(notifier)
     if as_json:
         render.write_json({"receivers": [_receiver_document(name, error) for name, error in found.items()]})
     else:
