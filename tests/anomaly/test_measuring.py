@@ -19,7 +19,7 @@ from pgvault.repository.catalog import commit_manifest
 from pgvault.repository.filelist import Extent, FileKind, FileRecord
 from pgvault.repository.inventory import put_inventory
 from pgvault.repository.manifest import Manifest
-from pgvault.repository.objects import put_plain
+from pgvault.repository.objects import Stored, put_plain
 from pgvault.repository.repository import Repository
 from tests.anomaly.days import DEFAULT
 from tests.archive import make_archive
@@ -38,7 +38,8 @@ def repository(tmp_path: Path) -> Repository:
 def store(repository: Repository, day: int, files: Files, *, relations: int = 3, **changes: object) -> Manifest:
     """Commit a backup of these files on a day; maps and parts are cut after each file."""
     label = layout.make_label(AT + timedelta(days=day), bytes(2))
-    parts, maps = [], []
+    parts: list[Stored] = []
+    maps: list[Stored] = []
     for name, blocks in sorted(files.items(), key=lambda item: item[0].split("/")):
         size = len(blocks) * BLOCK_BYTES - (100 if blocks else 0)
         record = FileRecord(name.encode(), FileKind.FILE, 0o600, 0, size, 0, (Extent(0, size, None, 0, 0, 0),))
@@ -130,11 +131,13 @@ def test_what_can_not_be_read_is_absent(repository: Repository) -> None:
 
 def test_those_of_an_older_pgvault_are_what_it_begins_with(repository: Repository) -> None:
     """By what their roots say, so that nobody waits for a week after an update."""
-    for day in range(4):
-        root = store(repository, day, {"a": [1]})
+    roots = [store(repository, day, {"a": [1]}) for day in range(4)]
+    for root in roots:
         commit_manifest(repository, replace(root, label=f"{root.label[:-4]}ffff", measures=None, cluster="other"))
 
-    found = measure(repository, replace(root, label="20260119T010000Z-0000", cluster="other", measures=None), DEFAULT)
+    found = measure(
+        repository, replace(roots[-1], label="20260119T010000Z-0000", cluster="other", measures=None), DEFAULT
+    )
 
     assert found is not None
     assert [each.label[-4:] for each in found.before] == ["ffff"] * 4

@@ -32,7 +32,7 @@ def full(taken: Taken, number: int) -> PhysicalBackup:
 
 
 def dump(taken: Taken, kind: str) -> LogicalBackup:
-    measures = None if taken.measures is None else replace(taken.measures, kind=kind)
+    measures = replace(taken.measures, kind=kind)
     return LogicalBackup(taken.label, False, taken.at, taken.at + timedelta(minutes=9), measures=measures)
 
 

@@ -40,6 +40,7 @@ from tests.repository.entries import ENTRIES
 from tests.repository.logicals import LOGICAL, RECORDS, SHOP
 from tests.repository.lookup3 import SEEDS, fingerprint
 from tests.repository.samples import SAMPLE
+from tests.repository.test_measures import MEASURES
 from tests.repository.test_walobjects import describe
 
 PAGE = (Path(pgvault.repository.__file__).parent / "FORMAT.md").read_text()
@@ -91,6 +92,7 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
     release_hold(repository, "main", "y", order)
     tail = TailInfo(WalSegment(1, 7), 8, 24, 7, bytes(32), SAMPLE.started_at)
     logical = LOGICAL.to_json()
+    measures = MEASURES.to_json()
     acquire(repository, "backup-main", Claim(), command="backup")
     lease = json.loads(store.objects[layout.lease("backup-main", 0)])
     fields = {
@@ -111,6 +113,13 @@ def test_every_stored_field_is_on_the_page(repository: Repository, store: Memory
             *read_json(repository, layout.tombstone("main", "x", 0), Kind.TOMBSTONE),
             *read_json(repository, layout.hold("main", "y", 0), Kind.HOLD),
             *read_json(repository, layout.hold("main", "y", 1), Kind.HOLD),
+        ],
+        23: [
+            *measures,
+            *measures["values"],
+            *measures["before"][0]["values"],
+            *measures["suspects"][0],
+            *measures["before"][0],
         ],
         11: [*json.loads(describe(b"x").encode()), *json.loads(tail.encode())],
         19: [*lease, *lease["holder"]],

@@ -13,7 +13,7 @@ from tests.anomaly.days import follow, values
 from tests.repository.logicals import make_logical
 from tests.repository.samples import make_manifest
 
-MEASURES: Measures = follow([values()] * 9 + [values(size=1), values(size=1.5)])[-1].measures
+MEASURES: Measures = follow([values(rows=5)] * 9 + [values(size=1), values(size=1.5)])[-1].measures
 
 
 def test_they_stand_in_the_root_of_either_kind() -> None:
