@@ -128,8 +128,7 @@ def count_since(
     if days is not None:
         kept.append(now - timedelta(days=days))
     if count is not None and (days is not None or len(began) >= count):
-        kept.extend(sorted(began, reverse=True)[count - 1 : count])
-    # The backup at the edge is there, and whether its slot had one is known; so its slot is not after the edge.
+        kept.extend(at - EARLY for at in sorted(began, reverse=True)[count - 1 : count])
     return max(now - OVER, known_since - EARLY, min(kept, default=now - OVER))
 
 

@@ -83,8 +83,8 @@ def test_slots_count_for_thirty_days_at_most() -> None:
     [
         (7, 2, NOW - timedelta(days=7)),
         (90, 2, NOW - OVER),
-        (1, 3, at("19 01:00")),  # three are kept, however old
-        (None, 2, at("20 01:00")),
+        (1, 3, at("19 00:59")),  # three are kept, however old
+        (None, 2, at("20 00:59")),
         (None, 9, NOW - OVER),  # there are fewer, so none was removed
         (None, None, NOW - OVER),
     ],
