@@ -15,12 +15,17 @@ from pgvault.metrics.rule import WATCHED, Rule, labels_of
 from pgvault.metrics.rules import rule_file
 from pgvault.metrics.ruletable import COLLECTED, RULES, WHOLE
 from pgvault.process import attempt
+from tests.cli.here import pgvault
 from tests.metrics.rulecases import CASES, Series
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 EVERY = [*RULES, *WHOLE]
 INTERVAL, EVALUATED, LATER = "5m", "20m", "80m"  # the last is longer than any rule waits
 SERIES = re.compile(r"\b((?:pgvault|data_integrity)_[a-z_]+)(\{[^}]*\})?")
+README_ROW = re.compile(
+    r'^\| <a id="(?P<anchor>\w+)"></a>`(?P<alert>\w+)` \| (?P<severity>[^|,]+), (?P<lasting>\w+) \| (?P<first>.+) \|$',
+    re.MULTILINE,
+)
 FEW = 50  # a table over nothing would prove nothing
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -219,3 +224,39 @@ def test_the_order_is_stable() -> None:
     """Two printings differ only where a rule does."""
     assert rule_file() == rule_file()
     assert [alert["alert"] for alert in alerts()][: len(RULES)] == [rule.alert for rule in RULES]
+
+
+def test_the_command_prints_them() -> None:
+    """`pgvault metrics rules` needs no configuration."""
+    finished = pgvault("metrics", "rules", "--runbook-url", "https://wiki.example/pgvault")
+
+    assert finished.status == 0, finished.errors
+    assert yaml.safe_load(finished.output) == yaml.safe_load(rule_file("https://wiki.example/pgvault"))
+
+
+def test_the_readme_says_what_to_do_first() -> None:
+    """A row for each rule, in its order, with its severity, how long it must hold, and a sentence; no other rows."""
+    told = {row["alert"]: row for row in README_ROW.finditer(README.read_text())}
+
+    assert list(told) == [rule.alert for rule in EVERY]
+    for rule in EVERY:
+        severity = "the check's" if rule.is_severity_its_own else rule.severity.value
+        row = told[rule.alert]
+        assert (row["anchor"], row["severity"], row["lasting"]) == (rule.anchor, severity, rule.lasting)
+        assert row["first"].endswith((".", "?"))
+
+
+def test_every_link_leads_somewhere() -> None:
+    """The README has each anchor once."""
+    text = README.read_text()
+    for alert in alerts():
+        base, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        assert base == README.name
+        assert text.count(f'<a id="{anchor}"></a>') == 1
+
+
+def test_the_severity_of_a_rule_is_that_of_its_twin() -> None:
+    """Not to know is as bad as what may be hidden by it; a check's own severity is gone with its series."""
+    by_name = {alert["alert"]: alert for alert in alerts()}
+    for rule in RULES:
+        assert by_name[rule.twin]["labels"]["severity"] == rule.severity.value
