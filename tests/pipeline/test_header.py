@@ -65,6 +65,8 @@ def test_kinds_keep_their_numbers() -> None:
         ("INVENTORY", 15),
         ("DRILLED", 16),
         ("CHECKS", 17),
+        ("AUDIT", 18),
+        ("NOTICE", 19),
     ]
 
 
