@@ -247,7 +247,7 @@ def _lag(facts: ClusterFacts, held: RepositoryFacts) -> Finding:
     if lag is None:
         what = "no WAL" if held.is_timeline_known else "not even the history"
         said = f"without bound: {what} of the server's timeline {server.timeline} is stored"
-        return red("WAL lag", said, {"bytes": None, "seconds": None, "is_bounded": False})
+        return red("WAL lag", said, {"bytes": None, "seconds": None})
     if lag.size == 0 and facts.waited:
         waited = facts.waited.total_seconds()
         lag = Lag(0, waited, is_exact=False, reason="what the server had written was stored while we waited")
@@ -259,7 +259,6 @@ def _lag(facts: ClusterFacts, held: RepositoryFacts) -> Finding:
         "bytes": lag.size,
         "seconds": lag.seconds,
         "is_upper_bound": not lag.is_exact,
-        "is_bounded": lag.seconds is not None,
         "limit_seconds": limit.total_seconds(),
     }
     if lag.seconds is None:
