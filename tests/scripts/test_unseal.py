@@ -60,7 +60,8 @@ def fill(root: Path, credential: Credential) -> Repository:
     tail = TailInfo(segment, 8, 24, SYSTEM, hashlib.sha256(b"sixteen bytes of").digest(), NOW)
     put_tail(repository, "main", tail, content=b"sixteen bytes of")
     put_gap(repository, "main", GapRecord(SYSTEM, 3, Lsn(7), Lsn(9), "slot lost", NOW))
-    for kind in (Kind.TOMBSTONE, Kind.VERIFIED, Kind.HOLD, Kind.INVENTORY, Kind.DRILLED, Kind.CHECKS):
+    marks = (Kind.TOMBSTONE, Kind.VERIFIED, Kind.HOLD, Kind.INVENTORY, Kind.DRILLED, Kind.CHECKS)
+    for kind in (*marks, Kind.AUDIT, Kind.NOTICE):
         put_plain(repository, f"{layout.backup('main', SAMPLE.label)}/{kind.name.lower()}", kind, plain=b"{}")
     return repository
 
