@@ -43,6 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "recovery",
             "report",
             "restore",
+            "runbook",
             "selftest",
             "verify",
             "wal",

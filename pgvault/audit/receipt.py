@@ -20,7 +20,7 @@ from typing import Any
 
 from pgvault.audit.chain import entry_at, next_number, signers
 from pgvault.audit.entry import Entry
-from pgvault.errors import DirectoryNotEmpty, ObjectMissing, Refused
+from pgvault.errors import DirectoryNotEmpty, ObjectCorrupt, ObjectMissing, Refused
 from pgvault.repository.fields import read_instant
 from pgvault.repository.repository import Repository
 
@@ -78,7 +78,7 @@ def _system() -> str:
 
 
 def find_receipt(repository: Repository, report: Mapping[str, Any]) -> Entry | None:
-    """Return the entry of the drill with that report; None where none was made. Raises ObjectCorrupt."""
+    """Return the entry of the drill with that report; None where there is none."""
     began = read_instant(report["started_at"])
     for signer in signers(repository):
         end = next_number(repository, signer)
@@ -114,7 +114,7 @@ def _first_since(repository: Repository, signer: str, end: int, since: datetime)
 
 
 def _entry(repository: Repository, signer: str, number: int) -> Entry | None:
-    with suppress(ObjectMissing):
+    with suppress(ObjectCorrupt, ObjectMissing):  # that one is cut off or damaged is for `audit verify` to tell
         return entry_at(repository, signer, number)
     return None
 

@@ -30,12 +30,21 @@ ANCESTORS_MAX = 32
 TEXT_MAX = 200  # characters: a variable is somebody else's text
 
 
+def find_terminal() -> str | None:
+    """Return the terminal that we read from or write to."""
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):
+            return os.ttyname(descriptor)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What is looked at."""
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     root: Path = Path("/")
+    terminal: str | None = field(default_factory=find_terminal)
 
     def ancestors(self) -> Iterator[Path]:
         """Yield the processes above us, as directories of /proc, as far as there are any."""
@@ -87,7 +96,7 @@ def _persons(world: World) -> dict[str, str]:
 def _whence(world: World) -> dict[str, str]:
     if POD in world.environment:
         return {"from": "pod", **_pod(world)}
-    terminal = _terminal()
+    terminal = {} if world.terminal is None else {"terminal": world.terminal}
     client = _ssh_client(world)
     if client is not None:
         return {"from": "ssh", "ssh_client": client, **terminal}
@@ -107,13 +116,6 @@ def _pod(world: World) -> dict[str, str]:
         with suppress(OSError, UnicodeDecodeError):
             namespace = (world.root / NAMESPACE).read_text().strip()
     return found if not namespace else found | {"namespace": namespace}
-
-
-def _terminal() -> dict[str, str]:
-    for descriptor in (0, 1, 2):
-        with suppress(OSError):
-            return {"terminal": os.ttyname(descriptor)}
-    return {}
 
 
 def _ssh_client(world: World) -> str | None:
