@@ -32,7 +32,7 @@ class Silent(MemoryStore):
 
     seconds = 0.0
 
-    def children(self, prefix: str) -> set[str]:
+    def children(self, prefix: str) -> list[str]:
         time.sleep(self.seconds)
         return super().children(prefix)
 
