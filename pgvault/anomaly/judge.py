@@ -23,6 +23,9 @@ most four times in seven, and holds nothing up.
 **Fewer changes, less WAL and more databases are not told**: a weekend writes little, and what was not written can not
 have been damaged. That WAL does not arrive, its own finding tells.
 
+Which backups were suspicious is decided once, when the next one is taken: a limit that is loosened later tells less,
+and expiry still keeps what it kept until the word or the time ends it.
+
 Fewer than three normal backups before it: not judged, and counted as normal, since that is how it begins.
 """
 

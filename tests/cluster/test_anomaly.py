@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from pgvault.config import RetentionConfig
+from pgvault.config.anomaly import AnomalyConfig
+from pgvault.expire.apply import Policed, plan_only
+from pgvault.expire.policy import Policy
+from pgvault.monitor.anomalystatus import judge_backups
+from pgvault.monitor.finding import Finding
 from pgvault.process import run
+from pgvault.repository.catalog import read_catalog
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.repository import Repository
-from tests.cli.here import pgvault, pgvault_json
+from tests.anomaly.days import DEFAULT
+from tests.cli.here import pgvault
 from tests.cluster.vaults import Vault, make_vault
 from tests.servers import NEWEST, ServerFactory
 
 pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
 
 NOISE = "||".join(["uuid_send(gen_random_uuid())"] * 5)  # as long as what it takes the place of
-Finding = Mapping[str, Any]
 
 
 @dataclass
@@ -44,26 +50,25 @@ class Days:
         self.labels.append(manifest.label)
         return manifest
 
-    def look(self, anomaly: str = "{}") -> dict[str, Finding]:
-        """What status says of the newest backup, measure by measure; nothing where it is as usual."""
-        found = pgvault_json("--config", self.configure(anomaly), "status")
-        told = [each for each in found["clusters"][0]["findings"] if each["name"] == "anomaly"]
-        assert told, "nothing was said of anomalies"
-        mine = [each for each in told if each["level"] == "warn" and each["figures"]["backup"] == self.labels[-1]]
-        return {each["figures"]["measure"]: each for each in mine}
+    def look(self, anomaly: AnomalyConfig = DEFAULT) -> dict[str, Finding]:
+        """What is told of the newest backup, measure by measure; nothing where it is as usual."""
+        told = list(judge_backups(read_catalog(self.repository, "main").roots, anomaly, now=datetime.now(UTC)))
+        assert all(each.figures["judged"] for each in told)
+        return {str(each.figures["measure"]): each for each in told if each.figures["backup"] == self.labels[-1]}
 
-    def kept(self, anomaly: str = "{}") -> dict[str, list[str]]:
-        """What an expiry would keep that wants one full backup, all of them verified."""
-        document = pgvault_json("--config", self.configure(anomaly), "expire", "--dry-run")
-        return {each["label"]: each["reasons"] for each in document["clusters"][0]["plan"]["kept"]}
+    def kept(self, anomaly: AnomalyConfig = DEFAULT) -> dict[str, tuple[str, ...]]:
+        """What an expiry would keep that wants one full backup."""
+        policy = Policy(RetentionConfig(full=1), anomaly=anomaly)
+        plan = plan_only(self.repository, Policed("main", policy, "test@db1")).plan
+        return {each.label: each.reasons for each in plan.kept}
 
-    def configure(self, anomaly: str) -> Path:
+    def configure(self) -> Path:
         path = self.vault.archive.config.with_name("days.yaml")
         dsn = json.dumps(self.vault.server.dsn)
         path.write_text(
             f"repository:\n  key: file:{self.vault.archive.key}\n"
             f"  copies: {{primary: {{url: '{self.vault.archive.root.as_uri()}'}}}}\n"
-            f"clusters: {{main: {{dsn: {dsn}, retention: {{full: 1}}, anomaly: {anomaly}}}}}\n"
+            f"clusters: {{main: {{dsn: {dsn}, retention: {{full: 1}}}}}}\n"
         )
         return path
 
@@ -94,35 +99,35 @@ def test_what_happens_to_a_database_shows_in_its_backup(days: Days) -> None:
     server = days.vault.server
     days.work(80)
     busy = days.back_up()
-    assert days.look() == {}, "a normal day is no anomaly"
+    assert days.look().keys() == {""}, "a normal day is no anomaly"
     assert busy.measures is not None
-    assert 0 < busy.measures.values["changed"] < 0.5
+    assert 0 < busy.measures.values["changed"] < 0.3
     assert busy.measures.values["relations"] > 8
 
     server.sql("DROP DATABASE shop")
     dropped = days.back_up()
     found = days.look()
     assert found.keys() == {"databases"}
-    assert found["databases"]["figures"]["value"] == found["databases"]["figures"]["median"] - 1
-    assert found["databases"]["figures"]["last_normal"] == busy.label
+    assert found["databases"].figures["value"] == len(dropped.databases) == len(busy.databases) - 1
+    assert found["databases"].figures["last_normal"] == busy.label
 
     server.sql(f"ALTER TABLE pgbench_accounts ALTER filler TYPE bytea USING {NOISE}", database="bank")
-    days.back_up()
+    encrypted = days.back_up()
+    assert encrypted.measures is not None
     found = days.look()
     assert found.keys() == {"databases", "compression", "changed"}, found
-    assert found["compression"]["figures"]["value"] < found["compression"]["figures"]["median"] / 2
-    assert found["changed"]["figures"]["value"] > 0.3
+    assert encrypted.measures.values["compression"] < busy.total_bytes / busy.stored_bytes / 2
+    assert encrypted.measures.values["changed"] > 0.3
 
     later = days.back_up()
-    found = days.look()
-    assert found.keys() == {"databases", "compression"}, "nothing was changed since, and nothing is right"
-    assert pgvault("--config", days.configure("{}"), "verify").status == 0
-    assert days.kept().keys() == {busy.label, later.label}
-    assert f"last normal one before {dropped.label}, which is anomalous" in days.kept()[busy.label]
-    blind = "{databases: off, compression: off, changed: off}"
-    assert days.kept(blind).keys() == {later.label}
-    assert days.look(blind) == {}
-
-    word = f"{{normal_since: {dropped.started_at.isoformat()}}}"
-    assert days.look(word) == {}
+    assert days.look().keys() == {"databases", "compression"}, "nothing was changed since, and nothing is right"
+    words = ("--config", days.configure())
+    assert pgvault(*words, "verify").status == 0
+    kept = days.kept()
+    assert kept.keys() == {busy.label, later.label}
+    assert kept[busy.label] == (f"last normal one before {dropped.label}, which is anomalous",)
+    word = AnomalyConfig(normal_since=dropped.started_at)
     assert days.kept(word).keys() == {later.label}
+
+    assert f"stays: {busy.label}: last normal one before" in pgvault(*words, "expire", "--dry-run").output
+    assert f"{busy.label} is the last normal one" in pgvault(*words, "status").output
