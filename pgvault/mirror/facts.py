@@ -31,6 +31,7 @@ from pgvault.stores.commit import put_object
 
 TIMELINE_DIGITS = 8
 GROWING = 3  # the last directories of a timeline, and the last labels, that are looked at each time
+AUDIT_GROWING = 2  # groups of an audit chain
 LOOK_AGAIN_SECONDS = 3600.0
 DAMAGE = (FormatUnsupported, ObjectCorrupt, ObjectMissing)
 
@@ -58,28 +59,42 @@ class Settled:
         self._places.add(place)
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of two copies is compared. The audit chains belong to the whole repository, and always are."""
+
+    clusters: Collection[str] | None = None  # None: all
+    is_hasty: bool = False  # of the audit chains the newest groups alone: whoever looks often need not list years
+
+    def takes(self, cluster: str) -> bool:
+        """Whether a cluster is compared."""
+        return self.clusters is None or cluster in self.clusters
+
+
 def read_facts(
     source: Copy,
     target: Copy,
     lane: Lane,
     *,
-    clusters: Collection[str] | None = None,
+    scope: Scope | None = None,
     settled: Settled | None = None,
 ) -> MirrorFacts:
-    """List both copies; `clusters` limits that to some. Raises StoreUnreachable, StoreDenied."""
+    """List both copies, or what `scope` limits that to. Raises StoreUnreachable, StoreDenied."""
+    scope = scope or Scope()
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}
-    for cluster in source.store.children(layout.CLUSTERS):
-        if clusters is not None and cluster not in clusters:
+    names = [name for name in source.store.children(layout.CLUSTERS) if scope.takes(name)]
+    places = [place for cluster in names for place in _places(source.store, cluster, lane)]
+    if lane is Lane.BACKUPS:
+        places += (place for place in _audit_places(source.store) if place.grows or not scope.is_hasty)
+    for place in places:
+        if settled is not None and place.path in settled:
             continue
-        for place in _places(source.store, cluster, lane):
-            if settled is not None and place.path in settled:
-                continue
-            here, there = _lengths(source.store, target.store, place.path)
-            ours |= here
-            theirs |= there
-            if settled is not None and not place.grows and here == there:
-                settled.add(place.path)
+        here, there = _lengths(source.store, target.store, place.path)
+        ours |= here
+        theirs |= there
+        if settled is not None and not place.grows and here == there:
+            settled.add(place.path)
     facts = MirrorFacts(ours, theirs)
     return facts if lane is Lane.WAL else _with_roots(source, target, facts)
 
@@ -118,6 +133,15 @@ def _places(store: ObjectStore, cluster: str, lane: Lane) -> Iterator[_Place]:
             yield from (_Place(f"{prefix}/{label}", label in labels[-GROWING:]) for label in labels)
         elif prefix != layout.wals(cluster):
             yield _Place(prefix, grows=True)
+
+
+def _audit_places(store: ObjectStore) -> Iterator[_Place]:
+    """Yield the groups of the audit chains; the last of each grows, and so may the one before have done until now."""
+    for signer in store.children(layout.AUDIT):
+        groups = store.children(layout.audit_chain(signer))
+        yield from (
+            _Place(f"{layout.audit_chain(signer)}/{group}", group in groups[-AUDIT_GROWING:]) for group in groups
+        )
 
 
 def _with_roots(source: Copy, target: Copy, facts: MirrorFacts) -> MirrorFacts:

@@ -16,7 +16,7 @@ from pgvault.errors import ObjectCorrupt, PgvaultError, UsageError
 from pgvault.instants import Clock
 from pgvault.mirror.apply import Carrier, CopyReport
 from pgvault.mirror.budget import ByteBudget
-from pgvault.mirror.facts import Settled, bring_identity, is_begun, read_facts, require_begun
+from pgvault.mirror.facts import Scope, Settled, bring_identity, is_begun, read_facts, require_begun
 from pgvault.mirror.plan import CopyPlan, Lane, plan_copy
 from pgvault.progress import NoProgress, Progress
 from pgvault.repository.copies import Copy
@@ -86,7 +86,7 @@ def copy_into(order: CopyOrder, target: Copy, *, settled: Settled | None = None)
 
 def look(order: CopyOrder, target: Copy, lane: Lane, *, settled: Settled | None = None) -> CopyPlan:
     """Return what is to be brought of one lane. Raises what the stores raise."""
-    return plan_copy(lane, read_facts(order.source, target, lane, clusters=order.clusters, settled=settled))
+    return plan_copy(lane, read_facts(order.source, target, lane, scope=Scope(order.clusters), settled=settled))
 
 
 def require_done(reports: Sequence[CopyReport]) -> None:

@@ -12,16 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from pgvault.audit.chain import entry_at
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.mirror.behind import Behind, dated, measure_behind
-from pgvault.mirror.facts import read_facts, require_begun
-from pgvault.mirror.plan import Lane, plan_copy
+from pgvault.mirror.facts import Scope, read_facts, require_begun
+from pgvault.mirror.plan import Lane, MirrorFacts, plan_copy
 from pgvault.monitor.finding import Figures, Finding, amount, ok, red, span, warn
 from pgvault.pipeline.header import Kind
 from pgvault.repository.catalog import read_root
 from pgvault.repository.copies import Copy
 from pgvault.repository.fields import read_instant
-from pgvault.repository.names import is_wal, parse_backup, tailed_segment
+from pgvault.repository.names import is_audit, is_wal, parse_backup, tailed_segment
 from pgvault.repository.repository import Repository
 from pgvault.repository.walinfo import read_first_frame
 
@@ -68,7 +69,7 @@ def _compare(repository: Repository, copy: Copy, cluster: str, now: datetime) ->
         require_begun(repository.deciding, copy)
         found = {}
         for lane in Lane:
-            plan = plan_copy(lane, read_facts(repository.deciding, copy, lane, clusters={cluster}))
+            plan = plan_copy(lane, _facts(repository, copy, lane, cluster))
             plan = plan.own if lane is Lane.BACKUPS else plan
             times = dict(_times(repository, dated(plan)))
             known = {path: at for path, at in times.items() if at is not None}
@@ -78,6 +79,10 @@ def _compare(repository: Repository, copy: Copy, cluster: str, now: datetime) ->
     except PgvaultError as error:
         return error
     return found
+
+
+def _facts(repository: Repository, copy: Copy, lane: Lane, cluster: str) -> MirrorFacts:
+    return read_facts(repository.deciding, copy, lane, scope=Scope({cluster}, is_hasty=True))
 
 
 def _times(repository: Repository, paths: Sequence[str]) -> Iterator[tuple[str, datetime | None]]:
@@ -92,6 +97,9 @@ def _times(repository: Repository, paths: Sequence[str]) -> Iterator[tuple[str, 
                 is_tail = tailed_segment(path) is not None
                 frame = json.loads(read_first_frame(repository, path, Kind.TAIL if is_tail else Kind.WAL))
                 yield path, read_instant(frame["read_at" if is_tail else "pushed_at"])
+            elif is_audit(path):
+                signer, number = path.split("/")[1], int(path.rpartition("/")[2])
+                yield path, entry_at(repository, signer, number).at
             elif name is not None:
                 root = read_root(repository, name.cluster, name.label)
                 if root is not None:

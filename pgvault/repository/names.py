@@ -50,6 +50,11 @@ def is_wal(path: str) -> bool:
     return len(parts) == 4 and parts[0] == layout.CLUSTERS and parts[2] == "wal"
 
 
+def is_audit(path: str) -> bool:
+    """Tell whether an object is an entry of an audit chain."""
+    return path.startswith(f"{layout.AUDIT}/")
+
+
 def parse_backup(path: str) -> BackupName | None:
     """Return the parts of a backup's object; None for any other name."""
     parts = path.split("/", 4)
