@@ -16,7 +16,7 @@ from pgvault.monitor.notifier import NAME as NOTIFIER
 from pgvault.monitor.status import ClusterStatus
 
 # Figures that say what a finding is about; all others say how it is.
-IDENTITY = ("copy", "check", "where", "class", "database", "kind", "measure", "signer")
+IDENTITY = ("copy", "check", "where", "objective", "class", "database", "kind", "measure", "signer")
 ABOUT = ("check", "severity", "where")  # figures of findings about a check
 LEVELS = list(Level)
 UNKNOWN = re.compile(r"(^|: )unknown\b")
@@ -91,7 +91,7 @@ def alerts_of(statuses: Iterable[ClusterStatus]) -> dict[str, Alert]:
 
 def _make(cluster: str, finding: Finding) -> Alert:
     """Return a finding as an alert."""
-    told = {name: finding.figures[name] for name in IDENTITY if finding.figures.get(name) is not None}
+    told = {name: finding.figures[name] for name in IDENTITY if finding.figures.get(name) not in (None, "")}
     key = "/".join([cluster, finding.name, *(f"{name}={value}" for name, value in told.items())])
     about = {name: finding.figures.get(name) for name in ABOUT}
     texts = {name: None if value is None else str(value) for name, value in about.items()}

@@ -22,6 +22,7 @@ from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.check import check_cluster
 from pgvault.monitor.keycheck import KeyFacts, check_keys
 from pgvault.monitor.logicalcheck import LogicalCluster, check_logical
+from pgvault.monitor.notifier import ROUTES, judge_routes
 from pgvault.monitor.tried import Finding
 from pgvault.postgres.grants import grants_for, replication_grant, replication_line
 from pgvault.repository import layout
@@ -110,7 +111,8 @@ def check(
     if print_settings:
         write_settings(loaded, find_config(source.config), name, as_json=as_json)
         return
-    findings = [*_look_at(loaded, name, chosen), *_key_findings(loaded, chosen), audit_finding(loaded.audit)]
+    findings = [*_look_at(loaded, name, chosen), *_key_findings(loaded, chosen), *_route_findings(loaded, chosen)]
+    findings.append(audit_finding(loaded.audit))
     failed = [finding.error for finding in findings if finding.error is not None]
     if as_json:
         render.write_json({"cluster": name, "passed": not failed, "checks": [f.to_json() for f in findings]})
@@ -144,6 +146,16 @@ def _key_findings(loaded: Config, chosen: ClusterConfig) -> list[Finding]:
     is_pushed = chosen.source != "logical" and chosen.stream is None
     regions = {copy_name: copy.region for copy_name, copy in loaded.repository.copies.items()}
     return list(check_keys(KeyFacts(credential.kind, is_pushed, listing.slots, listing.active, regions)))
+
+
+def _route_findings(loaded: Config, chosen: ClusterConfig) -> list[Finding]:
+    """See whether the actions of the checks lead somewhere, where alerts are configured."""
+    if loaded.alerts is None:
+        return []
+    found = list(judge_routes(chosen.checks, loaded.alerts))
+    if not found:
+        return [Finding(ROUTES, "every action of a check has one")]
+    return [Finding(each.name, each.detail, None, each.hint) for each in found]
 
 
 def request_of(name: str, chosen: ClusterConfig) -> LogicalRequest:
