@@ -50,7 +50,7 @@ def _before(
     normal = [each for each in members if each.started_at <= suspect.normal_at and not _is_suspicious(each, config)]
     if not normal:
         return
-    chosen = next((each for each in normal if each.label == suspect.normal), normal[-1])
+    chosen = normal[-1]
     yield chosen.label, f"last normal one before {suspect.label}, which is anomalous"
     verified = [each for each in normal if each.label in whole]
     if chosen.label not in whole and verified:

@@ -1,7 +1,8 @@
 """Tell which backups are off from the ones before them: by their roots alone.
 
 The newest of each kind is judged, and what was off within the last three days, so that nobody misses over a weekend
-what the next backup no longer shows. Never red: nothing that was promised is broken, and somebody should look.
+what the next backup no longer shows. A newest one that is older than `accept_after` is not told any more: definitions are
+kept when they change, and the next change may be years away. Never red: nothing that was promised is broken, and somebody should look.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _of_kind(kind: str, members: Sequence[Root], config: AnomalyConfig, now: dat
     normal = _last_normal(newest, config, now)
     told: set[str] = set()
     for root in reversed(members):
-        if root is newest or now - root.started_at <= TOLD_FOR:
+        if now - root.started_at <= (config.accept_after if root is newest else TOLD_FOR):
             fresh = [each for each in _verdict(root, config).deviations if each.measure.name not in told]
             told |= {each.measure.name for each in fresh}
             yield from (_off(each, _figures(kind, root, _verdict(root, config)), normal) for each in fresh)
@@ -55,6 +56,8 @@ def _not_off(kind: str, root: Root, verdict: Verdict) -> Finding:
     if not verdict.is_judged:
         count = f"{verdict.compared} of {LEAST} normal ones before it"
         return ok(NAME, f"{kind}: not judged: too few to compare backup {root.label} with ({count})", figures)
+    if verdict.deviations:
+        return ok(NAME, f"{kind}: {root.label} was off, and that was told long enough", figures)
     return ok(NAME, f"{kind}: {root.label} is like the {verdict.compared} before it", figures)
 
 

@@ -77,6 +77,7 @@ def store(repository: Repository, day: int, files: Files, *, relations: int = 3,
         ({"base/5/1": [1, 2]}, {"base/5/1_fsm": [8], "base/5/1": [1, 2], "base/5/1.1": [7]}, 0.5),
         ({"base/5/1": [1], "base/50/1": [2], "base/6/1": [3]}, {"base/6/1": [3], "base/50/1": [2]}, 0),
         ({"a": [1], "b": [2], "c": [3]}, {"c": [3]}, 0),
+        ({"a/1": [1], "a-b/1": [2]}, {"a-b/1": [2]}, 0),  # '-' sorts before '/', and "a" before "a-b"
         ({}, {"a": [1]}, 1),
     ],
 )

@@ -115,6 +115,16 @@ def test_if_it_is_gone_the_one_before_it_stays() -> None:
     assert kept(backups).keys() == {"d3", "d8", "d9"}
 
 
+def test_what_was_anomalous_itself_is_no_substitute() -> None:
+    """Of two that are left from before, the one that was rewritten is passed over."""
+    everything = fulls([USUAL] * 5 + [REWRITTEN, USUAL, DROPPED, DROPPED])
+
+    found = kept([each for each in everything if each.label != "d6"])
+
+    assert found["d4"] == [f"last normal one before {label}, which is anomalous" for label in ("d5", "d7")]
+    assert found.keys() == {"d4", "d7", "d8"}
+
+
 def test_kinds_are_kept_apart() -> None:
     """A dump of one database is compared with dumps of that one."""
     shop = [dump(each, "logical of shop") for each in follow([USUAL] * 5 + [DROPPED] * 2)]

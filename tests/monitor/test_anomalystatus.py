@@ -92,6 +92,20 @@ def test_one_that_goes_on_is_told_once_by_its_newest() -> None:
     assert found == {"compression": "d9", "changed": "d8"}
 
 
+def test_an_old_one_is_not_told_for_ever() -> None:
+    """Definitions from which a table was dropped are the newest for years; that the backup is old, others tell."""
+    made = follow([USUAL] * 8 + [values(size=30 * GIB)])
+
+    (told,) = look(made, days=30)
+    (found,) = look(made, days=31)
+
+    assert (told.level, found.level, found.detail) == (
+        Level.WARN,
+        Level.OK,
+        "full: d8 was off, and that was told long enough",
+    )
+
+
 def test_kinds_are_judged_apart() -> None:
     """Dumps, dumps of some databases, of a class, definitions, fulls."""
     made = follow([USUAL] * 5)
