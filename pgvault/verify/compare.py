@@ -99,6 +99,9 @@ class Comparison:
             if not self.held.copy.has(path):
                 error = ObjectMissing(f"it is in copy {further.copy.name!r}, and gone from the deciding copy")
                 report.problems.append(Problem(f"WAL {name}", error, (Suspect(path, Kind.WAL),)))
+        for path in _lost_entries(further.copy, self.held.copy):
+            error = ObjectMissing(f"it is in copy {further.copy.name!r}, and gone from the deciding copy")
+            report.problems.append(Problem(f"audit entry {path}", error, (Suspect(path, Kind.AUDIT),)))
 
     def _loss(self, label: str) -> PgvaultError | None:
         """Why a backup should be in this copy by now; None where it may well be under way."""
@@ -177,3 +180,15 @@ def _newer(of: Mapping[str, str], than: Mapping[str, str]) -> list[tuple[str, st
 def _line(path: str, name: str) -> tuple[str, str]:
     """System and timeline, as texts that sort as they do."""
     return path.split("/")[3], name[:8]
+
+
+def _lost_entries(further: Copy, deciding: Copy) -> Iterator[str]:
+    """Yield the audit entries that the deciding copy lacks, but for those before its first: these were cut."""
+    held: dict[str, set[str]] = {}
+    theirs = sorted(entry.key for entry in further.store.list(layout.AUDIT))  # first, since an entry gets there last
+    for entry in deciding.store.list(layout.AUDIT):
+        held.setdefault(entry.key.split("/")[1], set()).add(entry.key)
+    for path in theirs:
+        ours = held.get(path.split("/")[1], set())
+        if path not in ours and path > min(ours, default=""):
+            yield path

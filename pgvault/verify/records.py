@@ -1,4 +1,5 @@
-"""Open the small objects beside backups' data and WAL: systems, watermarks, gaps, holds, tombstones, marks, reports.
+"""Open the small objects beside backups' data and WAL: systems, watermarks, gaps, holds, tombstones, marks, reports;
+and the entries of the audit chains, which belong to all clusters.
 
     names ─► kind ─► each frame opens under exactly that name
 
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from pgvault.errors import ObjectMissing
+from pgvault.errors import ObjectMissing, PgvaultError, StoreUnreachable
 from pgvault.pipeline.header import Kind
+from pgvault.pooling import map_bounded
 from pgvault.repository import layout
 from pgvault.repository.objects import read_frames
 from pgvault.repository.repository import Repository
@@ -41,6 +44,32 @@ def verify_records(repository: Repository, cluster: str, findings: Findings) -> 
     """Open every record of a cluster. Raises StoreUnreachable."""
     for suspect in list_records(repository, cluster):
         findings.tried(f"record {suspect.path}", partial(_open, repository, suspect, findings), suspect)
+
+
+def verify_audit(repository: Repository, findings: Findings, *, jobs: int) -> None:
+    """Open every entry of the audit chains: whether they are whole as chains is for `audit verify`.
+
+    Raises StoreUnreachable.
+    """
+    suspects = (Suspect(entry.key, Kind.AUDIT) for entry in repository.reader.entries(layout.AUDIT))
+    with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
+        for suspect, error in map_bounded(pool, partial(_try, repository), suspects, ahead=4 * jobs):
+            if error is None:
+                findings.report.record_count += 1
+            elif not isinstance(error, ObjectMissing):  # removed since it was listed
+                findings.note(f"audit entry {suspect.path}", error, [suspect])
+
+
+def _try(repository: Repository, suspect: Suspect) -> tuple[Suspect, PgvaultError | None]:
+    assert suspect.kind is not None
+    try:
+        for _ in read_frames(repository, suspect.path, suspect.kind):
+            pass
+    except StoreUnreachable:
+        raise
+    except PgvaultError as error:
+        return suspect, error
+    return suspect, None
 
 
 def list_records(repository: Repository, cluster: str) -> Iterator[Suspect]:

@@ -29,7 +29,7 @@ from pgvault.repository.walobjects import read_wal
 from pgvault.verify.archive import ArchiveReader
 from pgvault.verify.backups import BackupReader
 from pgvault.verify.logical import verify_content
-from pgvault.verify.records import verify_records
+from pgvault.verify.records import verify_audit, verify_records
 from pgvault.verify.report import Findings, Suspect, VerifyReport, backup_name
 from pgvault.verify.selection import Selection
 
@@ -51,6 +51,7 @@ class Verifier:
         self._repository = repository
         self._cluster = cluster
         self._selection = selection
+        self._jobs = jobs
         self._findings = Findings(progress)
         self._backups = BackupReader(repository, self._findings, jobs, selection)
         self._archive = ArchiveReader(repository, cluster, self._findings, jobs, selection)
@@ -105,6 +106,7 @@ class Verifier:
             of_system = [manifest for manifest in catalog.backups if manifest.system_identifier == system]
             self._findings.tried(f"WAL of system {system}", partial(self._archive.read_back, of_system))
         self._findings.tried("records", partial(verify_records, self._repository, self._cluster, self._findings))
+        self._findings.tried("audit", partial(verify_audit, self._repository, self._findings, jobs=self._jobs))
 
     def _verify_physical(self, manifest: Manifest) -> None:
         what, before = backup_name(manifest.label), self._counted()
