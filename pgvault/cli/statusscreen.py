@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "window",
         "pg_wal disk",
     ),
-    "copies": ("reading", "damage", "copy_backup", "copy_lag"),
+    "copies": ("reading", "damage", "copy_backup", "copy_lag", "object_lock"),
     "drills": ("drill", "verify", "check", "checks", "escrow"),
     "objectives": ("objective",),
 }

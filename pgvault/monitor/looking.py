@@ -23,6 +23,7 @@ from pgvault.monitor.copylag import judge_copies, look_at_copies
 from pgvault.monitor.drillstatus import look_at_drills
 from pgvault.monitor.finding import Finding, warn
 from pgvault.monitor.keystatus import look_at_escrow
+from pgvault.monitor.lockstatus import look_at_locks
 from pgvault.monitor.notifier import judge_routes, look_at_notifier
 from pgvault.monitor.reading import judge_reading
 from pgvault.monitor.schedulestatus import first_recorded, tell_rates
@@ -101,6 +102,10 @@ def _escrow(watched: Watched) -> Iterable[Finding]:
     return look_at_escrow(watched.repository, reports, now=watched.now)
 
 
+def _locks(watched: Watched) -> Iterable[Finding]:
+    return look_at_locks(watched.repository, watched.catalog, now=watched.now)
+
+
 def _notifier(watched: Watched) -> Iterable[Finding]:
     if watched.alerts is not None:
         yield from judge_routes(watched.config.checks, watched.alerts)
@@ -117,6 +122,9 @@ def _slots(watched: Watched) -> Iterable[Finding]:
     return tell_rates(watched.config, watched.catalog, first, zone=watched.zone, now=watched.now)
 
 
+FAILED_LOOK = "failed_look"  # a figure: what that look would have found does not show
+
+
 LOOKS: dict[str, Callable[[Watched], Iterable[Finding]]] = {  # by the name of what is unknown where a look fails
     "success_rate": _slots,
     "copy_backup": _copy_backups,
@@ -126,6 +134,7 @@ LOOKS: dict[str, Callable[[Watched], Iterable[Finding]]] = {  # by the name of w
     "anomaly": _anomalies,
     "backups": _backups,
     "verify": _verified,
+    "object_lock": _locks,
     "checks": _checks,
     "escrow": _escrow,
 }
@@ -137,5 +146,5 @@ def look_all(watched: Watched) -> Iterator[Finding]:
         try:
             yield from each(watched)
         except PgvaultError as error:
-            yield warn(name, f"unknown: {error}")
+            yield warn(name, f"unknown: {error}", {FAILED_LOOK: True})
     yield from judge_reading(watched.repository)
