@@ -8,7 +8,7 @@ finds nothing to judge because nothing ever happened says so, and is not green: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
@@ -17,6 +17,7 @@ from typing import Any
 from pgvault.config import AlertsConfig, ClusterConfig
 from pgvault.errors import PgvaultError
 from pgvault.monitor.anomalystatus import judge_backups
+from pgvault.monitor.auditstatus import look_at_audit
 from pgvault.monitor.checkstatus import Expected, look_at_checks
 from pgvault.monitor.copybackups import judge_copy_backups, look_at_copy_backups
 from pgvault.monitor.copylag import judge_copies, look_at_copies
@@ -47,6 +48,7 @@ class Watched:
     now: datetime  # this host's clock
     alerts: AlertsConfig | None = None  # who is told; None: nobody
     zone: str = "UTC"  # that schedules are read in
+    signers: Mapping[str, str] = field(default_factory=dict)  # whose audit entries count: public keys, by name
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -125,6 +127,10 @@ def _slots(watched: Watched) -> Iterable[Finding]:
 FAILED_LOOK = "failed_look"  # a figure: what that look would have found does not show
 
 
+def _audit(watched: Watched) -> Iterable[Finding]:
+    return look_at_audit(watched.repository, watched.signers, now=watched.now)
+
+
 LOOKS: dict[str, Callable[[Watched], Iterable[Finding]]] = {  # by the name of what is unknown where a look fails
     "success_rate": _slots,
     "copy_backup": _copy_backups,
@@ -137,6 +143,7 @@ LOOKS: dict[str, Callable[[Watched], Iterable[Finding]]] = {  # by the name of w
     "object_lock": _locks,
     "checks": _checks,
     "escrow": _escrow,
+    "audit": _audit,
 }
 
 

@@ -95,7 +95,8 @@ def read_statuses(
         now = clock.now()
         findings = [*found.findings, *tell_schedule(of, zone=config.timezone, now=now)]
         if isinstance(repository, Repository):
-            findings += look_all(Watched(repository, name, of, now, config.alerts, config.timezone))
+            watched = Watched(repository, name, of, now, config.alerts, config.timezone, config.audit.signers)
+            findings += look_all(watched)
         yield replace(found, findings=(*findings, *judge_objectives(of.objectives, findings)))
 
 

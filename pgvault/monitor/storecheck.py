@@ -6,16 +6,21 @@ waits for it; a warning then says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from pgvault.errors import StoreDenied, StoreUnfit, StoreUnreachable
+from pgvault.instants import Clock, SystemClock
+from pgvault.monitor.finding import span
 from pgvault.monitor.tried import Finding, tried
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
 from pgvault.repository.repository import Repository
-from pgvault.stores.base import ObjectStore
+from pgvault.stores.base import DatedStore, ObjectStore
 from pgvault.stores.probe import probe_checksum, probe_lock, probe_put_if_absent, probe_race, probe_verbs
 
+CLOCK_SLACK = timedelta(seconds=60)
+NTP = "Times of backups, WAL, drills and audit entries are that far off: see to NTP, here or at the store."
 RACES = 3
 NO_SUM = "Nothing between here and the store's disk would be noticed until a verify: set checksums: sha256 if it can."
 RACY = (
@@ -30,7 +35,8 @@ def store_findings(repository: Repository) -> list[Finding]:
     findings = [tried("put-if-absent", lambda: _put_if_absent(deciding.store))]
     if findings[0].error is None:
         findings[0] = _raced(deciding.store, findings[0])
-    return [*findings, *_findings(deciding), *(finding for copy in further for finding in _further(copy))]
+    findings += [*_findings(deciding), *(finding for copy in further for finding in _further(copy))]
+    return [*findings, *clock_findings(repository.copies, SystemClock())]
 
 
 def _put_if_absent(store: ObjectStore) -> str:
@@ -92,6 +98,28 @@ def _locks(copy: Copy) -> Iterator[Finding]:
     else:
         if detail is not None:
             yield Finding(name, detail)
+
+
+def clock_findings(copies: Sequence[Copy], clock: Clock) -> Iterator[Finding]:
+    """Compare this host's clock with each store's: the order of what happened is told by both."""
+    for copy in copies:
+        if not isinstance(copy.store, DatedStore):
+            continue
+        name = f"clock {copy.name}"
+        try:
+            before = clock.now()
+            at = copy.store.answered_at()
+        except (StoreDenied, StoreUnreachable) as error:
+            yield Finding(name, f"unknown: {error}", warning="The store was not asked for its time.")
+            continue
+        if at is None:
+            continue
+        # It answered between the two; a store tells whole seconds.
+        off = max(before - at, at - clock.now(), timedelta(0))
+        if off > CLOCK_SLACK:
+            yield Finding(name, f"this host's clock is {span(off)} off the store's", warning=NTP)
+        else:
+            yield Finding(name, "this host's clock is the store's")
 
 
 def _further(copy: Copy) -> Iterator[Finding]:
