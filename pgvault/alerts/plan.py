@@ -15,7 +15,7 @@ from pgvault.alerts.alert import Alert, alerts_of, is_worse
 from pgvault.alerts.routing import Router
 from pgvault.alerts.state import Known, State, Told
 from pgvault.monitor.finding import Level
-from pgvault.monitor.looking import LOOKS
+from pgvault.monitor.looking import FAILED_LOOK
 from pgvault.monitor.status import ClusterStatus
 
 BLINDING = ("repository", "reading", "server")  # where one of these is red, others do not show
@@ -121,8 +121,7 @@ def _ended(look: Look, state: State, present: Mapping[str, Alert]) -> Iterator[s
 def _is_blind(status: ClusterStatus) -> bool:
     """Tell whether something may not show because it could not be looked at."""
     return status.error is not None or any(
-        (finding.level is Level.RED and finding.name in BLINDING)
-        or (finding.level is Level.WARN and finding.name in LOOKS and finding.detail.startswith("unknown"))
+        finding.figures.get(FAILED_LOOK) or (finding.level is Level.RED and finding.name in BLINDING)
         for finding in status.findings
     )
 

@@ -174,6 +174,7 @@ def test_what_a_dead_receiver_did_not_take_comes_later(place: Place, web: WebSin
 
     unheard = run_checks(config, status=CheckFailed.exit_code)
     known = finding(config, "notifier")
+    assert "alert routes: every action of a check has one" in pgvault("--config", config, "check").output
     web.answers[:] = [503, 202]
     heard = pgvault("--config", config, "alert", "run")
     break_orders(place, is_broken=False)
@@ -223,6 +224,24 @@ def test_a_dead_notifier_is_red(place: Place, web: WebSink, config: Path) -> Non
     assert "receiver 'pager': answered 404" in unheard.errors
     assert silent["level"] == "red"
     assert "receiver 'pager': answered 404" in silent["detail"]
+
+
+def test_a_repository_that_is_gone_pages_once(place: Place, web: WebSink, config: Path) -> None:
+    """The outage that can not be written down there: this host remembers that it was told, and tells its end."""
+    place.archive.root.rename(place.archive.root.with_name("away"))
+    try:
+        gone = [pgvault("--config", config, "alert", "run") for _ in range(3)]
+    finally:
+        place.archive.root.with_name("away").rename(place.archive.root)
+    during = chats(web)
+    back = pgvault("--config", config, "alert", "run")
+
+    assert [each.status for each in (*gone, back)] == [0] * 4, gone
+    assert all("the repository does not know what was told" in each.output for each in gone)
+    assert len(during) == 1
+    assert "RED main: repository" in during[0]
+    assert "resolved main: repository" in chats(web)[1]
+    assert finding(config, "notifier")["level"] == "ok"
 
 
 def test_every_receiver_is_tried(web: WebSink, config: Path) -> None:
