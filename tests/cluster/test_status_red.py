@@ -185,7 +185,7 @@ def test_a_killed_backup_lowers_the_success_rate(aged: Site) -> None:
         f", objectives: {{success_rate: 99.9%, backup_age: 1h, backup_duration: {takes}}}"
     )
     killed = attempt(
-        [sys.executable, "-m", "tests.crashpoints", "3", "pgvault", "--config", str(aged.configure()), "backup"],
+        [sys.executable, "-m", "tests.crashpoints", "6", "pgvault", "--config", str(aged.configure()), "backup"],
         timeout=120,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
     )
