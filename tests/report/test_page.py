@@ -81,6 +81,18 @@ def test_texts_of_the_repository_are_text() -> None:
     """Names of checks, clusters and classes, rows, details, errors: nothing in them is markup."""
     failed = drill(1, "failed", found(EVIL, "failed", sample=[EVIL], detail=EVIL), error=EVIL, target=EVIL)
     cluster = replace(make_cluster([failed]), cluster=EVIL, not_tested=(EVIL,), left_out=(EVIL,))
+    assert cluster.window is not None
+    lane = cluster.window.lanes[0]
+    lane = replace(
+        lane,
+        copy=EVIL,
+        backups=(replace(lane.backups[-1], label=EVIL, type=EVIL),),
+        bars=(replace(lane.bars[0], standing=EVIL),),
+        holes=(replace(lane.holes[0], cause=EVIL),),
+        proofs=(replace(lane.proofs[0], drill=EVIL, outcome=EVIL),),
+        not_restorable=(EVIL,),
+    )
+    cluster = replace(cluster, window=replace(cluster.window, lanes=(lane,)))
     reading = {"copies": [EVIL], "unread_copies": [{"copy": EVIL, "error": EVIL}], "healed": []}
 
     page, document, html = page_of(make_report(cluster, reading=reading))
