@@ -1,8 +1,9 @@
 """Tell which backups are off from the ones before them: by their roots alone.
 
 The newest of each kind is judged, and what was off within the last three days, so that nobody misses over a weekend
-what the next backup no longer shows. A newest one that is older than `accept_after` is not told any more: definitions are
-kept when they change, and the next change may be years away. Never red: nothing that was promised is broken, and somebody should look.
+what the next backup no longer shows. A newest one that is older than `accept_after` is not told any more: definitions
+are kept when they change, and the next change may be years away. Never red: nothing that was promised is broken, and
+somebody should look.
 """
 
 from __future__ import annotations
