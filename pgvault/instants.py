@@ -3,7 +3,7 @@
     2025-10-25T10:00[:05[.123456]]           read in the zone that is passed in
     2025-10-25 10:00:05+02:00, …Z, …+02      says its own offset
     10 minutes ago · 1h30m ago               counted back from `now`
-    15m · 4h · 30d · 2w · 1h30m · 15 minutes durations
+    15m · 4h · 30d · 2w · 7y · 1h30m · 15 minutes      durations; a year is 365 days
 
 Every instant that leaves here is aware and UTC. A local time that a clock showed twice, or never, is refused
 with what it could have meant: guessing would restore an hour too much or too little. Dates without a time,
@@ -22,9 +22,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pgvault.errors import TargetInvalid, UsageError
 
 # Every spelling of a unit begins with the letter that names it in short.
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "y": timedelta(days=365),
+}
 DURATION_PART = re.compile(
-    r"(\d{1,9})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?)(?![a-z])\s*", re.ASCII
+    r"(\d{1,9})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?|y|years?)(?![a-z])\s*", re.ASCII
 )
 AGO = re.compile(r"(.+?)\s+ago", re.ASCII | re.IGNORECASE)
 ISO_TEXT = re.compile(
@@ -74,10 +81,10 @@ def parse_duration(text: str) -> timedelta:
     duration = timedelta()
     if DURATION_PART.sub("", words) == "":
         with suppress(OverflowError):
-            parts = (timedelta(**{UNITS[unit[0]]: int(number)}) for number, unit in DURATION_PART.findall(words))
+            parts = (UNITS[unit[0]] * int(number) for number, unit in DURATION_PART.findall(words))
             duration = sum(parts, timedelta())
     if not duration:
-        raise UsageError(f"{text!r} is not a duration", hint="Write 90s, 15m, 4h, 30d, 2w or 1h30m.")
+        raise UsageError(f"{text!r} is not a duration", hint="Write 90s, 15m, 4h, 30d, 2w, 7y or 1h30m.")
     return duration
 
 

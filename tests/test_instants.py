@@ -174,6 +174,8 @@ def test_naive_is_a_time_without_an_offset(text: str, naive: bool) -> None:
         ("1h30m", 5400),
         ("30d", 30 * 86400),
         ("2w", 14 * 86400),
+        ("7y", 7 * 365 * 86400),
+        ("1 year", 365 * 86400),
         ("15 minutes", 900),
         ("1 hour", 3600),
         ("5 mins", 300),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.auditcut import cut_audit, cut_document, cut_lines
 from pgvault.cli.auditing import Need, book_of, recording
 from pgvault.cli.expirerender import recorded_report, report_document, report_lines
 from pgvault.cli.holds import make_order
@@ -62,12 +63,17 @@ def expire(
     cold = cold_rules(loaded)
     found = (name_cluster(source, loaded, repository, name) for name in names)
     ended = [attempt(each, request, is_dry=dry_run, cold=cold) for each in found]
+    cut = cut_audit(loaded, repository, is_dry=dry_run)
     if as_json:
-        render.write_json({"dry_run": dry_run, "clusters": [_document(each) for each in ended]})
+        clusters = [_document(each) for each in ended]
+        render.write_json({"dry_run": dry_run, "clusters": clusters, "audit": cut_document(cut)})
     else:
         for each in ended:
             render.write_lines([] if each.report is None else report_lines(each.report, is_dry=dry_run))
+        render.write_lines(cut_lines(cut, is_dry=dry_run))
     raise_first(ended)
+    if cut is not None:
+        cut.require_done()
 
 
 def cold_rules(config: Config) -> dict[str, ColdRule]:

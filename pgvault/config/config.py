@@ -162,6 +162,7 @@ class Config(Section):
     repository: RepositoryConfig
     clusters: dict[str, ClusterConfig] = Field(default_factory=dict)
     audit: AuditConfig = AuditConfig()
+    audit_keep: Duration | None = None  # of this host's own chain, what is older goes; None: nothing does
     alerts: AlertsConfig | None = None
     timezone: str = "UTC"
 
