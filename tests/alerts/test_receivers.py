@@ -15,10 +15,11 @@ import pytest
 from pgvault.alerts.deliver import deliver
 from pgvault.alerts.plan import Event, Sending
 from pgvault.alerts.receivers import Receiver, make_receiver
+from pgvault.alerts.web import request
 from pgvault.config import AlertsConfig
-from pgvault.errors import PgvaultError
+from pgvault.errors import PgvaultError, StoreUnreachable
 from pgvault.monitor.finding import red
-from pgvault.stores.retry import Patience
+from pgvault.stores.retry import Patience, Transient
 from tests.alerts.samples import failed_check, sending, voice
 from tests.alerts.sinks import MailSink, WebSink, serving
 
@@ -211,6 +212,16 @@ def test_no_error_and_no_log_holds_a_secret(web: WebSink, tmp_path: Path, caplog
             seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     assert "XXsecretXX" not in caplog.text
     assert KEY not in repr(receivers(pager=pager_at(web, tmp_path)))
+
+
+@pytest.mark.parametrize("address", [f"http://127.0.0.1:1/a b/{TOKEN}", f"{TOKEN}://x", f"http://[{TOKEN}/"])
+def test_what_the_library_quotes_is_not_told(address: str) -> None:
+    """Some of its errors hold the address; ours hold only what kind they were, and nothing of them behind."""
+    with pytest.raises((StoreUnreachable, Transient)) as caught:
+        request(address)
+
+    assert "XXsecretXX" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_a_secret_that_is_not_there_is_that_receivers_failure(web: WebSink, tmp_path: Path) -> None:

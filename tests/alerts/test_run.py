@@ -22,6 +22,7 @@ from pgvault.repository import layout
 from pgvault.repository.leases import Terms
 from pgvault.repository.notices import put_notice, read_newest
 from pgvault.repository.repository import Repository
+from pgvault.repository.who import Holder, this_process
 from pgvault.stores.retry import Patience
 from tests.alerts.samples import GAP, NOW, after, alerts, look, router, voice
 from tests.alerts.sinks import WebSink, serving
@@ -114,6 +115,22 @@ def test_two_at_once_tell_once(archive: Archive, tmp_path: Path) -> None:
 
     assert ears[0].heard == [("trigger", "main/gap")]
     assert len(found) == len(hosts)
+
+
+def test_what_another_told_meanwhile_is_not_told_again(archive: Archive, tmp_path: Path, host: Host) -> None:
+    """Planned before the lease was taken, and again when it is: the other was faster, and has ended."""
+    faster = make_host(tmp_path, "faster")
+
+    def interrupted(command: str) -> Holder:
+        faster.look(archive.repository, GAP)
+        return this_process(command)
+
+    terms = replace(host.notifier.terms, who=interrupted)
+    host.notifier = replace(host.notifier, terms=terms)
+
+    host.look(archive.repository, GAP, at=after(seconds=1))
+
+    assert (faster.pager.heard, host.pager.heard) == ([("trigger", "main/gap")], [])
 
 
 def test_a_quiet_look_writes_nothing_but_the_hourly_notice(archive: Archive, host: Host) -> None:
