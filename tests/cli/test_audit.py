@@ -121,3 +121,17 @@ def test_openssl_verifies_what_is_exported(archive: Archive, entries: list[Entry
     document = directory / "00000000.json"
     document.write_bytes(document.read_bytes().replace(b"backup", b"backuP"))
     assert attempt(["sh", "-c", f"cd '{directory}' && {line}"], timeout=30).status != 0
+
+
+def test_old_entries_are_cut_where_that_is_configured(archive: Archive, entries: list[Entry]) -> None:
+    """`audit_keep` is for expire; without it nothing is ever cut, and a dry run says what would go."""
+    config = yaml.safe_load(archive.config.read_text())
+    assert pgvault_json("expire", "--dry-run", "--config", archive.config)["audit"] is None
+    archive.config.write_text(yaml.safe_dump({**config, "audit_keep": "7y"}))
+
+    found = pgvault_json("expire", "--dry-run", "--config", archive.config)["audit"]
+
+    assert (found["signer"], found["first_kept"], found["notes"]) == (entries[0].signer, None, [])
+    archive.config.write_text(yaml.safe_dump({**config, "audit_keep": "seven"}))
+    refused = pgvault("expire", "--dry-run", "--config", archive.config)
+    assert "7y" in refused.errors
