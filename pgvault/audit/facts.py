@@ -9,11 +9,12 @@ entries of other chains tell, is listed once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from pgvault.audit.chain import entry_at
 from pgvault.audit.entry import Entry, Head, read_entry_of
 from pgvault.audit.signer import PublicKey
 from pgvault.errors import (
@@ -190,3 +191,16 @@ def _read(repository: Repository, copy: Copy, signer: str, number: int) -> Entry
     path = layout.audit_entry(signer, number)
     frames = open_frames(copy.store.get(path), address(repository, path, Kind.AUDIT), keys=repository.keys.by_id)
     return read_entry_of(repository.id, signer, number, content=b"".join(frames))
+
+
+def last_checkpoint(repository: Repository, signer: str, numbers: Sequence[int]) -> Entry | None:
+    """Return the last checkpoint that the chain itself agrees with; its entries are read from the end backwards."""
+    for number in reversed(numbers):
+        try:
+            entry = entry_at(repository, signer, number)
+            cut = Cut.of(entry)
+            if cut is not None and entry_at(repository, signer, cut.first).place.previous == cut.sha256:
+                return entry
+        except (*UNREADABLE, ObjectMissing):
+            continue
+    return None

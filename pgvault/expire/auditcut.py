@@ -19,9 +19,9 @@ from typing import Any
 
 from pgvault.audit.chain import UNREADABLE, append, entry_at
 from pgvault.audit.entry import Entry
-from pgvault.audit.facts import CHECKPOINT, Cut
+from pgvault.audit.facts import CHECKPOINT, Cut, last_checkpoint
 from pgvault.audit.signer import SigningKey
-from pgvault.errors import ObjectMissing, PgvaultError, StoreDenied, StoreUnreachable
+from pgvault.errors import PgvaultError, StoreDenied, StoreUnreachable
 from pgvault.expire.removing import Remover, Tally
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
@@ -103,7 +103,7 @@ def plan_cut(repository: Repository, signer: str, *, keep: timedelta, now: datet
             if first == 0 or cut is None:
                 return CutPlan(signer, cut)
         # What is gone by now must have been cut rightly; what an interrupted run left goes now.
-        checkpoint = _last_checkpoint(here, signer, numbers)
+        checkpoint = last_checkpoint(here, signer, numbers)
         said = None if checkpoint is None else Cut.of(checkpoint)
         if checkpoint is None or said is None or said.first < first:
             return CutPlan(signer, note=NOT_WHOLE)
@@ -168,16 +168,3 @@ def _begins_before(copy: Copy, signer: str, first: int) -> bool:
     except SILENCE:
         return False  # it is told when it is to be cut
     return any(layout.is_audit_group(name) and int(name) < first // GROUP for name in names)
-
-
-def _last_checkpoint(repository: Repository, signer: str, numbers: Sequence[int]) -> Entry | None:
-    """Return the last checkpoint that the chain itself agrees with; its entries are read from the end backwards."""
-    for number in reversed(numbers):
-        try:
-            entry = entry_at(repository, signer, number)
-            cut = Cut.of(entry)
-            if cut is not None and entry_at(repository, signer, cut.first).place.previous == cut.sha256:
-                return entry
-        except (*UNREADABLE, ObjectMissing):
-            continue
-    return None

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pgvault.audit.facts import Cut, last_checkpoint
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.instants import iso
 from pgvault.pipeline.header import Kind
@@ -99,9 +100,22 @@ class Comparison:
             if not self.held.copy.has(path):
                 error = ObjectMissing(f"it is in copy {further.copy.name!r}, and gone from the deciding copy")
                 report.problems.append(Problem(f"WAL {name}", error, (Suspect(path, Kind.WAL),)))
-        for path in _lost_entries(further.copy, self.held.copy):
+        for path in self._lost_entries(further.copy):
             error = ObjectMissing(f"it is in copy {further.copy.name!r}, and gone from the deciding copy")
             report.problems.append(Problem(f"audit entry {path}", error, (Suspect(path, Kind.AUDIT),)))
+
+    def _lost_entries(self, further: Copy) -> Iterator[str]:
+        """Yield the audit entries that the deciding copy lacks, but for those that a checkpoint of their chain cut."""
+        theirs = _entries(further)  # first, since an entry gets there last
+        ours = _entries(self.held.copy)
+        for signer, numbers in theirs.items():
+            held = ours.get(signer, set())
+            lost = numbers - held
+            if lost and held and min(lost) < min(held):
+                checkpoint = last_checkpoint(alone(self.repository, self.held.copy), signer, sorted(held))
+                cut = None if checkpoint is None else Cut.of(checkpoint)
+                lost = {number for number in lost if cut is None or number >= cut.first}
+            yield from (layout.audit_entry(signer, number) for number in sorted(lost))
 
     def _loss(self, label: str) -> PgvaultError | None:
         """Why a backup should be in this copy by now; None where it may well be under way."""
@@ -182,13 +196,11 @@ def _line(path: str, name: str) -> tuple[str, str]:
     return path.split("/")[3], name[:8]
 
 
-def _lost_entries(further: Copy, deciding: Copy) -> Iterator[str]:
-    """Yield the audit entries that the deciding copy lacks, but for those before its first: these were cut."""
-    held: dict[str, set[str]] = {}
-    theirs = sorted(entry.key for entry in further.store.list(layout.AUDIT))  # first, since an entry gets there last
-    for entry in deciding.store.list(layout.AUDIT):
-        held.setdefault(entry.key.split("/")[1], set()).add(entry.key)
-    for path in theirs:
-        ours = held.get(path.split("/")[1], set())
-        if path not in ours and path > min(ours, default=""):
-            yield path
+def _entries(copy: Copy) -> dict[str, set[int]]:
+    """Return the numbers of the audit entries in a copy, by signer, by names alone."""
+    found: dict[str, set[int]] = {}
+    for entry in copy.store.list(layout.AUDIT):
+        signer, number = entry.key.split("/")[1], entry.key.rpartition("/")[2]
+        if layout.is_number(number) and entry.key == layout.audit_entry(signer, int(number)):
+            found.setdefault(signer, set()).add(int(number))
+    return found

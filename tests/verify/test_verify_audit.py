@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pgvault.audit.chain import append
+from pgvault.audit.chain import append, entry_at
+from pgvault.audit.facts import CHECKPOINT, Cut
 from pgvault.audit.signer import SigningKey
 from pgvault.repository import layout
 from tests.archive import AT
@@ -39,12 +40,27 @@ def test_damaged_entries_are_healed(copies: Copies) -> None:
 
 
 def test_entries_that_were_deleted_are_healed(copies: Copies) -> None:
-    """Where the deciding copy lacks what another one holds; not what lies before its first: that was cut."""
+    """Where the deciding copy lacks what another one holds, at the end or at the beginning."""
     for path in (PATHS[0], PATHS[2]):
         del copies.primary.objects[path]
 
-    (problem,) = said(of(copies.verify(), "primary"))
+    problems = said(of(copies.verify(), "primary"))
     repair(copies)
 
-    assert problem == f"audit entry {PATHS[2]}: it is in copy 'dr', and gone from the deciding copy"
-    assert [path in copies.primary.objects for path in PATHS] == [False, True, True]
+    assert problems == [
+        f"audit entry {path}: it is in copy 'dr', and gone from the deciding copy" for path in (PATHS[0], PATHS[2])
+    ]
+    assert all(path in copies.primary.objects for path in PATHS)
+
+
+def test_entries_that_were_cut_stay_away(copies: Copies) -> None:
+    """A copy that hears of a checkpoint late brings nothing back."""
+    cut = Cut(2, entry_at(copies.repository, KEY.public.signer, 1).head.sha256)
+    event = {"what": CHECKPOINT, "result": "ok", "details": cut.event()}
+    append(copies.repository, event, key=KEY, at=AT)
+    for path in PATHS[:2]:
+        del copies.primary.objects[path]
+
+    repair(copies)
+
+    assert [path in copies.primary.objects for path in PATHS] == [False, False, True]
