@@ -43,7 +43,7 @@ BACKUPS = (
         severity=WARNING,
         lasting="5m",
         summary=(
-            "The last scheduled {kind} backup of cluster {cluster} is not there: it failed, was killed or never began."
+            "The last scheduled {kind} of cluster {cluster} left nothing behind: it failed, was killed or never began."
         ),
         description="Nothing was committed for the newest slot of its schedule.",
         explained="pgvault_backup_slots == 0",
@@ -84,7 +84,7 @@ BACKUPS = (
         severity=WARNING,
         lasting="15m",
         summary=(
-            "Fewer {kind} backups of cluster {cluster} than promised were there on time in 30 days: the "
+            "Fewer runs of the {kind} of cluster {cluster} than promised left one behind in 30 days: the "
             "next may fail, too."
         ),
         description="{percentage} of the scheduled backups were committed.",
