@@ -33,6 +33,7 @@ CHECKS = [
     "repository",
     "put-if-absent",
     "store primary",
+    "clock primary",
     "server",
     "grants",
     "inventory",

@@ -23,7 +23,8 @@ from tests.servers import NEWEST, Server, ServerFactory
 pytestmark = pytest.mark.cluster
 
 ODD = 'shop "quoted" – Käse'
-NAMES = ["repository", "put-if-absent", "store primary", "point in time", "server", "pg_dump", "roles", "databases"]
+NAMES = ["repository", "put-if-absent", "store primary", "clock primary", "point in time"]
+NAMES += ["server", "pg_dump", "roles", "databases"]
 TABLES = """
 CREATE TABLE orders (id serial PRIMARY KEY, customer int);
 CREATE SCHEMA app;
