@@ -201,7 +201,7 @@ def test_the_first_thing_that_the_rest_needs_ends_it(managed: Server, repository
     assert (finding.name, finding.level) == ("repository", Level.RED)
     nowhere = replace(cluster, request=replace(cluster.request, dsn="host=/nowhere"))
     found = check(nowhere, repository)
-    assert list(found) == [*NAMES[:5]]
+    assert list(found) == [*NAMES[:6]]
     assert isinstance(found["server"].error, ServerUnreachable)
 
 
