@@ -6,8 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
-from pgvault.alerts.message import Voice
+from pgvault.alerts.message import Voice, rank
 from pgvault.alerts.plan import Sending
 from pgvault.alerts.receivers import Parcel, Receiver
 from pgvault.errors import PgvaultError, StoreUnreachable
@@ -53,6 +54,9 @@ def deliver(
         except PgvaultError as error:
             logger.info("receiver %r was not told: %s", name, error)
             return Delivery(name, told, error)
+        except Exception as error:  # noqa: BLE001 - what one receiver trips over must not keep the others waiting
+            # Not its text, which may quote a secret, as that of a password that is not ASCII does.
+            return Delivery(name, told, StoreUnreachable(f"can not be told: {type(error).__name__}"))
         return Delivery(name, told)
 
     with ThreadPoolExecutor(len(wanted)) as threads:
@@ -62,11 +66,21 @@ def deliver(
 def _tell(
     receiver: Receiver, sendings: Sequence[Sending], voice: Voice, patience: Patience, told: list[Sending]
 ) -> None:
-    """Tell one receiver, parcel after parcel, until one is not taken; what was told goes into `told`."""
+    """Tell one receiver, parcel after parcel; what was told goes into `told`. Raises what the first one failed at.
+
+    One that is refused for good keeps none behind it; one that was tried in vain ends it, the receiver is down.
+    """
+    refused: list[PgvaultError] = []
 
     def attempt(parcel: Parcel) -> None:
-        patience.persist(lambda: receiver.send(parcel, voice))
+        try:
+            receiver.send(parcel, voice)
+        except PgvaultError as error:
+            refused.append(error)
+        else:
+            told.extend(parcel)
 
-    for parcel in receiver.parcels(sendings):
-        attempt(parcel)
-        told.extend(parcel)
+    for parcel in receiver.parcels(sorted(sendings, key=lambda each: rank(each)[:2])):
+        patience.persist(partial(attempt, parcel))
+    if refused:
+        raise refused[0]

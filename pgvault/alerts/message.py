@@ -57,7 +57,7 @@ def headline(sendings: Sequence[Sending]) -> str:
 
 def text(sendings: Sequence[Sending], voice: Voice) -> str:
     """Return the message for people, the worst first."""
-    ordered = sorted(sendings, key=_rank)
+    ordered = sorted(sendings, key=rank)
     lines = []
     for each in ordered[:SHOWN]:
         lines.append(f"{_summary(each)}: {line(each.alert.detail)}")
@@ -115,7 +115,10 @@ def pagerduty_event(sending: Sending, voice: Voice, routing_key: str) -> dict[st
             "timestamp": iso(sending.since),
             "component": alert.cluster,
             "class": alert.name,
-            "custom_details": {"hint": alert.hint, "action": voice.router.action(alert)},
+            "custom_details": {
+                "hint": None if alert.hint is None else line(alert.hint),
+                "action": voice.router.action(alert),
+            },
         }
     return event
 
@@ -141,7 +144,8 @@ def _what(sending: Sending) -> str:
     return f"check {alert.check}" + (f" ({alert.where})" if alert.where else "")
 
 
-def _rank(sending: Sending) -> tuple[bool, int, str]:
+def rank(sending: Sending) -> tuple[bool, int, str]:
+    """Return by what things are told in their order: the worst first, what is over last."""
     return sending.event is Event.RESOLVE, -LEVELS.index(sending.alert.level), sending.alert.key
 
 

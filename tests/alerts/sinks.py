@@ -68,8 +68,9 @@ class MailSink(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, offers: bytes = b"fine") -> None:
         super().__init__(("127.0.0.1", 0), _Spoken)
+        self.offers = offers  # what it says to EHLO
         self.mails: list[str] = []
         self.refusals: list[bytes] = []
 
@@ -91,6 +92,9 @@ class _Spoken(socketserver.StreamRequestHandler):
                 self._say(b"354 go on")
                 self.server.mails.append(self._take())
                 self._say(b"250 taken")
+            elif verb == b"EHLO":
+                self._say(b"250-sink")
+                self._say(b"250 " + self.server.offers)
             elif verb == b"QUIT":
                 self._say(b"221 bye")
                 return

@@ -18,7 +18,7 @@ from pgvault.alerts.receivers import Receiver, make_receiver
 from pgvault.alerts.web import request
 from pgvault.config import AlertsConfig
 from pgvault.errors import PgvaultError, StoreUnreachable
-from pgvault.monitor.finding import red
+from pgvault.monitor.finding import red, warn
 from pgvault.stores.retry import Patience, Transient
 from tests.alerts.samples import failed_check, sending, voice
 from tests.alerts.sinks import MailSink, WebSink, serving
@@ -232,3 +232,27 @@ def test_a_secret_that_is_not_there_is_that_receivers_failure(web: WebSink, tmp_
 
     assert found["slack"] is None
     assert "can not be read" in str(found["lost"])
+
+
+def test_what_is_refused_keeps_nothing_behind_it(web: WebSink, tmp_path: Path) -> None:
+    """An incident that a pager refuses for good: those after it are opened, the worst first."""
+    known = receivers(pager=pager_at(web, tmp_path))
+    web.answers[:] = [400]
+
+    found = tell(known, sending(warn("clocks", "apart")), sending(red("backup", "stale")), sending())
+
+    assert "answered 400" in str(found["pager"])
+    assert [body["payload"]["class"] for body in web.bodies("/v2/enqueue")] == ["gap", "clocks"]
+
+
+def test_what_one_receiver_trips_over_is_its_own_failure(web: WebSink, tmp_path: Path) -> None:
+    """A password that the library can not send, which it quotes: the others are told, and nothing is quoted."""
+    with serving(MailSink(offers=b"AUTH PLAIN")) as server:
+        login = {"user": secret_in(tmp_path / "user", "dba"), "password": secret_in(tmp_path / "password", "pässwörd")}
+        dba = {"smtp": server.place, "from": "p@x.org", "to": "a@x.org", "starttls": False, **login}
+        known = receivers(slack=slack_at(web, tmp_path), dba=dba)
+
+        found = tell(known, sending(receiver="dba"), sending(receiver="slack"))
+
+    assert found["slack"] is None
+    assert str(found["dba"]) == "can not be told: UnicodeEncodeError"
