@@ -46,6 +46,11 @@ def _data(cluster: ClusterFacts) -> str:
     return f"DATA='{where}'{told}"
 
 
+def _restored(cluster: ClusterFacts) -> str:
+    """Where a restore goes; each procedure adds what makes it its own, since a directory that is taken is refused."""
+    return f"/srv/restored/{cluster.name}"
+
+
 def _lost_table(facts: Facts, cluster: ClusterFacts) -> list[str]:
     name, dsn = cluster.name, cluster.config.dsn
     if cluster.is_logical:
@@ -58,7 +63,7 @@ def _lost_table(facts: Facts, cluster: ClusterFacts) -> list[str]:
                     command("pgvault", "list", "--cluster", name, "--type", "logical"),
                     command(
                         "pgvault", "restore", "--cluster", name, "--logical", "latest", "--table", "$TABLE",
-                        "--file", f"/srv/restored/{name}-table",
+                        "--file", f"{_restored(cluster)}-table",
                     ),
                 ]
             ),
@@ -85,7 +90,7 @@ def _beside(facts: Facts, cluster: ClusterFacts) -> list[str]:
     name = cluster.name
     if cluster.is_logical:
         return _logical_restore(cluster)
-    where = f"/srv/restored/{name}"
+    where = _restored(cluster)
     return [
         f"Into `{where}`, which must be empty or absent. It does not archive, so production's history is safe from it.",
         "",
@@ -161,13 +166,12 @@ def _lost_region(facts: Facts, cluster: ClusterFacts) -> list[str]:
         ]
     restore = ["pgvault", "restore", "--cluster", cluster.name]
     restore += ["--logical", "latest", "--file"] if cluster.is_logical else ["--to", "latest"]
-    where = f"/srv/restored/{cluster.name}"
     lines = [
         "Reading goes on by itself from the copies that answer. To be sure that one alone is enough, name it:",
         "",
         *block(
             [
-                *(command(*restore, where, "--only-copy", name) for name in others),
+                *(command(*restore, f"{_restored(cluster)}-from-{name}", "--only-copy", name) for name in others),
                 command("pgvault", "list", "--cluster", cluster.name, "--only-copy", others[0]),
             ]
         ),
@@ -187,7 +191,7 @@ def _lost_config(facts: Facts, cluster: ClusterFacts) -> list[str]:
     copies = list(facts.config.repository.copies.values())
     chosen = copies if is_one_place(copies) else copies[:1]
     options = [*naked(chosen), "--key", f"file:{SHEET}"]
-    where = f"/srv/restored/{cluster.name}"
+    where = f"{_restored(cluster)}-without-configuration"
     target = ["--logical", "latest", "--file"] if cluster.is_logical else ["--to", "latest"]
     lines = [
         (

@@ -148,3 +148,14 @@ def test_cells_can_not_break_the_table() -> None:
     facts = make_facts(ONE, drill={**DRILL, "target": "a|b"})
 
     assert "a\\|b" in write_runbook(facts)
+
+
+@pytest.mark.parametrize("source", ["main", "crm"])
+def test_no_procedure_stands_in_the_way_of_another(source: str) -> None:
+    """A directory that is taken is refused: each restore has one of its own, that from each copy, too."""
+    found = commands(write_runbook(make_facts(COPIES | {"far": {"url": "s3://backups-ap/pgvault"}})))
+    restores = [words for words in found if words[0] == "restore" and "--dry-run" not in words]
+
+    places = [word for words in restores if source in words for word in words if word.startswith("/srv/")]
+
+    assert len(places) == len(set(places)) > 2
