@@ -19,7 +19,7 @@ from pgvault.logical.databases import choose_databases, find_databases
 from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.backupage import TakenBackup, judge_backup
 from pgvault.monitor.finding import Figures, Finding, moment, ok, red, span, warn
-from pgvault.monitor.slots import STALE, AgePromise
+from pgvault.monitor.slots import AHEAD, STALE, AgePromise
 from pgvault.postgres.connection import Connection, read_instant, read_text
 from pgvault.repository.catalog import Catalog, read_catalog
 from pgvault.repository.logical import LogicalManifest, LogicalType
@@ -168,6 +168,7 @@ def _server(facts: LogicalFacts) -> Iterator[Finding]:
 def _backup(held: LogicalHeld, now: datetime, facts: LogicalFacts, wanted: Sequence[str]) -> Iterator[Finding]:
     """The age of the last backup of everything; and what of it would be lost."""
     whole = [each for each in held.backups if each.class_name is None]
+    whole = [each for each in whole if each.stopped_at <= now + AHEAD] or whole  # see walstatus
     counting, lacking = _counting(whole, wanted)
     if lacking and counting is not None:
         what = f"no logical backup holds database {lacking[0]!r}" + (

@@ -23,6 +23,7 @@ from pgvault.schedule import CronSchedule
 EARLY = timedelta(minutes=1)  # by which a run may begin before its slot: clocks differ
 USUAL_GRACE = timedelta(hours=2)  # until a slot without a backup has failed, where no objective says how long one takes
 OVER = timedelta(days=30)
+AHEAD = timedelta(hours=1)  # of us, by which the clock of a backup may be
 STALE = timedelta(hours=24)  # of the newest backup, where nothing else is said
 DAY = timedelta(hours=25)  # between two slots of a daily schedule, on the day on which the clocks are set back
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -58,16 +59,17 @@ class AgePromise:
     schedule: CronSchedule | None = None
     grace: timedelta = USUAL_GRACE
 
-    @property
-    def limit(self) -> timedelta | None:
-        """The age that is too much whatever is scheduled; None: the slots alone say."""
+    def limit(self, now: datetime) -> timedelta | None:
+        """The age that is too much whatever is scheduled; None: the slots alone say.
+
+        A schedule may be daily on some days only: what counts is how far the slots before and after `now` are apart.
+        """
         if self.objective is not None:
             return self.objective
         if self.schedule is None:
             return STALE
-        first = self.schedule.next_slot(datetime(2026, 1, 1, tzinfo=UTC))
-        second = None if first is None else self.schedule.next_slot(first)
-        return STALE if first is not None and second is not None and second - first <= DAY else None
+        last, coming = self.schedule.previous_slot(now), self.schedule.next_slot(now)
+        return STALE if last is not None and coming is not None and coming - last <= DAY else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def judge_age(promise: AgePromise, *, began_at: datetime, stopped_at: datetime, 
 
     While the backup of a slot may yet come, one from the slot before is not stale for being a day old.
     """
-    limit, schedule = promise.limit, promise.schedule
+    limit, schedule = promise.limit(now), promise.schedule
     missed = last = None
     if schedule is not None:
         last = schedule.previous_slot(now)

@@ -104,6 +104,11 @@ class RepositoryFacts:
         """The newest backup."""
         return max(self.backups, key=lambda backup: backup.stopped_at, default=None)
 
+    def newest_until(self, at: datetime) -> BackupFact | None:
+        """The newest backup that did not end later than `at`; where all did, the newest of all."""
+        past = (backup for backup in self.backups if backup.stopped_at <= at)
+        return max(past, key=lambda backup: backup.stopped_at, default=self.newest)
+
 
 @dataclass(frozen=True, slots=True)
 class DiskFacts:

@@ -16,7 +16,7 @@ from pgvault.instants import iso
 from pgvault.monitor.backupage import TakenBackup, judge_backup
 from pgvault.monitor.finding import Figures, Finding, Level, amount, moment, ok, red, span, warn
 from pgvault.monitor.logicalstatus import tell_logical
-from pgvault.monitor.slots import AgePromise
+from pgvault.monitor.slots import AHEAD, AgePromise
 from pgvault.monitor.walfacts import (
     ClusterFacts,
     DiskFacts,
@@ -81,7 +81,7 @@ def _server(facts: ClusterFacts) -> Iterator[Finding]:
 
 
 def _backups(held: RepositoryFacts, now: datetime, promise: AgePromise) -> Iterator[Finding]:
-    newest = held.newest
+    newest = held.newest_until(now + AHEAD)  # one with a clock far ahead would hide for years that none follows
     if newest is None:
         said = "there is no physical backup: no point in time can be reached" if held.logical else "there is no backup"
         none: Figures = {"kind": "full", "count": 0, "last_at": None, "is_stale": True}

@@ -45,3 +45,19 @@ def test_a_missed_slot_is_told_where_the_objective_is_kept() -> None:
 
     assert (found.level, found.figures["is_stale"]) == (Level.WARN, False)
     assert found.detail == "the slot of 2026-11-21 01:00 UTC was missed: x"
+
+
+def test_a_backup_of_a_clock_far_ahead_is_not_young() -> None:
+    """A host that began a year ahead would hide for a year that nothing followed."""
+    ahead = TakenBackup("full", "20271120T010000Z-0001", NOW + timedelta(days=364), NOW + timedelta(days=364))
+    found = judge_backup(ahead, AgePromise(schedule=DAILY), "x", {}, now=NOW)
+
+    assert (found.level, found.figures["age_seconds"]) == (Level.RED, None)
+    assert found.detail == "its clock is 364 days ahead, so nobody knows how old it is: x"
+
+
+def test_clocks_that_differ_by_an_hour_are_no_reason() -> None:
+    """Which they do, and are told of elsewhere."""
+    soon = TakenBackup("full", "20261121T130000Z-0001", NOW + timedelta(minutes=50), NOW + timedelta(minutes=59))
+
+    assert judge_backup(soon, AgePromise(schedule=DAILY), "x", {}, now=NOW).level is Level.OK

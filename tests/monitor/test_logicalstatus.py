@@ -183,3 +183,11 @@ class TestBesidePhysicalOnes:
         assert found(facts, "backup").level is Level.RED
         assert found(facts, "backup").detail == "there is no physical backup: no point in time can be reached"
         assert HELD.newest is not None
+
+
+def test_a_backup_of_a_clock_far_ahead_hides_no_other() -> None:
+    """As with physical ones."""
+    ahead = replace(LATEST, label="ahead", started_at=ago(days=-300), stopped_at=ago(days=-300))
+
+    assert named(holding(OLDER, LATEST, ahead), "backup").figures["label"] == "newest"
+    assert named(holding(ahead), "backup").level is Level.RED

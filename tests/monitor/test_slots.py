@@ -16,6 +16,8 @@ HOUR = timedelta(hours=1)
 DAILY = CronSchedule("0 1 * * *")
 HOURLY = CronSchedule("0 * * * *")
 WEEKLY = CronSchedule("0 2 * * 0")
+WEEKDAYS = CronSchedule("0 1 * * 1-5")
+ON_THE_FIRST = CronSchedule("0 */6 1 * *")
 
 
 def at(text: str) -> datetime:
@@ -114,6 +116,13 @@ def age(promise: AgePromise, began: str, now: datetime = NOW) -> str | None:
         (AgePromise(schedule=DAILY), "20 23:00", NOW, "the slot of 2026-11-21 01:00 UTC was missed"),
         (AgePromise(schedule=HOURLY), "21 09:00", NOW, "the slot of 2026-11-21 10:00 UTC was missed"),
         (AgePromise(schedule=HOURLY), "21 10:30", NOW, None),
+        # On weekdays only, or many times on the first: nothing is stale between them. The 21st is a Saturday.
+        (AgePromise(schedule=WEEKDAYS), "20 01:00", NOW, None),
+        (AgePromise(schedule=WEEKDAYS), "20 01:00", at("23 02:59"), None),
+        (AgePromise(schedule=WEEKDAYS), "20 01:00", at("23 03:01"), "older than 24 h"),
+        (AgePromise(schedule=WEEKDAYS), "19 01:00", NOW, "the slot of 2026-11-20 01:00 UTC was missed"),
+        (AgePromise(schedule=ON_THE_FIRST), "01 18:00", NOW, None),
+        (AgePromise(schedule=ON_THE_FIRST), "01 12:00", NOW, "the slot of 2026-11-01 18:00 UTC was missed"),
         (AgePromise(schedule=WEEKLY), "15 02:00", NOW, None),
         (AgePromise(schedule=WEEKLY), "08 02:00", NOW, "the slot of 2026-11-15 02:00 UTC was missed"),
         (AgePromise(objective=48 * HOUR, schedule=DAILY), "20 01:00", NOW, None),

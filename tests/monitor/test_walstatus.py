@@ -21,6 +21,7 @@ from tests.monitor.healthy import (
     GIB,
     HEALTHY,
     HELD,
+    NOW,
     SERVER,
     SLOT,
     ago,
@@ -306,3 +307,11 @@ def test_a_window_that_retention_made_is_told_and_is_well() -> None:
     assert (told["window"].level, told["window"].detail) == (Level.OK, "begins 2026-11-21 09:00:00+00:00")
     assert told["gaps"].level is Level.OK
     assert told["gaps"].detail.endswith("but for WAL that retention removed")
+
+
+def test_a_backup_of_a_clock_far_ahead_hides_no_other() -> None:
+    """It is the newest for as long; what came by right clocks is judged, and without any it is red."""
+    ahead = BackupFact("ahead", NOW + timedelta(days=300), 0)
+
+    assert found(with_held(backups=(*HELD.backups, ahead)), "backup").figures["label"] == "newest"
+    assert found(with_held(backups=(ahead,)), "backup").level is Level.RED
