@@ -24,6 +24,8 @@ def write_textfile(path: Path, collected: Collected) -> None:
 
     The file under way has no name that the textfile collector reads. Raises DiskFull, UsageError.
     """
+    if not path.name:
+        raise UsageError(f"metrics can not be written to {str(path)!r}: it names no file")
     under_way = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with under_way.open("wb") as file:

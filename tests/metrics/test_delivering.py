@@ -44,6 +44,8 @@ def test_a_textfile_that_can_not_be_written_leaves_nothing(tmp_path: Path) -> No
     (tmp_path / "pgvault.prom").mkdir()
     with pytest.raises(UsageError, match=r"can not be written to .*Is a directory"):
         write_textfile(tmp_path / "pgvault.prom", GREEN)
+    with pytest.raises(UsageError, match="names no file"):
+        write_textfile(Path("/"), GREEN)
 
     assert [each.name for each in tmp_path.iterdir()] == ["pgvault.prom"]
 
