@@ -77,16 +77,22 @@ def serve(
 ) -> None:
     """Serve the metrics to Prometheus, at /metrics: in the foreground, for systemd, until SIGTERM.
 
-    They are collected in the background; a scrape never waits for a store or a server.
+    They are collected in the background; a scrape never waits for a store or a server. The configuration is read anew
+    each time: a cluster that was added is watched at once, and one that can not be read any more is a failure.
     """
     setup_logging(is_verbose=True)  # a service tells what it does
-    loaded = source_of(ctx, config).load()
-    clusters = chosen(loaded, cluster)
+    source = source_of(ctx, config)
+    chosen(source.load(), cluster)  # what is wrong from the beginning is told at once
     every, address = parse_duration(interval), Listen.parse(listen)
     if every < LEAST_INTERVAL:
         raise UsageError(f"{interval!r} is too often", hint="Write 60s, or whatever Prometheus scrapes at.")
+
+    def look() -> Collected:
+        loaded = source.load()
+        return collect(loaded, chosen(loaded, cluster))
+
     with setting_on_signals(otherwise="stopped") as stop:
-        serve_metrics(address, lambda: collect(loaded, clusters), interval=every, stop=stop)
+        serve_metrics(address, look, interval=every, stop=stop)
         os._exit(0)  # a collection that waits for a dead region is left behind: it writes nothing
 
 

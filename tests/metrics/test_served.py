@@ -167,6 +167,16 @@ def test_the_life_of_a_cluster(place: Place) -> None:
         assert served.value("pgvault_objective_seconds", objective="backup_age") == 86400
         shutil.move(root.with_name("gone"), root)
 
+        # A cluster that somebody added is watched from then on, without a restart that nobody thinks of.
+        config = place.archive.config
+        before = config.read_text()
+        config.write_text(before + '  added: {dsn: "host=/nowhere"}\n')
+        added = frozenset({("cluster", "added")})
+        wait_for(lambda: read(served.scrape()).get(("pgvault_backup_newest_timestamp_seconds", added)) == 0)
+        config.write_text("no configuration")
+        wait_for(lambda: read(served.scrape()).get(("pgvault_metrics_collection_failed", frozenset())) == 1)
+        config.write_text(before)
+
 
 def test_a_textfile_of_a_cluster_that_is_not_well(place: Place, tmp_path: Path) -> None:
     """It is written whatever it tells, and what it tells is what is printed."""
