@@ -6,11 +6,14 @@ listed as a backup. A root that does not open is reported beside the others, nev
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
+from pgvault.pooling import map_bounded
 from pgvault.repository import layout
 from pgvault.repository.logical import LogicalManifest, LogicalType
 from pgvault.repository.manifest import Manifest
@@ -20,6 +23,7 @@ from pgvault.repository.writing import put_decision, put_last
 
 Root = Manifest | LogicalManifest
 LOGICAL_TYPES = tuple(LogicalType)
+READERS = 8  # a small read takes its round trip, so several go at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +87,38 @@ def read_catalog(repository: Repository, cluster: str) -> Catalog:
     unreadable: list[Unreadable] = []
     unfinished: list[str] = []
     aborted: list[str] = []
-    for label in repository.reader.names(layout.backups(cluster)):
-        try:
-            root = read_root(repository, cluster, label)
-        except ObjectMissing:
-            unfinished.append(label)
-        except (FormatUnsupported, ObjectCorrupt, WrongKey) as error:
-            # A store that does not answer is no root gone bad: that error passes.
-            unreadable.append(Unreadable(label, error))
-        else:
-            match root:
-                case None:
-                    aborted.append(label)
-                case Manifest():
-                    backups.append(root)
-                case LogicalManifest():
-                    logical.append(root)
+    for label, root in _read_roots(repository, cluster, repository.reader.names(layout.backups(cluster))):
+        match root:
+            case None:
+                aborted.append(label)
+            case Manifest():
+                backups.append(root)
+            case LogicalManifest():
+                logical.append(root)
+            case ObjectMissing():
+                unfinished.append(label)
+            case PgvaultError():
+                unreadable.append(Unreadable(label, root))
     logical.sort(key=lambda backup: (backup.started_at, backup.label))
     return Catalog(cluster, _ordered(backups), tuple(logical), tuple(unreadable), tuple(unfinished), tuple(aborted))
+
+
+def _read_roots(
+    repository: Repository, cluster: str, labels: Sequence[str]
+) -> Iterator[tuple[str, Root | PgvaultError | None]]:
+    """Yield each label with its root, or why there is none. Raises StoreUnreachable, StoreDenied."""
+
+    def attempt(label: str) -> Root | PgvaultError | None:
+        try:
+            return read_root(repository, cluster, label)
+        except (FormatUnsupported, ObjectCorrupt, ObjectMissing, WrongKey) as error:
+            return error  # a store that does not answer is no root gone bad: that error passes
+
+    if len(labels) <= READERS:  # no threads for a few
+        yield from ((label, attempt(label)) for label in labels)
+        return
+    with ThreadPoolExecutor(READERS) as readers:
+        yield from zip(labels, map_bounded(readers, attempt, labels, ahead=2 * READERS), strict=True)
 
 
 def clusters(repository: Repository) -> list[str]:
