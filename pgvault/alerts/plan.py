@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pgvault.alerts.alert import Alert, alerts_of, is_worse
@@ -20,6 +20,7 @@ from pgvault.monitor.status import ClusterStatus
 
 BLINDING = ("repository", "reading", "server")  # where one of these is red, others do not show
 OVER = "it is over"
+CALM = timedelta(minutes=30)  # what comes back sooner flaps: then its end is told when it has been well for so long
 
 
 class Event(StrEnum):
@@ -97,7 +98,8 @@ def _updated(known: Known | None, alert: Alert, now: datetime) -> Known | None:
         if alert.level is Level.OK:
             return known
         # What the last episode's receivers were not told yet, they are told by the new one.
-        return Known(alert, now, now, {} if known is None else known.told)
+        is_flapping = known is not None and now - known.since < CALM
+        return Known(alert, now, now, {} if known is None else known.told, is_flapping)
     if alert.level is Level.OK:
         return _over(known, alert, now)
     if alert.is_unknown:
@@ -107,7 +109,7 @@ def _updated(known: Known | None, alert: Alert, now: datetime) -> Known | None:
 
 
 def _over(known: Known, alert: Alert, now: datetime) -> Known:
-    return Known(alert, now, now, known.told)
+    return Known(alert, now, now, known.told, known.is_flapping)
 
 
 def _ended(look: Look, state: State, present: Mapping[str, Alert]) -> Iterator[str]:
@@ -134,8 +136,10 @@ def _sendings(known: Known, router: Router, now: datetime) -> Iterator[Sending]:
         told = known.told.get(name)
         if told is None or is_worse(alert.level, told.level):
             yield Sending(name, Event.TRIGGER, alert, known.since)
-        elif alert.level is Level.RED and now - told.at >= router.config.repeat:
+        elif alert.level is Level.RED and abs(now - told.at) >= router.config.repeat:  # abs: a clock was put back
             yield Sending(name, Event.REPEAT, alert, known.since)
+    if not known.is_open and known.is_flapping and timedelta(0) <= now - known.since < CALM:
+        return
     for name in known.told:
         # One that another host's configuration names is that host's to tell.
         if name not in targets and name in router.config.receivers:

@@ -30,7 +30,7 @@ from pgvault.alerts.plan import Look, Plan, Sending, delivered, plan_alerts
 from pgvault.alerts.receivers import Receiver
 from pgvault.alerts.state import Failure, State
 from pgvault.alerts.web import read_address, request
-from pgvault.errors import AlreadyRunning, PgvaultError, StoreUnreachable
+from pgvault.errors import AlreadyRunning, ObjectCorrupt, PgvaultError, StoreUnreachable
 from pgvault.instants import iso
 from pgvault.monitor.finding import Level
 from pgvault.repository.leaseentry import Claim
@@ -163,7 +163,7 @@ def _told_whom(state: State) -> dict[str, tuple[Level, tuple[str, ...]]]:
 
 def _remember(outcome: _Outcome, look: Look, notifier: Notifier, *, why: PgvaultError) -> Notified:
     """Keep on this host what the repository did not take."""
-    changed = {key for key, known in outcome.state.alerts.items() if known.changed_at >= look.now}
+    changed = {key for key, known in outcome.state.alerts.items() if known.changed_at == look.now}
     unrecorded = notifier.memory.read().unrecorded
     notifier.memory.write(Remembered(outcome.state, unrecorded | changed))
     return outcome.notified(f"the repository does not know what was told: {why}")
@@ -171,19 +171,25 @@ def _remember(outcome: _Outcome, look: Look, notifier: Notifier, *, why: Pgvault
 
 def _plan(repository: Repository, look: Look, notifier: Notifier) -> Plan:
     """Plan by the newest notice, and by what this host told while it could not leave one."""
-    document = read_newest(repository)
-    state = State() if document is None else State.from_json(document, where=str(document.get("id")))
     remembered = notifier.memory.read()
+    try:
+        document = read_newest(repository)
+        found = None if document is None else State.from_json(document, where=str(document.get("id")))
+    except ObjectCorrupt as error:
+        logger.warning("%s; another one is put behind it", error)
+        found = None
+    # Without a notice that can be read, what this host knew goes on, and who looked when begins anew.
+    state = found or replace(remembered.state, looked_at={})
     return plan_alerts(look, state.merged(remembered.state, remembered.unrecorded), notifier.voice.router)
 
 
 def _is_due(plan: Plan, look: Look, notifier: Notifier) -> bool:
     """Tell whether there is something to tell, or to store."""
-    is_changed = any(known.changed_at >= look.now for known in plan.state.alerts.values())
+    is_changed = any(known.changed_at == look.now for known in plan.state.alerts.values())
     silent = [
         status.cluster
         for status in look.statuses
-        if look.now - plan.state.looked_at.get(status.cluster, look.now - HEARTBEAT) >= HEARTBEAT
+        if abs(look.now - plan.state.looked_at.get(status.cluster, look.now - HEARTBEAT)) >= HEARTBEAT
     ]
     is_beating = look.is_whole and bool(silent)
     return bool(plan.sendings) or is_changed or is_beating or bool(notifier.memory.read().unrecorded)
@@ -196,7 +202,7 @@ def _is_worth_a_notice(plan: Plan, outcome: _Outcome, look: Look, notifier: Noti
         return {name: each.error for name, each in state.errors.items()}
 
     return (
-        any(known.changed_at >= look.now for known in outcome.state.alerts.values())
+        any(known.changed_at == look.now for known in outcome.state.alerts.values())
         or outcome.state.looked_at != plan.state.looked_at
         or failing(outcome.state) != failing(plan.state)
         or bool(notifier.memory.read().unrecorded)

@@ -42,6 +42,7 @@ class Known:
     since: datetime  # when it was first seen, or was over
     changed_at: datetime  # when anything of this was changed last
     told: Mapping[str, Told] = field(default_factory=dict)  # by receiver
+    is_flapping: bool = False  # it came back soon after it was over
 
     @property
     def is_open(self) -> bool:
@@ -115,6 +116,7 @@ def _known_json(known: Known) -> dict[str, Any]:
         "since": iso(known.since),
         "changed_at": iso(known.changed_at),
         "told": told,
+        "flapping": known.is_flapping,
     }
 
 
@@ -124,4 +126,5 @@ def _read_known(document: Mapping[str, Any]) -> Known:
         read_instant(document["since"]),
         read_instant(document["changed_at"]),
         {str(name): Told(Level(each["level"]), read_instant(each["at"])) for name, each in document["told"].items()},
+        bool(document.get("flapping")),
     )

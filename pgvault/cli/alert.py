@@ -29,7 +29,7 @@ from pgvault.cli.signals import setting_on_signals
 from pgvault.cli.status import PATIENCE, chosen
 from pgvault.config import AlertsConfig, Config
 from pgvault.config.audit import default_key_file
-from pgvault.errors import ConfigInvalid, PgvaultError, StoreUnreachable, UsageError
+from pgvault.errors import ConfigInvalid, KeyUnusable, PgvaultError, StoreUnreachable, UsageError
 from pgvault.instants import SystemClock, iso, parse_duration
 from pgvault.monitor.checkstatus import Expected, Results, find_live, judge_checks
 from pgvault.monitor.finding import Level
@@ -163,8 +163,7 @@ def make_notifier(loaded: Config) -> Notifier:
     environment = {key: value for key, value in os.environ.items() if key in PASSED_ON}
     voice = Voice(socket.gethostname(), name, Router(alerts, loaded.clusters), SystemClock().now)
     receivers = {key: make_receiver(each, environment=environment) for key, each in alerts.receivers.items()}
-    path: Path = alerts.state or default_key_file().with_name(f"alerts-{name}.json")
-    return Notifier(voice, receivers, Memory(path))
+    return Notifier(voice, receivers, Memory(alerts.state or _state_directory() / f"alerts-{name}.json"))
 
 
 def send_test(notifier: Notifier, names: list[str]) -> tuple[Delivery, ...]:
@@ -195,6 +194,14 @@ def lines(told: Notified) -> list[str]:
     if told.busy is not None:
         said.append(f"left to another notifier: {told.busy}")
     return [*said, *(f"note: {render.printable(note)}" for note in told.notes)]
+
+
+def _state_directory() -> Path:
+    """Where this host remembers what it told; it tells without a memory, too, as in a container whose user has none."""
+    try:
+        return default_key_file().parent
+    except KeyUnusable:
+        return Path("/var/lib/pgvault")
 
 
 def _watch_once(loaded: Config, notifier: Notifier) -> None:

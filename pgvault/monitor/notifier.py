@@ -26,7 +26,10 @@ HINT = "Is it run, by cron every few minutes (pgvault alert run) or as a service
 
 def look_at_notifier(repository: Repository, cluster: str, *, now: datetime) -> Finding:
     """Look at the newest notice. Raises what reading the deciding copy raises."""
-    return judge_notifier(read_newest(repository), cluster, now=now)
+    try:
+        return judge_notifier(read_newest(repository), cluster, now=now)
+    except ObjectCorrupt as error:  # a notifier that lives puts another one behind it
+        return red(NAME, f"what it left can not be read: {error}", {"noticed_at": None}, hint=HINT)
 
 
 def judge_notifier(notice: Mapping[str, Any] | None, cluster: str, *, now: datetime) -> Finding:
@@ -43,6 +46,9 @@ def judge_notifier(notice: Mapping[str, Any] | None, cluster: str, *, now: datet
     if at is None:
         said = f"none looked at this cluster in the last week{last}"
         return red(NAME, said, {"noticed_at": None}, hint=HINT)
+    if at - now > SILENT_AFTER:
+        said = f"last known alive {span(at - now)} from now: a clock is or was wrong, and who is dead would not show"
+        return red(NAME, said, {"noticed_at": iso(at)}, hint=HINT)
     figures: Figures = {"noticed_at": iso(at), "age_seconds": (now - at).total_seconds(), "failing": len(failing)}
     said = f"last known alive {span(now - at)} ago{last}"
     if now - at > SILENT_AFTER:

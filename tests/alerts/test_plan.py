@@ -232,3 +232,16 @@ def test_what_is_long_over_is_forgotten() -> None:
     assert "main/gap" not in ended.pruned(after(hours=25)).alerts
     assert "main/gap" in state.pruned(after(days=6)).alerts
     assert "main/gap" not in state.pruned(after(days=8)).alerts
+
+
+def test_what_flaps_is_not_told_each_time() -> None:
+    """Bad and well again at every look, for an hour: twice, then once when it has been well for half an hour."""
+    state, heard = State(), []
+    for minute in range(60):
+        found = look(*([GAP] if minute % 2 == 0 else []), at=after(minutes=minute))
+        state, now_told = told(found, State.from_json(state.to_json(), where="notice"))
+        heard += [event for _, event, _ in now_told]
+    calm = [told(look(at=after(minutes=minute)), state)[1] for minute in (80, 89)]
+
+    assert heard == ["trigger", "resolve", "trigger"]
+    assert calm == [[], [("pager", "resolve", "main/gap")]]

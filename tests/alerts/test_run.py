@@ -270,3 +270,43 @@ def test_the_dead_mans_switch_is_asked(web: WebSink, tmp_path: Path) -> None:
 
     assert web.asked == ["/0badcafe-feed"]
     assert str(failed) == "answered 500"
+
+
+def test_notices_that_are_gone_or_spoilt_are_replaced(archive: Archive, host: Host) -> None:
+    """This host knows what it told: nothing is told twice, its end is told, and status is red until then."""
+    store = archive.repository.deciding.store
+    host.look(archive.repository, GAP)
+    (first,) = notices(archive)
+
+    store.delete(layout.notice(first))
+    host.look(archive.repository, GAP, at=after(minutes=1))
+    (second,) = notices(archive)
+    (archive.root / layout.notice(second)).write_bytes(b"spoilt")
+    judged = look_at_notifier(archive.repository, "main", now=after(minutes=2))
+    host.look(archive.repository, at=after(minutes=2))
+
+    assert judged.level is Level.RED
+    assert host.pager.heard == [("trigger", "main/gap"), ("resolve", "main/gap")]
+    assert look_at_notifier(archive.repository, "main", now=after(minutes=3)).level is Level.OK
+
+
+def test_a_clock_that_was_years_ahead(archive: Archive, host: Host) -> None:
+    """Once it is right again: a dead notifier is red, a living one says so, and red is told again."""
+    host.look(archive.repository, GAP, at=after(days=700))
+    dead = look_at_notifier(archive.repository, "main", now=NOW)
+
+    host.look(archive.repository, GAP, at=NOW)
+
+    assert dead.level is Level.RED
+    assert look_at_notifier(archive.repository, "main", now=after(minutes=1)).level is Level.OK
+    assert host.pager.heard == [("trigger", "main/gap"), ("repeat", "main/gap")]
+
+
+def test_a_clock_put_back_an_hour_writes_no_more(archive: Archive, host: Host) -> None:
+    """Nothing is told twice, and no notice left at each look."""
+    host.look(archive.repository, GAP, at=after(minutes=59))
+    for minute in range(5):
+        host.look(archive.repository, GAP, at=after(minutes=minute))
+
+    assert host.pager.heard == [("trigger", "main/gap")]
+    assert len(notices(archive)) == 1
