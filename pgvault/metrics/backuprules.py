@@ -5,16 +5,22 @@ Usual limits, where a cluster promises none of its own, are those that people ex
 
 from __future__ import annotations
 
-from pgvault.metrics.rule import OBJECTIVE_RATIO, SAME, Rule, Severity, above, older
+from pgvault.metrics.rule import OBJECTIVE, OBJECTIVE_RATIO, SAME, Rule, Severity, above
 
 CRITICAL, WARNING = Severity.CRITICAL, Severity.WARNING
 HOUR, DAY = 3600, 86400
 NEWEST = "pgvault_backup_newest_timestamp_seconds"
+PROMISED = f'{OBJECTIVE}{{objective="backup_age"}}'
+# Without a promise the schedule says what is too old, which only status can read: a weekly backup is not, after a day.
+TOO_OLD = (
+    f"(time() - {NEWEST} > {SAME} group_left () {PROMISED}) or "
+    f"(time() - {NEWEST} > {DAY} unless {SAME} {PROMISED} unless {SAME} (pgvault_backup_stale == 0))"
+)
 
 BACKUPS = (
     Rule(
         alert="PgvaultBackupTooOld",
-        expr=older(NEWEST, "backup_age", DAY),
+        expr=TOO_OLD,
         metric=NEWEST,
         watched="backup",
         severity=CRITICAL,

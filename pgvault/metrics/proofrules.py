@@ -149,7 +149,20 @@ PROOF = (
             "The data of cluster {cluster} ({where}) breaks the check {check}: "
             "what users and other systems read may be wrong, and every new backup holds it."
         ),
-        description="The check failed, could not be measured, or has never run where it should.",
+        description="The check failed, or could not be measured.",
+    ),
+    Rule(
+        alert="PgvaultCheckNotRun",
+        expr="pgvault_check_overdue == 1",
+        metric="pgvault_check_overdue",
+        watched="checks",
+        severity=WARNING,
+        lasting="1h",
+        summary=(
+            "The check {check} of cluster {cluster} ({where}) does not run: its data may have been wrong for long, "
+            "and what it found last still shows."
+        ),
+        description="It never ran there, or not when its schedule said.",
     ),
     Rule(
         alert="PgvaultKeyNeverProven",

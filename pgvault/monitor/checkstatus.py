@@ -167,6 +167,7 @@ def _judge(found: CheckFound, *, overdue: str | None, now: datetime) -> Finding:
         "at": iso(found.at),
         "verdict": str(found.verdict),
         "run": found.run_id,
+        "is_overdue": overdue is not None,
     }
     place = "on the live server" if found.where == LIVE else "in the drill"
     said = f"{found.name} ({found.severity}), {place} {span(now - found.at)} ago: {found.detail}"
@@ -183,7 +184,7 @@ def _judge(found: CheckFound, *, overdue: str | None, now: datetime) -> Finding:
 
 def _never(check: CheckBase, where: str) -> Finding:
     """It says nothing: not that the data are wrong, and not that they are right."""
-    figures: Figures = {"check": check.name, "severity": check.severity, "where": where, "count": 0}
+    figures: Figures = {"check": check.name, "severity": check.severity, "where": where, "count": 0, "is_overdue": True}
     if where == LIVE:
         hint = "Run it: pgvault checks run --live"
         return warn(NAME, f"unknown: {check.name} never ran on the live server", figures, hint=hint)

@@ -45,6 +45,7 @@ def aged(series: str, objective: str, usual: float) -> Case:
     )
 
 
+NEWEST, STALE = "pgvault_backup_newest_timestamp_seconds", "pgvault_backup_stale"
 SLOW = 'pgvault_backup_duration_seconds{kind="full"}'
 SAFE, KEPT, LOST = "pgvault_slot_safe_bytes", "pgvault_slot_kept_bytes", "pgvault_slot_lost"
 FREE, SIZE, FULL = "pgvault_pg_wal_free_bytes", "pgvault_pg_wal_size_bytes", "pgvault_pg_wal_full_seconds"
@@ -54,8 +55,21 @@ BACKUPS_LIMIT = 'pgvault_copy_lag_limit_seconds{copy="second",lane="backups"}'
 RATIO, PROMISED_RATIO = 'pgvault_backup_success_ratio{kind="full"}', 'pgvault_objective_ratio{objective="success_rate"}'
 CHECK = 'data_integrity_check_failures{check="orphans",severity="high",where="live"}'
 
+
+def with_schedule(case: Case) -> Case:
+    """Without a promise the schedule counts, which only status can read; nothing takes a promise back."""
+    return Case(
+        {
+            **case.fires,
+            "late by its schedule": {NEWEST: -DAY, STALE: 1},
+            "late as promised": {NEWEST: -DAY, STALE: 0, **promised("backup_age", HOUR)},
+        },
+        {**case.silent, "weekly": {NEWEST: -3 * DAY, STALE: 0}},
+    )
+
+
 CASES: Mapping[str, Case] = {
-    "PgvaultBackupTooOld": aged("pgvault_backup_newest_timestamp_seconds", "backup_age", DAY),
+    "PgvaultBackupTooOld": with_schedule(aged(NEWEST, "backup_age", DAY)),
     "PgvaultBackupNeverTaken": simple("pgvault_backup_newest_timestamp_seconds", 0, -HOUR),
     "PgvaultBackupFailed": simple('pgvault_backup_last_slot_done{kind="full"}', 0, 1),
     "PgvaultBackupTooSlow": Case(
@@ -99,6 +113,7 @@ CASES: Mapping[str, Case] = {
     "PgvaultDrillTooOld": aged("pgvault_drill_last_success_timestamp_seconds", "drill_age", 31 * DAY),
     "PgvaultDrillCouldNotRun": simple("pgvault_drill_could_not_run", 1, 0),
     "DataInconsistencyDetected": simple(CHECK, 1, 0),
+    "PgvaultCheckNotRun": simple('pgvault_check_overdue{check="orphans",severity="high",where="live"}', 1, 0),
     "PgvaultKeyNeverProven": simple("pgvault_key_escrow_proven_timestamp_seconds", 0, -300 * DAY),
     "PgvaultNotifierSilent": simple('pgvault_finding_level{finding="notifier"}', 2, 0),
     "PgvaultFindingRed": Case(
