@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from pgvault.config.sections import Secret, Section, secret
+from pgvault.errors import KeyUnusable
 
 PUBLIC_KEY = re.compile(r"ed25519:[A-Za-z0-9+/]{43}=")
 KEY_NAME = "audit.key"
@@ -31,9 +32,15 @@ class AuditConfig(Section):
 
 
 def default_key_file() -> Path:
-    """Return where a host's signing key is, where the configuration names none: below the state directory."""
+    """Return where a host's signing key is, where the configuration names none: below the state directory.
+
+    Raises KeyUnusable for a user who has no home at all, as in a container.
+    """
     if os.environ.get("XDG_STATE_HOME"):
         return Path(os.environ["XDG_STATE_HOME"]) / "pgvault" / KEY_NAME
     if os.geteuid() == 0:
         return Path("/var/lib/pgvault") / KEY_NAME
-    return Path("~/.local/state/pgvault").expanduser() / KEY_NAME
+    try:
+        return Path("~/.local/state/pgvault").expanduser() / KEY_NAME
+    except RuntimeError as error:
+        raise KeyUnusable(f"user {os.geteuid()} has no home directory to keep a signing key in") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -188,3 +189,23 @@ def test_a_host_makes_its_own_key(repository: Repository, state_home: Path) -> N
     assert event.entry is not None
     assert default_key_file().is_relative_to(state_home)
     assert default_key_file().stat().st_mode & 0o777 == 0o600
+
+
+def test_a_user_who_has_no_home(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user need not be in any table: a backup is one all the same, and expire says which key to name."""
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    book = Book(repository, AuditConfig(), "main")
+
+    with recording(book, "backup") as event:
+        pass
+
+    assert event.entry is None
+    assert "user 54321 has no home directory" in audit_finding(AuditConfig()).detail
+    with (
+        pytest.raises(Refused, match="user 54321 has no home directory"),
+        recording(book, "expire", need=Need.REQUIRED),
+    ):
+        pass
