@@ -13,7 +13,7 @@ stands behind it and names no previous one, which is a break that `audit verify`
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -81,21 +81,17 @@ def signers(repository: Repository) -> list[str]:
     return sorted(repository.reader.names(layout.AUDIT))
 
 
-def first_group(repository: Repository, signer: str) -> int:
-    """Return the number of the first group of a chain; 0 where there is none."""
-    names = repository.reader.names(layout.audit_chain(signer))
-    return min(map(int, filter(layout.is_audit_group, names)), default=0)
-
-
-def next_number(repository: Repository, signer: str) -> int:
-    """Return the number behind the last entry; 0 when there is none. Names that are none of ours do not count."""
+def numbers_backwards(repository: Repository, signer: str) -> Iterator[int]:
+    """Yield the numbers of a chain's entries from its end on, a listing for each group; other names do not count."""
     chain = layout.audit_chain(signer)
     for group in sorted(filter(layout.is_audit_group, repository.reader.names(chain)), reverse=True):
         names = filter(layout.is_number, repository.reader.names(f"{chain}/{group}"))
-        numbers = [number for number in map(int, names) if number // layout.AUDIT_GROUP == int(group)]
-        if numbers:
-            return max(numbers) + 1
-    return 0
+        yield from sorted((n for n in map(int, names) if n // layout.AUDIT_GROUP == int(group)), reverse=True)
+
+
+def next_number(repository: Repository, signer: str) -> int:
+    """Return the number behind the last entry; 0 when there is none."""
+    return next((number + 1 for number in numbers_backwards(repository, signer)), 0)
 
 
 def entry_at(repository: Repository, signer: str, number: int) -> Entry:
@@ -104,13 +100,19 @@ def entry_at(repository: Repository, signer: str, number: int) -> Entry:
     Raises ObjectMissing, ObjectCorrupt.
     """
     path = layout.audit_entry(signer, number)
-    place, keys = address(repository, path, Kind.AUDIT), repository.keys.by_id
+    return repository.reader.read(path, lambda body: read_body(repository, path, body))
 
-    def check(body: bytes) -> Entry:
-        content = b"".join(open_frames(body, place, keys=keys))
-        return read_entry_of(repository.id, signer, number, content=content)
 
-    return repository.reader.read(path, check)
+def read_body(repository: Repository, path: str, body: bytes) -> Entry:
+    """Read what an object of the chains holds: signed by the key whose chain that is, for that place.
+
+    Raises ObjectCorrupt, also for a name that no entry has, WrongKey, FormatUnsupported.
+    """
+    content = b"".join(open_frames(body, address(repository, path, Kind.AUDIT), keys=repository.keys.by_id))
+    named = layout.parse_audit_entry(path)
+    if named is None:
+        raise ObjectCorrupt(f"{path!r} is no name of an audit entry")
+    return read_entry_of(repository.id, *named, content=content)
 
 
 def head_of(repository: Repository, signer: str) -> Head | None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pgvault.audit.chain import UNREADABLE, entry_at, first_group, next_number, signers
+from pgvault.audit.chain import UNREADABLE, entry_at, numbers_backwards, signers
 from pgvault.audit.entry import Entry, Head
+from pgvault.audit.remark import holes, spans
 from pgvault.errors import DiskFull, PgvaultError, VerifyFailed
 from pgvault.repository import layout
 from pgvault.repository.repository import Repository
@@ -43,7 +44,10 @@ def export(repository: Repository, directory: Path) -> Exported:
     """Write every entry that opens. Raises DiskFull; what is wrong with an entry stands in the result."""
     found = Exported()
     for signer in signers(repository):
-        for number in range(first_group(repository, signer) * layout.AUDIT_GROUP, next_number(repository, signer)):
+        numbers = sorted(numbers_backwards(repository, signer))
+        for missing in holes(numbers, begin=min(numbers, default=0) // layout.AUDIT_GROUP * layout.AUDIT_GROUP):
+            found.problems.append(f"{spans([missing])} of {signer} missing")
+        for number in numbers:
             try:
                 entry = entry_at(repository, signer, number)
             except UNREADABLE as error:

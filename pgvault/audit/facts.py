@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from pgvault.audit.chain import entry_at
-from pgvault.audit.entry import Entry, Head, read_entry_of
+from pgvault.audit.chain import entry_at, read_body
+from pgvault.audit.entry import Entry, Head
 from pgvault.audit.signer import PublicKey
 from pgvault.errors import (
     ConfigInvalid,
@@ -27,12 +27,9 @@ from pgvault.errors import (
     StoreUnreachable,
     WrongKey,
 )
-from pgvault.pipeline.header import Kind
-from pgvault.pipeline.seal import open_frames
 from pgvault.pooling import map_bounded
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
-from pgvault.repository.objects import address
 from pgvault.repository.repository import Repository
 
 CHECKPOINT = "checkpoint"  # what of an event
@@ -160,9 +157,10 @@ def _extend(repository: Repository, copy: Copy, chain: Chain, pool: ThreadPoolEx
     """List a chain, and read what was not read before."""
     prefix = layout.audit_chain(chain.signer)
     names = [entry.key for entry in copy.store.list(prefix)]
-    numbers = {name: _number(chain.signer, name) for name in names}
-    chain.strange = [name for name, number in numbers.items() if number is None]
-    new = [number for number in numbers.values() if number is not None and number not in chain.numbers]
+    named = {name: layout.parse_audit_entry(name) for name in names}
+    chain.strange = [name for name, place in named.items() if place is None]
+    known = chain.numbers
+    new = [place[1] for place in named.values() if place is not None and place[1] not in known]
 
     def look(number: int) -> tuple[int, Seen | str | None]:
         try:
@@ -179,18 +177,9 @@ def _extend(repository: Repository, copy: Copy, chain: Chain, pool: ThreadPoolEx
             chain.damaged[number] = found
 
 
-def _number(signer: str, path: str) -> int | None:
-    """Return which entry an object is by its name; None: it is none."""
-    name = path.rpartition("/")[2]
-    if not layout.is_number(name) or path != layout.audit_entry(signer, int(name)):
-        return None
-    return int(name)
-
-
 def _read(repository: Repository, copy: Copy, signer: str, number: int) -> Entry:
     path = layout.audit_entry(signer, number)
-    frames = open_frames(copy.store.get(path), address(repository, path, Kind.AUDIT), keys=repository.keys.by_id)
-    return read_entry_of(repository.id, signer, number, content=b"".join(frames))
+    return read_body(repository, path, copy.store.get(path))
 
 
 def last_checkpoint(repository: Repository, signer: str, numbers: Sequence[int]) -> Entry | None:

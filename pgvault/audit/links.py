@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 from pgvault.audit.facts import Chain, Cut, Seen
-from pgvault.audit.remark import Remark, Weight, ranges
+from pgvault.audit.remark import Remark, Weight, holes, ranges, spans
 
 CLOCK_SLACK = timedelta(seconds=60)
 
@@ -61,16 +61,16 @@ def _judge_checkpoints(copy: str, chain: Chain, begin: int) -> Iterator[Remark]:
 
 
 def _judge_holes(copy: str, chain: Chain, begin: int, lacks_of: AbstractSet[int]) -> Iterator[Remark]:
-    numbers = chain.numbers
-    missing = sorted(set(range(begin, max(numbers, default=-1))) - numbers - lacks_of)
-    first = min((number for number in numbers if number >= begin), default=begin)
-    cut = [number for number in missing if number < first]
+    first = min((number for number in chain.numbers if number >= begin), default=begin)
+    last = max(chain.numbers, default=-1)
+    missing = holes(chain.numbers | {number for number in lacks_of if number < last}, begin=begin)
+    cut = [part for part in missing if part.start < first]
     if cut:
-        text = f"the chain of {chain.signer} begins at entry {first}, and no checkpoint says so; cut: {ranges(cut)}"
+        text = f"the chain of {chain.signer} begins at entry {first}, and no checkpoint says so; cut: {spans(cut)}"
         yield Remark(Weight.BROKEN, "beginning", text, copy, chain.signer)
-    holes = missing[len(cut) :]
-    if holes:
-        text = f"deleted: {ranges(holes)} of {chain.signer}; later ones are there"
+    inside = [part for part in missing if part.start > first]
+    if inside:
+        text = f"deleted: {spans(inside)} of {chain.signer}; later ones are there"
         yield Remark(Weight.BROKEN, "hole", text, copy, chain.signer)
 
 

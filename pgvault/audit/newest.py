@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from pgvault.audit.chain import UNREADABLE, entry_at, first_group, next_number, signers
+from pgvault.audit.chain import UNREADABLE, entry_at, numbers_backwards, signers
 from pgvault.audit.entry import Entry
-from pgvault.errors import PgvaultError
-from pgvault.repository import layout
+from pgvault.errors import ObjectMissing, PgvaultError
 from pgvault.repository.repository import Repository
 
 READ_MAX = 20_000  # entries, whatever is looked for
@@ -48,8 +47,11 @@ def newest(
 def _backwards(
     repository: Repository, signer: str, wanted: Wanted, passed_over: Callable[[str, int, PgvaultError], None]
 ) -> Iterator[Entry]:
-    first = first_group(repository, signer) * layout.AUDIT_GROUP
-    for number in range(next_number(repository, signer) - 1, first - 1, -1):
+    later: int | None = None
+    for number in numbers_backwards(repository, signer):
+        if later is not None and later > number + 1:
+            passed_over(signer, number + 1, ObjectMissing(f"{later - number - 1} entries from there on are missing"))
+        later = number
         try:
             entry = entry_at(repository, signer, number)
         except UNREADABLE as error:

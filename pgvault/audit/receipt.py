@@ -11,14 +11,15 @@ one day, and an entry can not.
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pgvault.audit.chain import entry_at, next_number, signers
+from pgvault.audit.chain import entry_at, numbers_backwards, signers
 from pgvault.audit.entry import Entry
 from pgvault.errors import DirectoryNotEmpty, ObjectCorrupt, ObjectMissing, Refused
 from pgvault.repository.fields import read_instant
@@ -77,20 +78,36 @@ def _system() -> str:
     return platform.platform()
 
 
-def find_receipt(repository: Repository, report: Mapping[str, Any]) -> Entry | None:
-    """Return the entry of the drill with that report; None where there is none."""
+def find_receipt(repository: Repository, report: Mapping[str, Any], *, believed: Collection[str] = ()) -> Entry | None:
+    """Return the entry of the drill with that report, of a key that is believed if there is one; None: there is none.
+
+    Whoever holds the repository's key can put an entry of the same name into a chain of their own.
+    """
     began = read_instant(report["started_at"])
+    found: Entry | None = None
     for signer in signers(repository):
-        end = next_number(repository, signer)
-        for number in range(_first_since(repository, signer, end, began - SLACK), end):
+        numbers = sorted(numbers_backwards(repository, signer))
+        for number in numbers[_first_since(repository, signer, numbers, began - SLACK) :]:
             entry = _entry(repository, signer, number)
             if entry is None:
                 continue
             if entry.at > began + LATEST:
                 break
             if is_receipt_of(entry, str(report["id"])):
-                return entry
-    return None
+                if str(entry.key) in believed:
+                    return entry
+                found = found or entry
+    return found
+
+
+def is_of_report(entry: Entry, report: Mapping[str, Any]) -> bool:
+    """Whether a receipt says what the stored report says, which whoever holds the repository's key can replace.
+
+    Notes are left out: some come when the report is stored already.
+    """
+    signed = entry.event["details"]["report"]
+    stored = json.loads(json.dumps(receipt_details(report, version="")["report"]))
+    return {**signed, "notes": None} == {**stored, "notes": None}
 
 
 def is_receipt_of(entry: Entry, drill_id: str) -> bool:
@@ -100,13 +117,14 @@ def is_receipt_of(entry: Entry, drill_id: str) -> bool:
     return entry.event.get("what") == WHAT and isinstance(report, dict) and report.get("id") == drill_id
 
 
-def _first_since(repository: Repository, signer: str, end: int, since: datetime) -> int:
-    """Return the first number whose entry is not older; what was cut off at the beginning counts as older."""
-    low, high = 0, end
+def _first_since(repository: Repository, signer: str, numbers: Sequence[int], since: datetime) -> int:
+    """Return the index of the first entry that is not older; the next that opens speaks for one that does not."""
+    low, high = 0, len(numbers)
     while low < high:
         middle = (low + high) // 2
-        entry = _entry(repository, signer, middle)
-        if entry is None or entry.at < since:
+        entries = (_entry(repository, signer, number) for number in numbers[middle:high])
+        entry = next((entry for entry in entries if entry is not None), None)
+        if entry is not None and entry.at < since:
             low = middle + 1
         else:
             high = middle

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from pgvault.audit.facts import Chain, CopyFacts
 from pgvault.audit.links import begin_of, judge_chain
-from pgvault.audit.remark import Remark, Weight, ranges
+from pgvault.audit.remark import Remark, Weight, ranges, spans
 from pgvault.audit.trust import THIS_HOST, Kept, Trust
 from pgvault.errors import VerifyFailed
 
@@ -242,7 +242,9 @@ def _judge_end(chain: ChainVerdict) -> Iterator[Remark]:
         return
     start = chain.first if chain.proven_to is None else chain.proven_to + 1
     names = "no other chain and nothing kept outside names"
-    text = f"the tail of {chain.name} is not provable: {names} {ranges(range(start, chain.last + 1))}, or what followed"
+    text = (
+        f"the tail of {chain.name} is not provable: {names} {spans([range(start, chain.last + 1)])}, or what followed"
+    )
     yield Remark(Weight.NOTE, "tail", text, None, chain.signer)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pgvault.audit.receipt import DOCUMENT, SIGNATURE, SIGNER, VERIFY, find_receipt, write_receipt
+from pgvault.audit.receipt import DOCUMENT, SIGNATURE, SIGNER, VERIFY, find_receipt, is_of_report, write_receipt
 from pgvault.checks.result import NOT_BLOCKING
 from pgvault.cli import render
 from pgvault.cli.opening import OpenedCluster
@@ -88,7 +88,8 @@ def drills(
 
 def _give_receipt(opened: OpenedCluster, drill_id: str, directory: Path, *, as_json: bool) -> None:
     """Write the receipt of a drill, and say by whose key it is."""
-    entry = find_receipt(opened.repository, read_report(opened.repository, opened.name, drill_id))
+    report = read_report(opened.repository, opened.name, drill_id)
+    entry = find_receipt(opened.repository, report, believed=opened.audit.signers.values())
     if entry is None:
         raise ObjectMissing(
             f"drill {drill_id!r} has no receipt: no audit entry holds its report",
@@ -97,6 +98,9 @@ def _give_receipt(opened: OpenedCluster, drill_id: str, directory: Path, *, as_j
         )
     write_receipt(entry, directory)
     name = next((name for name, key in opened.audit.signers.items() if key == str(entry.key)), None)
+    is_same = is_of_report(entry, report)
+    if not is_same:
+        render.write_warning("the stored report is not what was signed", "Somebody changed it; the receipt counts.")
     if as_json:
         render.write_json(
             {
@@ -106,6 +110,7 @@ def _give_receipt(opened: OpenedCluster, drill_id: str, directory: Path, *, as_j
                 "number": entry.place.number,
                 "public_key": str(entry.key),
                 "known_as": name,
+                "same_as_report": is_same,
                 "verify": VERIFY,
             }
         )

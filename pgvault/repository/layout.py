@@ -213,6 +213,14 @@ def audit_entry(signer: str, number: int) -> str:
     return f"{audit_chain(signer)}/{number // AUDIT_GROUP:05d}/{number:08d}"
 
 
+def parse_audit_entry(path: str) -> tuple[str, int] | None:
+    """Return signer and number of an entry by its name; None for a name that no entry has."""
+    signer, name = path.removeprefix(f"{AUDIT}/").partition("/")[0], path.rpartition("/")[2]
+    if not is_number(name) or path != audit_entry(signer, int(name)):
+        return None
+    return signer, int(name)
+
+
 def is_audit_group(name: str) -> bool:
     """Tell whether a name is that of a group of entries."""
     return GROUP.fullmatch(name) is not None

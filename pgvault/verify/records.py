@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
+from pgvault.audit.chain import read_body
 from pgvault.errors import ObjectMissing, PgvaultError, StoreUnreachable
 from pgvault.pipeline.header import Kind
 from pgvault.pooling import map_bounded
@@ -47,11 +48,12 @@ def verify_records(repository: Repository, cluster: str, findings: Findings) -> 
 
 
 def verify_audit(repository: Repository, findings: Findings, *, jobs: int) -> None:
-    """Open every entry of the audit chains: whether they are whole as chains is for `audit verify`.
+    """Open every entry of the audit chains, and see who signed: whether they are whole as chains is for `audit verify`.
 
     Raises StoreUnreachable.
     """
-    suspects = (Suspect(entry.key, Kind.AUDIT) for entry in repository.reader.entries(layout.AUDIT))
+    names = (entry.key for entry in repository.reader.entries(layout.AUDIT))
+    suspects = (Suspect(name, Kind.AUDIT) for name in names if layout.parse_audit_entry(name) is not None)
     with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
         for suspect, error in map_bounded(pool, partial(_try, repository), suspects, ahead=4 * jobs):
             if error is None:
@@ -61,10 +63,8 @@ def verify_audit(repository: Repository, findings: Findings, *, jobs: int) -> No
 
 
 def _try(repository: Repository, suspect: Suspect) -> tuple[Suspect, PgvaultError | None]:
-    assert suspect.kind is not None
     try:
-        for _ in read_frames(repository, suspect.path, suspect.kind):
-            pass
+        repository.reader.read(suspect.path, partial(read_body, repository, suspect.path))
     except StoreUnreachable:
         raise
     except PgvaultError as error:

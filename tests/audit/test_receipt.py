@@ -14,7 +14,15 @@ import pytest
 from pgvault.audit import receipt
 from pgvault.audit.chain import append
 from pgvault.audit.entry import Entry
-from pgvault.audit.receipt import DOCUMENT, SIGNATURE, VERIFY, find_receipt, receipt_details, write_receipt
+from pgvault.audit.receipt import (
+    DOCUMENT,
+    SIGNATURE,
+    VERIFY,
+    find_receipt,
+    is_of_report,
+    receipt_details,
+    write_receipt,
+)
 from pgvault.audit.signer import SigningKey
 from pgvault.errors import DirectoryNotEmpty
 from pgvault.instants import iso
@@ -120,3 +128,35 @@ def test_it_says_by_what_and_for_which_clause() -> None:
     clauses = " ".join(each["clause"] for each in details["serves"])
     assert all(clause in clauses for clause in ("A1.2", "A1.3", "CC7.5", "A.8.13", "A.5.29", "A.5.30"))
     assert details["claims"] == receipt.NO_CLAIM
+
+
+def test_the_entry_of_a_stranger_does_not_stand_for_it(repository: Repository) -> None:
+    """Whoever holds the repository's key can sign a nicer report with a key of their own: who is believed goes first.
+
+    That the report that is stored beside it was replaced is seen, too.
+    """
+    own, strangers = SigningKey.generate(), [SigningKey.generate() for _ in range(3)]
+    failed = report_of("D", checks=[{"name": "orphans", "verdict": "failed"}])
+    nicer = report_of("D", checks=[])
+    for key in strangers:
+        record(repository, key, nicer, at=AT)
+    entry = record(repository, own, failed, at=AT)
+
+    found = find_receipt(repository, nicer, believed=[str(own.public)])
+
+    assert found is not None
+    assert found.content == entry.content
+    assert is_of_report(found, failed)
+    assert not is_of_report(found, nicer)
+    assert find_receipt(repository, nicer) is not None
+
+
+def test_one_object_far_behind_the_end_hides_nothing(repository: Repository, store: MemoryStore) -> None:
+    """Whoever may put objects, and no more, puts the last number there is: neither time nor memory goes with it."""
+    entry = record(repository, SigningKey.generate(), report_of("D"), at=AT)
+    store.objects[layout.audit_entry(entry.signer, 99_999_999)] = b"?"
+
+    found = find_receipt(repository, report_of("D"))
+
+    assert found is not None
+    assert found.content == entry.content

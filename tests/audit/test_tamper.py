@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pgvault.audit.chain import append
+from pgvault.audit.newest import Wanted, newest
 from pgvault.audit.remark import Weight
 from pgvault.audit.signer import SigningKey
 from pgvault.audit.trust import Trust
@@ -292,3 +293,16 @@ def test_clocks(vault: Vault) -> None:
     assert {remark.kind for remark in verdict.of(Weight.WARNING)} == {"clock"}
     assert "go backwards by more than a minute at entry 6" in said(verdict, "clock")
     assert "entry 6 by -3540 s" in said(verdict, "clock")
+
+
+def test_one_name_far_behind_the_end(vault: Vault) -> None:
+    """Whoever may put objects puts the last number there is: what that hides is said, at no cost."""
+    vault.first.objects[vault.path(vault.one, 99_999_999)] = b"?"
+    vault.copy()
+
+    verdict = vault.verify()
+
+    assert kinds(verdict) == {"damaged", "hole"}
+    assert "deleted: entries 6 to 99999998 of" in said(verdict, "hole")
+    found = newest(vault.repository, Wanted(50), passed_over=lambda *_: None)
+    assert len(found) == 8

@@ -7,7 +7,10 @@ import pytest
 from pgvault.audit.chain import append, entry_at
 from pgvault.audit.facts import CHECKPOINT, Cut
 from pgvault.audit.signer import SigningKey
+from pgvault.pipeline.header import Kind
+from pgvault.pipeline.seal import seal, split
 from pgvault.repository import layout
+from pgvault.repository.objects import address
 from tests.archive import AT
 from tests.verify.copies import Copies, flip, of, said
 from tests.verify.test_repair import repair
@@ -64,3 +67,20 @@ def test_entries_that_were_cut_stay_away(copies: Copies) -> None:
     repair(copies)
 
     assert [path in copies.primary.objects for path in PATHS] == [False, False, True]
+
+
+def test_nothing_is_healed_from_what_the_chains_key_did_not_sign(copies: Copies) -> None:
+    """Whoever keeps a further copy and holds the repository's key writes entries: none gets into another copy."""
+    path, behind = PATHS[1], layout.audit_entry(KEY.public.signer, 3)
+    document, _, signature = entry_at(copies.repository, KEY.public.signer, 1).content.partition(b"\n")
+    forged = document.replace(b'"backup"', b'"verify"') + b"\n" + signature
+    for name in (path, behind):
+        place = address(copies.repository, name, Kind.AUDIT)
+        copies.dr.objects[name] = seal(split(forged), place, key=copies.repository.keys.active).body
+    flip(copies.primary, path)
+
+    reports, _ = repair(copies)
+
+    assert "its signature is not by the key that it names" in str(said(of(reports, "dr")))
+    assert any(path in each for each in said(of(reports, "primary")))
+    assert behind not in copies.primary.objects
