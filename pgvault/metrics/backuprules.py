@@ -10,6 +10,8 @@ from pgvault.metrics.rule import OBJECTIVE, OBJECTIVE_RATIO, SAME, Rule, Severit
 CRITICAL, WARNING = Severity.CRITICAL, Severity.WARNING
 HOUR, DAY = 3600, 86400
 NEWEST = "pgvault_backup_newest_timestamp_seconds"
+LAST_SEGMENT = "pgvault_wal_last_segment_timestamp_seconds"
+SUSPICIOUS = "pgvault_backup_suspicious == 1"
 PROMISED = f'{OBJECTIVE}{{objective="backup_age"}}'
 # Without a promise the schedule says what is too old, which only status can read: a weekly backup is not, after a day.
 TOO_OLD = (
@@ -70,16 +72,30 @@ BACKUPS = (
     ),
     Rule(
         alert="PgvaultBackupAnomalous",
-        expr="pgvault_backup_anomaly == 1",
-        metric="pgvault_backup_anomaly",
+        expr=SUSPICIOUS,
+        metric="pgvault_backup_suspicious",
         watched="backup",
         severity=CRITICAL,
         lasting="1m",
         summary=(
-            "The newest {kind} backup of cluster {cluster} is unlike those before it ({measure}): "
+            "A recent {kind} backup of cluster {cluster} is unlike those before it ({measure}): "
             "data may have been lost or encrypted, and the backup with it."
         ),
         description="It is far off the median of the last seven in: {measure}.",
+        explained=f"{NEWEST} == 0",
+    ),
+    Rule(
+        alert="PgvaultBackupGrown",
+        expr=f"pgvault_backup_anomaly == 1 unless on (cluster, instance, job, kind, measure) ({SUSPICIOUS})",
+        metric="pgvault_backup_anomaly",
+        watched="backup",
+        severity=WARNING,
+        lasting="1m",
+        summary=(
+            "A recent {kind} backup of cluster {cluster} is unlike those before it ({measure}): "
+            "nothing is lost, but room and time may run out."
+        ),
+        description="It is more than usual by far, in: {measure}.",
         explained=f"{NEWEST} == 0",
     ),
     Rule(
@@ -107,6 +123,7 @@ BACKUPS = (
             "Pages of cluster {cluster} itself are damaged: rows are lost already, and newer backups hold the damage."
         ),
         description="The newest backup read {value} pages whose checksum is wrong.",
+        explained=f"{NEWEST} == 0",
     ),
 )
 
@@ -126,8 +143,8 @@ WAL = (
     ),
     Rule(
         alert="PgvaultWalNeverStored",
-        expr="pgvault_wal_last_segment_timestamp_seconds == 0",
-        metric="pgvault_wal_last_segment_timestamp_seconds",
+        expr=f"{LAST_SEGMENT} == 0",
+        metric=LAST_SEGMENT,
         watched="wal",
         severity=CRITICAL,
         lasting="15m",
@@ -143,6 +160,7 @@ WAL = (
         lasting="1m",
         summary="WAL of cluster {cluster} is missing: moments behind the gap can not be restored.",
         description="{value} gaps are in what is stored.",
+        explained=f"({NEWEST} == 0) or ({LAST_SEGMENT} == 0)",
     ),
     Rule(
         alert="PgvaultPgWalFilling",

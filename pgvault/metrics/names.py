@@ -106,6 +106,15 @@ BACKUPS = (
         "measure",
     ),
     _one(
+        "pgvault_backup_suspicious",
+        "1: such a measure may mean that something is gone or can not be read; "
+        "0: it is more than usual, or nothing is off.",
+        "anomaly",
+        "suspicious",
+        "kind",
+        "measure",
+    ),
+    _one(
         "pgvault_backup_deviation_ratio",
         "By how much such a measure is off from the usual.",
         "anomaly",

@@ -51,7 +51,7 @@ def _verdict(root: Root, config: AnomalyConfig) -> Verdict:
 
 
 def _not_off(kind: str, root: Root, verdict: Verdict) -> Finding:
-    figures = {**_figures(kind, root, verdict), "anomalous": 0, "measure": ""}
+    figures = {**_figures(kind, root, verdict), "anomalous": 0, "measure": "", "suspicious": False}
     if root.measures is None:
         return ok(NAME, f"{kind}: not judged: backup {root.label} was not measured", figures)
     if not verdict.is_judged:

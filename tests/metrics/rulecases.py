@@ -46,6 +46,7 @@ def aged(series: str, objective: str, usual: float) -> Case:
 
 
 NEWEST, STALE = "pgvault_backup_newest_timestamp_seconds", "pgvault_backup_stale"
+OFF, SUSPICIOUS = (f'pgvault_backup_{each}{{kind="full",measure="size"}}' for each in ("anomaly", "suspicious"))
 SLOW = 'pgvault_backup_duration_seconds{kind="full"}'
 SAFE, KEPT, LOST = "pgvault_slot_safe_bytes", "pgvault_slot_kept_bytes", "pgvault_slot_lost"
 FREE, SIZE, FULL = "pgvault_pg_wal_free_bytes", "pgvault_pg_wal_size_bytes", "pgvault_pg_wal_full_seconds"
@@ -76,7 +77,10 @@ CASES: Mapping[str, Case] = {
         {"bad": {SLOW: HOUR}, "by its own": {SLOW: 61, **promised("backup_duration", 60)}},
         {"good": {SLOW: 1799}, "but by its own": {SLOW: HOUR, **promised("backup_duration", HOUR)}},
     ),
-    "PgvaultBackupAnomalous": simple('pgvault_backup_anomaly{kind="full",measure="size"}', 1, 0),
+    "PgvaultBackupAnomalous": simple(SUSPICIOUS, 1, 0),
+    "PgvaultBackupGrown": Case(
+        {"grown": {OFF: 1, SUSPICIOUS: 0}}, {"good": {OFF: 0}, "shrunk": {OFF: 1, SUSPICIOUS: 1}}
+    ),
     "PgvaultBackupSuccessRateLow": Case(
         {"bad": {RATIO: 0.96, PROMISED_RATIO: 0.999}},
         {"good": {RATIO: 1, PROMISED_RATIO: 0.999}, "not promised": {RATIO: 0.96}},

@@ -117,7 +117,7 @@ def test_a_run_that_the_schedule_promised_is_missed(schedule: str, age: timedelt
 
     for found in (judged(own, live=runs), judged(ORPHANS, live=runs, schedule=schedule)):
         assert (found[1].level is Level.WARN) is is_late, found[1].detail
-        assert found[1].figures["failures"] == 0
+        assert (found[1].figures["failures"], found[1].figures["is_overdue"]) == (0, is_late)
 
 
 def test_what_a_drill_asks_by_itself_is_told_only_while_it_fails() -> None:
