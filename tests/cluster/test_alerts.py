@@ -248,7 +248,7 @@ def test_every_receiver_is_tried(web: WebSink, config: Path) -> None:
     """`alert test` says of each how it went; what it opens it closes."""
     well = pgvault_json("--config", config, "alert", "test")
     opened = paged(web)
-    web.answers[:] = [401, 401, 401]
+    web.answers[:] = [401] * 4  # of the pager's two: what is refused keeps nothing behind it
     badly = pgvault_json("--config", config, "alert", "test", status=StoreUnreachable.exit_code)
     one = pgvault("--config", config, "alert", "test", "slack")
 
