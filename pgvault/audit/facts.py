@@ -27,12 +27,15 @@ from pgvault.errors import (
     StoreUnreachable,
     WrongKey,
 )
+from pgvault.instants import iso
 from pgvault.pooling import map_bounded
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
+from pgvault.repository.fields import read_instant
 from pgvault.repository.repository import Repository
 
 CHECKPOINT = "checkpoint"  # what of an event
+REST = timedelta(days=31)  # for which a host may have recorded nothing just where its chain is cut
 JOBS = 8
 ROUNDS = 3  # in which a chain that grows meanwhile is followed
 UNREADABLE = (FormatUnsupported, ObjectCorrupt, WrongKey)
@@ -45,6 +48,7 @@ class Cut:
 
     first: int  # number of the first entry that stays
     sha256: bytes  # of the last one that goes
+    at: datetime  # when that was
 
     @classmethod
     def of(cls, entry: Entry) -> Cut | None:
@@ -56,13 +60,24 @@ class Cut:
         if type(first) is not int or not isinstance(digest, str) or not 0 < first <= entry.place.number:
             return None
         try:
-            return cls(first, bytes.fromhex(digest))
-        except ValueError:
+            return cls(first, bytes.fromhex(digest), read_instant(details.get("cut_at")))
+        except (TypeError, ValueError):
             return None
 
     def event(self) -> dict[str, object]:
         """Return the event of a checkpoint, as far as it is about the chain."""
-        return {"first": self.first, "cut_sha256": self.sha256.hex()}
+        return {"first": self.first, "cut_sha256": self.sha256.hex(), "cut_at": iso(self.at)}
+
+    def why_not(self, *, said_at: datetime, first_at: datetime, keep: timedelta) -> str | None:
+        """Say why a checkpoint may not cut that; None: it may. `first_at` is of the first entry that stays.
+
+        Whoever stole the key can say of what is gone that it was old: so what follows it must be about as old.
+        """
+        if self.at > said_at - keep:
+            return f"of {iso(self.at)}, which was to be kept until {iso(self.at + keep)}"
+        if first_at - self.at > REST:
+            return f"called as old as {iso(self.at)}, and the first that stays is of {iso(first_at)}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,31 @@
 """Judge one chain in one copy, by itself: pure, from what was read there (`facts`).
 
 Every entry opens and stands where it says, none is missing, each names the hash of the one before. A chain may begin
-behind its entry 0 only where a later checkpoint of the same key names that number and the hash of what was cut; of what
-lies before, some may still be there: an object lock ends when it ends.
+behind its entry 0 only where a later checkpoint of the same key names that number and the hash of what was cut, and
+where that was as old as the verifier says: a stolen key cuts no more. Of what lies before, some may still be there: an
+object lock ends when it ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pgvault.audit.facts import Chain, Cut, Seen
 from pgvault.audit.remark import Remark, Weight, holes, ranges, spans
+from pgvault.instants import iso
 
 CLOCK_SLACK = timedelta(seconds=60)
 
 
-def judge_chain(copy: str, chain: Chain, *, lacks_of: AbstractSet[int] = frozenset()) -> Iterator[Remark]:
-    """Judge one chain in one copy; of `lacks_of` nothing is said that is missing."""
+def judge_chain(
+    copy: str, chain: Chain, *, keep: timedelta | None, now: datetime, lacks_of: AbstractSet[int] = frozenset()
+) -> Iterator[Remark]:
+    """Judge one chain in one copy, of which nothing younger than `keep` is cut, and without it nothing.
+
+    Of `lacks_of` nothing is said that is missing.
+    """
     signer = chain.signer
     for name in chain.strange:
         yield Remark(Weight.WARNING, "strange", f"{name!r} is no entry", copy, signer)
@@ -26,6 +33,7 @@ def judge_chain(copy: str, chain: Chain, *, lacks_of: AbstractSet[int] = frozens
         yield Remark(Weight.BROKEN, "damaged", why, copy, signer)
     begin = begin_of(chain)
     yield from _judge_checkpoints(copy, chain, begin)
+    yield from _judge_cut(copy, chain, begin, keep, now)
     yield from _judge_holes(copy, chain, begin, lacks_of)
     yield from _judge_links(copy, chain)
     yield from _judge_clocks(copy, chain)
@@ -58,6 +66,23 @@ def _judge_checkpoints(copy: str, chain: Chain, begin: int) -> Iterator[Remark]:
         also = f"; of these {ranges(left)} are still there" if left else ""
         text = f"entries 0 to {begin - 1} of {chain.signer} were cut, as a later checkpoint of its key says{also}"
         yield Remark(Weight.NOTE, "cut", text, copy, chain.signer)
+
+
+def _judge_cut(copy: str, chain: Chain, begin: int, keep: timedelta | None, now: datetime) -> Iterator[Remark]:
+    """Find that more was cut than the verifier's own configuration lets go."""
+    found = [(number, cut) for number, cut in _checkpoints(chain) if cut.first == begin and _is_right(chain, cut)]
+    if not found:
+        return
+    number, cut = found[0]
+    seen, first = chain.entries[number], chain.entries[begin]
+    if keep is None:
+        why: str | None = f"of {iso(cut.at)}, and no audit_keep is configured here: nothing is ever cut"
+    else:
+        said_at = min(at for at in (seen.at, seen.store_at, now) if at is not None)
+        why = cut.why_not(said_at=said_at, first_at=first.at, keep=keep)
+    if why is not None:
+        text = f"checkpoint {number} of {chain.signer} cut what may not be cut: entry {begin - 1}, {why}"
+        yield Remark(Weight.BROKEN, "cut-young", text, copy, chain.signer)
 
 
 def _judge_holes(copy: str, chain: Chain, begin: int, lacks_of: AbstractSet[int]) -> Iterator[Remark]:

@@ -1,10 +1,11 @@
-"""Whose signatures count, and what was kept outside: both come from whoever verifies, never from the repository."""
+"""Whose signatures count, how long entries stay, what was kept outside: all by whoever verifies, not the repository."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from pgvault.audit.entry import Entry, Head, make_content, read_entry
@@ -22,16 +23,17 @@ class Trust:
     names: Mapping[str, str]  # of their holders, by signer
     keys: Mapping[str, PublicKey]  # by signer
     is_configured: bool  # whether the configuration names any; else only this host's own key is known
+    keep: timedelta | None = None  # no entry that is younger may have been cut; None: none at all
 
     @classmethod
-    def of(cls, signers: Mapping[str, str], own: PublicKey | None) -> Trust:
+    def of(cls, signers: Mapping[str, str], own: PublicKey | None, *, keep: timedelta | None = None) -> Trust:
         """Return what the configuration names, by name, and this host's own key. Raises KeyUnusable."""
         keys = {name: PublicKey.parse(text) for name, text in signers.items()}
         names = {key.signer: name for name, key in keys.items()}
         by_signer = {key.signer: key for key in keys.values()}
         if own is not None and own.signer not in by_signer:
             names[own.signer], by_signer[own.signer] = THIS_HOST, own
-        return cls(names, by_signer, bool(signers))
+        return cls(names, by_signer, bool(signers), keep)
 
     def believes(self, key: PublicKey) -> bool:
         """Whether a key is one that counts: the key itself, not its short id."""

@@ -96,7 +96,8 @@ class _Court:
         remarks = [*self._judge_presence(), *self._judge_trust()]
         for each in self._facts:
             for chain in each.chains.values():
-                remarks += judge_chain(each.copy, chain, lacks_of=self._held_elsewhere(each, chain))
+                held = self._held_elsewhere(each, chain)
+                remarks += judge_chain(each.copy, chain, keep=self._trust.keep, now=self._now, lacks_of=held)
             remarks += self._compare(each)
         named = self._named()
         remarks += self._judge_heads(named)

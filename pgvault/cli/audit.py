@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,9 +29,10 @@ from pgvault.cli.options import (
     source_of,
 )
 from pgvault.cli.reading import open_every_copy, open_to_read
+from pgvault.config import Config
 from pgvault.config.audit import AuditConfig, default_key_file
 from pgvault.errors import KeyUnusable
-from pgvault.instants import SystemClock, iso, parse_instant
+from pgvault.instants import SystemClock, iso, parse_duration, parse_instant
 from pgvault.repository.repository import Repository
 
 audit = typer.Typer(name="audit", no_args_is_help=True, help="What was done to the repository, by whom, signed.")
@@ -65,7 +67,7 @@ def list_(
         Wanted(limit, start, cluster, what),
         passed_over=lambda signer, number, error: lost.append(f"entry {number} of {signer}: {error}"),
     )
-    trust = trust_of(loaded.audit)
+    trust = trust_of(loaded)
     if as_json:
         render.write_json({"entries": [_entry_document(entry, trust) for entry in found], "passed_over": lost})
     else:
@@ -90,6 +92,9 @@ def verify(
     receipts: Annotated[
         list[Path] | None, typer.Option("--receipt", help="The same, from an exported .json, its .sig beside it.")
     ] = None,
+    keep_: Annotated[
+        str | None, typer.Option("--keep", metavar="DURATION", help="What is younger may not be cut; else audit_keep.")
+    ] = None,
     config: ConfigOption = None,
     repository: RepositoryOption = None,
     key: KeyOption = None,
@@ -105,7 +110,8 @@ def verify(
     loaded = source.load()
     opened = open_every_copy(loaded)
     kept = [*map(parse_head, heads or ()), *(_kept(path, opened) for path in receipts or ())]
-    trust = trust_of(loaded.audit, also=signers or ())
+    kept_for = loaded.audit_keep if keep_ is None else parse_duration(keep_)
+    trust = replace(trust_of(loaded, also=signers or ()), keep=kept_for)
     verdict = judge(gather(opened, only=copy), trust, now=SystemClock().now(), kept=kept)
     if as_json:
         render.write_json(_verdict_document(verdict))
@@ -154,10 +160,11 @@ def key_(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
         render.write_lines([str(public)])
 
 
-def trust_of(config: AuditConfig, *, also: list[str] | tuple[str, ...] = ()) -> Trust:
+def trust_of(loaded: Config, *, also: list[str] | tuple[str, ...] = ()) -> Trust:
     """Return whose signatures count here: the configured keys, those given, and this host's own if it has one."""
+    config = loaded.audit
     given = {text if text not in config.signers else f"{text} (given)": text for text in also}
-    return Trust.of({**config.signers, **given}, own_public_key(config))
+    return Trust.of({**config.signers, **given}, own_public_key(config), keep=loaded.audit_keep)
 
 
 def own_public_key(config: AuditConfig) -> PublicKey | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pgvault.audit.chain import store_time
 from pgvault.cli import render
 from pgvault.cli.auditing import signing_key
 from pgvault.cli.origin import find_origin
@@ -19,7 +20,9 @@ def cut_audit(loaded: Config, repository: Repository, *, is_dry: bool) -> CutRep
     if loaded.audit_keep is None:
         return None
     key, now = signing_key(loaded.audit), SystemClock().now()
-    plan = plan_cut(repository, key.public.signer, keep=loaded.audit_keep, now=now)
+    # By whichever clock is behind: one that is years ahead must not cut years.
+    until = min(now, store_time(repository) or now)
+    plan = plan_cut(repository, key.public.signer, keep=loaded.audit_keep, now=until)
     return CutReport(plan) if is_dry else apply_cut(repository, plan, key=key, by=find_origin(), at=now)
 
 

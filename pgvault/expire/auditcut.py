@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 GROUP = layout.AUDIT_GROUP
 SILENCE = (StoreDenied, StoreUnreachable)
+TOO_YOUNG = "checkpoint {number} names entry {last}, {why}: nothing is cut: see pgvault audit verify"
 NOT_WHOLE = "the chain is not whole, and is not cut: see pgvault audit verify"
 
 
@@ -77,7 +78,7 @@ def choose_cut(
         entry = before(group + 1)
         if entry.at > now - keep:
             return found
-        found = Cut(first, entry.head.sha256)
+        found = Cut(first, entry.head.sha256, entry.at)
     return found
 
 
@@ -107,6 +108,10 @@ def plan_cut(repository: Repository, signer: str, *, keep: timedelta, now: datet
         said = None if checkpoint is None else Cut.of(checkpoint)
         if checkpoint is None or said is None or said.first < first:
             return CutPlan(signer, note=NOT_WHOLE)
+        stays = entry_at(here, signer, said.first)
+        why = said.why_not(said_at=min(checkpoint.at, now), first_at=stays.at, keep=keep)
+        if why is not None:
+            return CutPlan(signer, note=TOO_YOUNG.format(number=checkpoint.place.number, last=said.first - 1, why=why))
         cut = choose(said.first)
     except UNREADABLE:
         return CutPlan(signer, note=NOT_WHOLE)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pgvault.audit.chain import append
+from pgvault.audit.chain import append, entry_at
 from pgvault.audit.entry import Entry, Head, Place, make_entry
 from pgvault.audit.facts import gather
 from pgvault.audit.remark import Weight
@@ -61,6 +61,10 @@ class Vault:
         """Where an entry is."""
         return layout.audit_entry(key.public.signer, number)
 
+    def last_hash(self, key: SigningKey, number: int) -> bytes:
+        """What the entry behind one calls `previous`."""
+        return entry_at(self.repository, key.public.signer, number).head.sha256
+
     def content(self, path: str) -> bytes:
         """What an object holds."""
         repository = self.repository
@@ -85,11 +89,18 @@ class Vault:
             for number in numbers:
                 del store.objects[self.path(key, number)]
 
-    def verify(self, *, pins: Mapping[str, SigningKey] | None = None, kept: Sequence[Kept] = ()) -> Verdict:
+    def verify(
+        self,
+        *,
+        pins: Mapping[str, SigningKey] | None = None,
+        kept: Sequence[Kept] = (),
+        keep: timedelta | None = None,
+        now: datetime = LATER,
+    ) -> Verdict:
         """Verify as a verifier does that has pinned both keys, or those that are given."""
         keys = {"one": self.one, "other": self.other} if pins is None else pins
-        trust = Trust.of({name: str(key.public) for name, key in keys.items()}, None)
-        return judge(gather(self.repository), trust, now=LATER, kept=kept)
+        trust = Trust.of({name: str(key.public) for name, key in keys.items()}, None, keep=keep)
+        return judge(gather(self.repository), trust, now=now, kept=kept)
 
 
 def kinds(verdict: Verdict) -> set[str]:

@@ -12,6 +12,7 @@ from pgvault.audit.remark import Weight
 from pgvault.audit.signer import SigningKey
 from pgvault.audit.trust import Trust
 from pgvault.errors import VerifyFailed
+from pgvault.instants import iso
 from tests.audit.chains import AT, Vault, edited, kept, kinds, said
 
 
@@ -262,8 +263,8 @@ def test_a_short_id_is_not_enough(vault: Vault) -> None:
 
 def test_a_checkpoint_of_another_key_cuts_nothing(vault: Vault) -> None:
     """Only the chain's own key can say that its beginning may be gone, and it names the hash of what went."""
-    vault.do(vault.other, "checkpoint", first=2, cut_sha256="00" * 32)
-    vault.do(vault.one, "checkpoint", first=2, cut_sha256="00" * 32)
+    vault.do(vault.other, "checkpoint", first=2, cut_sha256="00" * 32, cut_at=iso(AT))
+    vault.do(vault.one, "checkpoint", first=2, cut_sha256="00" * 32, cut_at=iso(AT))
     vault.remove(vault.one, [0, 1])
 
     verdict = vault.verify()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from pgvault.audit.chain import entry_at, next_number
+from pgvault.audit.facts import Cut
 from pgvault.errors import StoreDenied
 from pgvault.expire import auditcut
 from pgvault.expire.auditcut import NOT_WHOLE, CutReport, apply_cut, plan_cut
@@ -16,6 +17,7 @@ from tests.audit.chains import AT, MINUTE, Vault, kinds, said
 GROUP = 4
 KEEP = timedelta(days=7 * 365)
 YEARS_LATER = AT + KEEP
+MUCH_LATER = YEARS_LATER + KEEP + timedelta(days=1)
 BY = {"user": "postgres", "host": "db1"}
 
 
@@ -32,6 +34,7 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 def trim(vault: Vault, *, now: datetime) -> CutReport:
     """Plan and apply, as `expire` does."""
+    vault.first.at = now
     plan = plan_cut(vault.repository, vault.one.public.signer, keep=KEEP, now=now)
     return apply_cut(vault.repository, plan, key=vault.one, by=BY, at=now)
 
@@ -59,7 +62,7 @@ def test_whole_groups_go_behind_a_checkpoint(vault: Vault) -> None:
     vault.copy()
     trim(vault, now=now)
     assert held(vault) == held(vault, 1) == [8, 9, 10, 11]
-    verdict = vault.verify(pins={"one": vault.one})
+    verdict = vault.verify(pins={"one": vault.one}, keep=KEEP, now=MUCH_LATER)
     assert verdict.is_proven, verdict.remarks
     assert "entries 0 to 7" in said(verdict, "cut")
     assert next_number(vault.repository, vault.one.public.signer) == 12
@@ -90,7 +93,7 @@ def test_the_next_cut_follows_the_last_one(vault: Vault) -> None:
     vault.copy()
     trim(vault, now=YEARS_LATER + KEEP + 10 * MINUTE)
 
-    verdict = vault.verify(pins={"one": vault.one})
+    verdict = vault.verify(pins={"one": vault.one}, keep=KEEP, now=MUCH_LATER)
 
     assert min(held(vault)) == min(held(vault, 1)) == 12
     assert verdict.is_whole, verdict.remarks
@@ -105,7 +108,7 @@ def test_a_run_that_was_killed_is_made_good(vault: Vault) -> None:
     vault.first.objects[left] = before[left]
     vault.copy()
 
-    assert vault.verify(pins={"one": vault.one}).is_whole
+    assert vault.verify(pins={"one": vault.one}, keep=KEEP, now=MUCH_LATER).is_whole
     trim(vault, now=now)
 
     assert held(vault) == held(vault, 1) == [8, 9, 10, 11]
@@ -122,7 +125,7 @@ def test_a_chain_that_was_tampered_with_is_not_cut(vault: Vault) -> None:
         assert next_number(vault.repository, vault.one.public.signer) == 11
     vault.remove(vault.one, [2, 3])
     assert trim(vault, now=YEARS_LATER + 9 * MINUTE).plan.note == NOT_WHOLE
-    assert kinds(vault.verify(pins={"one": vault.one})) == {"beginning"}
+    assert kinds(vault.verify(pins={"one": vault.one}, keep=KEEP, now=MUCH_LATER)) == {"beginning"}
 
 
 def test_a_store_that_denies_is_told(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,5 +139,41 @@ def test_a_store_that_denies_is_told(vault: Vault, monkeypatch: pytest.MonkeyPat
     report = trim(vault, now=YEARS_LATER + 9 * MINUTE)
 
     assert report.tallies["primary"].first_denial is not None
-    assert vault.verify(pins={"one": vault.one}).is_whole
+    assert vault.verify(pins={"one": vault.one}, keep=KEEP, now=YEARS_LATER + 9 * MINUTE).is_whole
     assert entry_at(vault.repository, vault.one.public.signer, 11).event["by"] == BY
+
+
+def forge_checkpoint(vault: Vault, first: int, *, cut_at: datetime) -> None:
+    """What the holder of the signing key can say, and do: name what they like, and remove some of it."""
+    vault.do(vault.one, "checkpoint", **Cut(first, vault.last_hash(vault.one, first - 1), cut_at).event())
+    vault.remove(vault.one, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("cut_at", "why"),
+    [
+        (AT, "which was to be kept until 2033"),
+        (AT - KEEP, "the first that stays is of 2026"),
+    ],
+)
+def test_a_stolen_key_cuts_nothing_young(vault: Vault, cut_at: datetime, why: str) -> None:
+    """The verifier's own audit_keep says how much may be gone, whatever a checkpoint claims; expire follows none."""
+    forge_checkpoint(vault, 9, cut_at=cut_at)
+
+    verdict = vault.verify(pins={"one": vault.one}, keep=KEEP, now=MUCH_LATER)
+
+    assert kinds(verdict) == {"cut-young"}
+    assert why in said(verdict, "cut-young")
+    note = trim(vault, now=YEARS_LATER).plan.note
+    assert note is not None
+    assert why in note
+    assert held(vault) == list(range(2, 12))
+
+
+def test_nothing_is_cut_where_nothing_is_configured(vault: Vault) -> None:
+    """Without audit_keep the verifier takes no checkpoint for an excuse."""
+    trim(vault, now=YEARS_LATER + 9 * MINUTE)
+    vault.copy()
+
+    assert kinds(vault.verify(pins={"one": vault.one}, now=MUCH_LATER)) == {"cut-young"}
+    assert vault.verify(pins={"one": vault.one}, keep=KEEP, now=MUCH_LATER).is_whole

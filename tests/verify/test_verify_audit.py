@@ -58,7 +58,8 @@ def test_entries_that_were_deleted_are_healed(copies: Copies) -> None:
 
 def test_entries_that_were_cut_stay_away(copies: Copies) -> None:
     """A copy that hears of a checkpoint late brings nothing back."""
-    cut = Cut(2, entry_at(copies.repository, KEY.public.signer, 1).head.sha256)
+    last = entry_at(copies.repository, KEY.public.signer, 1)
+    cut = Cut(2, last.head.sha256, last.at)
     event = {"what": CHECKPOINT, "result": "ok", "details": cut.event()}
     append(copies.repository, event, key=KEY, at=AT)
     for path in PATHS[:2]:
