@@ -6,12 +6,17 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from pgvault.audit.signer import read_or_make
 from pgvault.cli import render
+from pgvault.cli.auditing import Book, recording
+from pgvault.cli.drill import record_drill
 from pgvault.cli.drillreport import mark, verdict
 from pgvault.cli.opening import RepositorySource, make_copies, open_from, read_credential
 from pgvault.cli.options import JsonOption
@@ -46,6 +51,8 @@ def demo(
                 clock=SystemClock(),
                 progress=progress,
                 told=lambda step: _tell(step, as_json=as_json),
+                recording=lambda repository, what: _recording(_book(config, repository), what),
+                recorded_drill=lambda repository, run: record_drill(_book(config, repository), run),
             )
             report = run_demo(host)
     finally:
@@ -57,11 +64,13 @@ def demo(
 
 
 def _make_repository(directory: Path, dsn: str) -> Repository:
-    """Write the smallest configuration, make key and repository, and open it as any command would."""
-    key = directory / "key"
+    """Write the smallest configuration, make keys and repository, and open it as any command would."""
+    key, audit_key = directory / "key", directory / "audit.key"
+    signer = read_or_make(audit_key).public  # of its own, and pinned: the demo leaves nothing in the user's home
     document = {
         "repository": {"key": f"file:{key}", "copies": {"primary": {"url": f"file://{directory}/repository"}}},
         "clusters": {CLUSTER: {"dsn": dsn, "objectives": {"rpo": "15m", "rto": "4h"}}},
+        "audit": {"key": f"file:{audit_key}", "signers": {"demo": str(signer)}},
     }
     config = directory / "pgvault.yaml"
     config.write_text(json.dumps(document, indent=2))  # JSON is YAML
@@ -69,7 +78,21 @@ def _make_repository(directory: Path, dsn: str) -> Repository:
     loaded = load_config(config)
     assert loaded.clusters[CLUSTER].objectives == OBJECTIVES
     init_repository(make_copies(loaded), read_credential(loaded), now=SystemClock().now())
-    return open_from(loaded)
+    repository = open_from(loaded)
+    with recording(Book(repository, loaded.audit), "init"):
+        pass
+    return repository
+
+
+def _book(config: Path, repository: Repository) -> Book:
+    return Book(repository, load_config(config).audit, CLUSTER)
+
+
+@contextmanager
+def _recording(book: Book, what: str) -> Iterator[dict[str, Any]]:
+    """Record a step as the command of that name is, which whoever looks at the demo later is shown."""
+    with recording(book, what) as event:
+        yield event.details
 
 
 def _tell(step: Step, *, as_json: bool) -> None:

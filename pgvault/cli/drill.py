@@ -17,7 +17,7 @@ from pgvault import __version__
 from pgvault.audit.receipt import WHAT as DRILL
 from pgvault.audit.receipt import receipt_details
 from pgvault.cli import render
-from pgvault.cli.auditing import book_of, recording
+from pgvault.cli.auditing import Book, book_of, recording
 from pgvault.cli.drillaims import RANDOM_MOST, AimWords, OptionalNumber, parse_aims
 from pgvault.cli.drillfacts import Known, failure_moment, know
 from pgvault.cli.drillreport import several_document, write_report, write_summary
@@ -136,7 +136,7 @@ def drill(
                     run = partial(_drill_logical, opened, replace(wanted, label=logical), known, progress)
                 else:
                     run = partial(_drill, opened, aim, wanted, known, progress)
-                reports.append(_recorded(opened, run))
+                reports.append(record_drill(book_of(opened), run))
             if not as_json:
                 write_report(reports[-1])
     if as_json:
@@ -157,9 +157,9 @@ class Wanted:
     is_blind: bool  # nothing may be asked but one copy
 
 
-def _recorded(opened: OpenedCluster, run: Callable[[], DrillReport]) -> DrillReport:
+def record_drill(book: Book, run: Callable[[], DrillReport]) -> DrillReport:
     """Run a drill; its entry is its receipt, and where there is none, the report says so."""
-    with recording(book_of(opened), DRILL) as event:
+    with recording(book, DRILL) as event:
         report = run()
         event.tell = lambda why: report.notes.append(f"no receipt: {why}")
         event.details |= receipt_details(report.to_json(), version=__version__)

@@ -14,7 +14,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -103,6 +103,8 @@ class DemoHost:
     clock: Clock
     progress: Progress
     told: Callable[[Step], None]  # called after each step
+    recording: Callable[[Repository, str], AbstractContextManager[dict[str, Any]]]  # in the audit chain, with details
+    recorded_drill: Callable[[Repository, Callable[[], DrillReport]], DrillReport]  # the same, of a drill
 
 
 def run_demo(host: DemoHost) -> DemoReport:
@@ -185,8 +187,9 @@ class _Demo:
 
     def _back_up(self, repository: Repository, production: Instance) -> str:
         request = BackupRequest(CLUSTER, None, JOBS, ARCHIVE_WAIT)
-        with Session(production.dsn) as session:
+        with self._host.recording(repository, "backup") as details, Session(production.dsn) as session:
             manifest = take_backup(repository, session, request, clock=self._host.clock, progress=self._host.progress)
+            details.update(label=manifest.label, size_bytes=manifest.total_bytes, stored_bytes=manifest.stored_bytes)
         return f"{manifest.label}: {manifest.total_bytes >> 20} MiB, stored {manifest.stored_bytes >> 20} MiB"
 
     def _write_orders(self, dsn: str) -> str:
@@ -217,7 +220,10 @@ class _Demo:
             ending=Ending.FINISHED,
         )
         effort = Effort(JOBS, self._host.progress)
-        return restore(repository, order, effort=effort, clock=self._host.clock).directory
+        with self._host.recording(repository, "restore") as details:
+            restored = restore(repository, order, effort=effort, clock=self._host.clock)
+            details.update(directory=str(restored.directory), backup=restored.prepared.plan.backup_label)
+        return restored.directory
 
     def _wait_for_archiver(self, dsn: str) -> None:
         """Wait until the server has archived what it has finished; the restore's plan proves whether it did."""
@@ -274,7 +280,9 @@ class _Demo:
             jobs=JOBS,
             isolation=IsolationWish(is_trusted=True),
         )
-        return run_drill(repository, request, clock=self._host.clock, progress=self._host.progress)
+        return self._host.recorded_drill(
+            repository, lambda: run_drill(repository, request, clock=self._host.clock, progress=self._host.progress)
+        )
 
 
 def make_directory(parent: Path) -> Path:
