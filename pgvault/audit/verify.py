@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pgvault.audit.facts import Chain, CopyFacts
-from pgvault.audit.links import begin_of, judge_chain
+from pgvault.audit.facts import Chain, CopyFacts, Seen
+from pgvault.audit.links import CLOCK_SLACK, begin_of, judge_chain
 from pgvault.audit.remark import Remark, Weight, ranges, spans
 from pgvault.audit.trust import THIS_HOST, Kept, Trust
 from pgvault.errors import VerifyFailed
@@ -101,6 +101,7 @@ class _Court:
             remarks += self._compare(each)
         named = self._named()
         remarks += self._judge_heads(named)
+        remarks += self._judge_back_dated()
         chains = tuple(self._verdict(chain, named) for chain in self._main_chains.values() if chain.numbers)
         remarks += [remark for chain in chains for remark in _judge_end(chain)]
         count = sum(len(chain.entries) for each in self._facts for chain in each.chains.values())
@@ -212,6 +213,23 @@ class _Court:
             text = f"the chain of {self._called(signer)} {ends}, and {by} names its entry {number}: its end was cut"
             yield Remark(Weight.BROKEN, "tail-cut", text, copy, signer)
 
+    def _judge_back_dated(self) -> Iterator[Remark]:
+        """Find entries that name what is younger than they say they are."""
+        copy = "" if self._main is None else self._main.copy
+        for chain in self._main_chains.values():
+            found = [
+                number
+                for number, seen in chain.entries.items()
+                for signer, head in seen.heads.items()
+                if (named := self._main_chains.get(signer, Chain(signer)).entries.get(head.number)) is not None
+                and _is_younger(named, seen)
+            ]
+            if found:
+                text = (
+                    f"back-dated: {ranges(set(found))} of {self._called(chain.signer)}, naming younger ones of others"
+                )
+                yield Remark(Weight.WARNING, "back-dated", text, copy, chain.signer)
+
     def _verdict(self, chain: Chain, named: Mapping[tuple[str, int], Mapping[bytes, str]]) -> ChainVerdict:
         last = max(chain.numbers)
         seen = chain.entries.get(last)
@@ -247,6 +265,11 @@ def _judge_end(chain: ChainVerdict) -> Iterator[Remark]:
         f"the tail of {chain.name} is not provable: {names} {spans([range(start, chain.last + 1)])}, or what followed"
     )
     yield Remark(Weight.NOTE, "tail", text, None, chain.signer)
+
+
+def _is_younger(one: Seen, than: Seen) -> bool:
+    """By the clock of the store, where both say what that showed: hosts' own are off, which is told apart."""
+    return one.store_at is not None and than.store_at is not None and one.store_at - than.store_at > CLOCK_SLACK
 
 
 def _differ(ours: Chain, theirs: Chain, number: int) -> bool:

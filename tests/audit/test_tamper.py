@@ -307,3 +307,13 @@ def test_one_name_far_behind_the_end(vault: Vault) -> None:
     assert "deleted: entries 6 to 99999998 of" in said(verdict, "hole")
     found = newest(vault.repository, Wanted(50), passed_over=lambda *_: None)
     assert len(found) == 8
+
+
+def test_a_chain_that_was_written_later_than_it_says(vault: Vault) -> None:
+    """It names ends of other chains that were not there at that time."""
+    vault.first.at = AT
+    vault.do(vault.one)
+    vault.at = vault.first.at = AT - timedelta(days=30)
+    vault.do(vault.other)
+
+    assert "back-dated: entry 2 of other" in said(vault.verify(), "back-dated")
