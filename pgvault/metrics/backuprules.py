@@ -176,6 +176,7 @@ WAL = (
         description=(
             "It would be full within 4 hours if archiving stopped, or less than a tenth of its file system is free."
         ),
+        explained="pgvault_pg_wal_here == 0",  # collected on another host: its own exporter has to tell
     ),
     Rule(
         alert="PgvaultSlotNearLoss",

@@ -159,6 +159,12 @@ WAL = (
         "window",
         "begins_at",
     ),
+    _one(
+        "pgvault_pg_wal_here",
+        "Whether the pg_wal of the server can be looked at from where metrics are collected.",
+        "pg_wal disk",
+        "is_here",
+    ),
     _one("pgvault_pg_wal_free_bytes", "Room in the file system of pg_wal.", "pg_wal disk", "free_bytes"),
     _one("pgvault_pg_wal_size_bytes", "Size of the file system of pg_wal.", "pg_wal disk", "total_bytes"),
     _one("pgvault_pg_wal_ready_files", "Files that wait for the archiver.", "pg_wal disk", "ready_count"),

@@ -299,8 +299,10 @@ def _missing(gap: GapFact) -> str:
 def _disk(facts: ClusterFacts) -> Finding:
     name, disk, server, held = "pg_wal disk", facts.disk, facts.server, facts.repository
     if not isinstance(disk, DiskFacts):
-        return warn(name, f"unknown: {disk}")
+        elsewhere: Figures = {"is_here": False} if isinstance(server, WalState) else {}
+        return warn(name, f"unknown: {disk}", elsewhere)
     figures: Figures = {
+        "is_here": True,
         "path": str(disk.path),
         "free_bytes": disk.free_bytes,
         "total_bytes": disk.total_bytes,
