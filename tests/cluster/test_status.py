@@ -26,7 +26,7 @@ pytestmark = pytest.mark.cluster
 
 RED = ObjectiveMissed.exit_code
 # Nothing is a minute old here, so that nobody knows how long the disk lasts; and nothing was proven yet.
-CALM = {"pg_wal disk", "drill", "verify", "escrow", "anomaly"}
+CALM = {"pg_wal disk", "drill", "verify", "escrow", "anomaly", "audit"}
 
 
 @pytest.fixture(scope="module")
