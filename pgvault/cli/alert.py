@@ -22,6 +22,7 @@ from pgvault.alerts.run import Notified, Notifier, notify, ping
 from pgvault.checks.live import LiveRun
 from pgvault.cli import render
 from pgvault.cli.logs import setup_logging
+from pgvault.cli.opening import RepositorySource
 from pgvault.cli.options import ConfigOption, JsonOption, source_of
 from pgvault.cli.reading import open_to_read
 from pgvault.cli.sessions import connect
@@ -74,13 +75,15 @@ def watch(
 
     Example: pgvault alert watch --every 1m
     """
-    loaded = source_of(ctx, config).load()
+    source = source_of(ctx, config)
+    loaded = source.load()
     notifier = make_notifier(loaded)
     pause = parse_duration(every)
     setup_logging(is_verbose=True)  # a service tells what it does
     logging.getLogger(retry.__name__).setLevel(logging.WARNING)
     with setting_on_signals(otherwise="stopped without an answer; the next look tells what this one did not") as stop:
         while not stop.is_set():
+            loaded, notifier = read_anew(source, loaded, notifier)
             _watch_once(loaded, notifier)
             stop.wait(pause.total_seconds())
 
@@ -113,6 +116,19 @@ def try_receivers(
         )
     if failed := [f"{name!r}: {error}" for name, error in found.items() if error is not None]:
         raise StoreUnreachable(f"not everybody was told: {'; '.join(failed)}")
+
+
+def read_anew(source: RepositorySource, loaded: Config, notifier: Notifier) -> tuple[Config, Notifier]:
+    """Return what the configuration says now, so that an added cluster is watched without a restart.
+
+    Where it can not be read any more, what it said before: somebody must go on telling.
+    """
+    try:
+        now = source.load()
+        return (loaded, notifier) if now == loaded else (now, make_notifier(now))
+    except PgvaultError as error:
+        logger.warning("what the configuration said before is watched on: %s", error)
+        return loaded, notifier
 
 
 def look_and_tell(loaded: Config, notifier: Notifier) -> Notified:
