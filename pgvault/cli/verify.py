@@ -21,7 +21,8 @@ from pgvault.cli.options import (
 )
 from pgvault.cli.reading import open_cluster_to_verify
 from pgvault.cli.repairs import repair_documents, repair_lines
-from pgvault.errors import UsageError
+from pgvault.cli.signals import leaving_in_order
+from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock, iso, parse_instant
 from pgvault.repository.repository import Repository
 from pgvault.verify.copies import CopyReport, Reports, Request, verify_copies
@@ -69,7 +70,8 @@ def verify(
     request = Request(opened.name, selection, opened.config.jobs, copy, keeps_marks=source.url is None)
     asked = {"repair": repair, "copy": copy, "sample": selection.share, "since": since}
     with recording(book_of(opened), "verify", need=Need.BEFORE if repair else Need.AFTER, asked=asked) as event:
-        reports, repairs = _run(opened.repository, request, is_repair=repair)
+        with leaving_in_order(PgvaultError.exit_code):
+            reports, repairs = _run(opened.repository, request, is_repair=repair)
         event.details |= _recorded(reports, repairs)
         event.judge(reports.require_whole)
     if as_json:
