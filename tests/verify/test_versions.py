@@ -37,7 +37,7 @@ class Bucket(SilentStore):
         self.kept: dict[str, list[bytes | None]] = {}
         self.until: dict[tuple[str, str], datetime] = {}
         self.lock: ObjectLock | None = None
-        self.at = YESTERDAY
+        self.kept_at = YESTERDAY
         self.denied = False
         for key, body in objects.items():
             self._keep(key, body)
@@ -49,7 +49,7 @@ class Bucket(SilentStore):
         else:
             self.objects[key] = body
         if body is not None and self.lock is not None:
-            self.until[key, str(len(self.kept[key]) - 1)] = self.at + timedelta(days=self.lock.days)
+            self.until[key, str(len(self.kept[key]) - 1)] = self.kept_at + timedelta(days=self.lock.days)
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         super().put_if_absent(key, body)
@@ -69,7 +69,7 @@ class Bucket(SilentStore):
             if key == prefix or key.startswith(f"{prefix}/"):
                 for number, body in enumerate(bodies):
                     is_latest = number == len(bodies) - 1
-                    yield ObjectVersion(key, str(number), body is None, is_latest, len(body or b""), self.at)
+                    yield ObjectVersion(key, str(number), body is None, is_latest, len(body or b""), self.kept_at)
 
     def get_version(self, key: str, version: str) -> bytes:
         body = self.kept[key][int(version)]
@@ -231,7 +231,7 @@ def test_what_should_be_locked_and_is_not_is_red(kept: Kept) -> None:
 def test_a_lock_that_would_be_over_is_missed_by_nobody(kept: Kept) -> None:
     """What was put before the configuration asked for locks becomes old."""
     kept.bucket.lock = ObjectLock("governance", 30)
-    kept.bucket.at = NEXT_WEEK - timedelta(days=31)
+    kept.bucket.kept_at = NEXT_WEEK - timedelta(days=31)
 
     assert kept.problems() == []
 
