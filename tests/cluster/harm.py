@@ -26,13 +26,13 @@ class Pair:
         return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
 
     def harm_all(self, salt: str = "") -> dict[Path, tuple[str, str]]:
-        """Damage every object in one of both copies; return where and how, as their names' hashes say."""
+        """Damage every object in one of both copies, by turns; return where and how. Who comes first, hashes say."""
         done: dict[Path, tuple[str, str]] = {}
         waiting: dict[str, Path] = {}  # by copy: an object to swap with
-        for path in self.objects(self.primary):
-            digest = hashlib.sha256(f"{salt}{path}".encode()).digest()
-            name, root = (("primary", self.primary), ("dr", self.dr))[digest[0] % 2]
-            way = WAYS[digest[1] % len(WAYS)]
+        digests = {path: hashlib.sha256(f"{salt}{path}".encode()).digest() for path in self.objects(self.primary)}
+        for turn, (path, digest) in enumerate(sorted(digests.items(), key=lambda each: each[1])):
+            name, root = (("primary", self.primary), ("dr", self.dr))[turn // len(WAYS) % 2]
+            way = WAYS[turn % len(WAYS)]
             done[path] = (name, way)
             if way != "swap":
                 harm(root / path, way, at=digest[2])
