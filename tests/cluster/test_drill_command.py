@@ -94,6 +94,7 @@ def test_a_failed_check_ends_with_50_and_says_which(good: Stage, tmp_path: Path)
     assert "not tested: copies of the repository" in finished.output
 
 
+@pytest.mark.endurance
 def test_a_missed_objective_ends_with_51(good: Stage, tmp_path: Path) -> None:
     """Too slow is not wrong."""
     config = configure(good, tmp_path / "c.yaml", LONG, objectives={"rto": "1s"})

@@ -163,6 +163,7 @@ def test_wrong_data_are_red(server: ServerFactory, tmp_path: Path) -> None:
     assert 'relation "orders" does not exist' in gone["orders_exist"]
 
 
+@pytest.mark.endurance
 def test_a_page_that_was_damaged_at_the_source_is_red(server: ServerFactory, tmp_path: Path) -> None:
     """The backup took it as it was, since there is no better one; the drill says so, and amcheck finds it."""
     stage = make_stage(server, NEWEST, tmp_path)
@@ -182,6 +183,7 @@ def test_a_page_that_was_damaged_at_the_source_is_red(server: ServerFactory, tmp
     assert f"{path.relative_to(one.data)} block {block}" in failed["pg_checksums"]
 
 
+@pytest.mark.endurance
 def test_an_index_that_misses_rows_is_red(server: ServerFactory, tmp_path: Path) -> None:
     """Every page whole, every checksum right: only looking for each row in the index shows it."""
     stage = make_stage(server, NEWEST, tmp_path)

@@ -119,6 +119,7 @@ def test_dropped_slot_is_made_anew(streamed: Streamed) -> None:
     assert streamed.gaps() == ()
 
 
+@pytest.mark.endurance
 def test_lost_slot_is_a_gap_and_a_backup(streamed: Streamed) -> None:
     """A slot that was invalidated: what is gone is recorded, a full backup is taken, and the stream goes on."""
     write_stream_config(streamed, streamed.dsn, on_gap="backup")

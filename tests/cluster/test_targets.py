@@ -102,6 +102,7 @@ def test_what_can_not_be_reached_is_refused_before_anything_is_written(vault: Va
     assert not list(vault.directory.glob("restored-*"))
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("major", [NEWEST])
 def test_the_way_leads_across_a_timeline_switch(vault: Vault) -> None:
     """A backup of timeline 1 reaches rows of timeline 2, and rows of timeline 1 before the switch."""
