@@ -77,6 +77,7 @@ def _rows(findings: Iterable[Finding]) -> Iterator[tuple[str, str, str, str]]:
         shown = group
         for finding in sorted(members, key=lambda each: SEVERITY.index(each.level)):
             mark = finding.level.value.upper() if finding.level is Level.RED else finding.level.value
+            mark = mark if finding.is_judged else "-"
             yield shown, mark, finding.name, render.printable(finding.detail)
             if finding.hint is not None and finding.level is not Level.OK:
                 yield "", "", "", f"hint: {render.printable(finding.hint)}"

@@ -15,7 +15,7 @@ from pgvault.anomaly.judge import LEAST, MEASURES, Deviation, Taken, Verdict, co
 from pgvault.anomaly.kind import kind_of
 from pgvault.config.anomaly import AnomalyConfig
 from pgvault.instants import iso
-from pgvault.monitor.finding import Figure, Finding, amount, ok, warn
+from pgvault.monitor.finding import Figure, Finding, amount, ok, unjudged, warn
 from pgvault.repository.catalog import Root
 
 NAME = "anomaly"
@@ -53,10 +53,10 @@ def _verdict(root: Root, config: AnomalyConfig) -> Verdict:
 def _not_off(kind: str, root: Root, verdict: Verdict) -> Finding:
     figures = {**_figures(kind, root, verdict), "anomalous": 0, "measure": "", "suspicious": False}
     if root.measures is None:
-        return ok(NAME, f"{kind}: not judged: backup {root.label} was not measured", figures)
+        return unjudged(NAME, f"{kind}: not judged: backup {root.label} was not measured", figures)
     if not verdict.is_judged:
         count = f"{verdict.compared} of {LEAST} normal ones before it"
-        return ok(NAME, f"{kind}: not judged: too few to compare backup {root.label} with ({count})", figures)
+        return unjudged(NAME, f"{kind}: not judged: too few to compare backup {root.label} with ({count})", figures)
     if verdict.deviations:
         return ok(NAME, f"{kind}: {root.label} was off, and that was told long enough", figures)
     return ok(NAME, f"{kind}: {root.label} is like the {verdict.compared} before it", figures)

@@ -35,12 +35,14 @@ class Finding:
     hint: str | None = None  # a sentence: what to do
     figures: Figures = field(default_factory=dict)  # what was measured, units in the names
     is_told: bool = True  # to people, too; false: as long as it is well, machines alone hear of it
+    is_judged: bool = True  # false: there was nothing to judge, and ok says only that nothing is wrong
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
         return {
             "name": self.name,
             "level": self.level.value,
+            "judged": self.is_judged,
             "detail": self.detail,
             "hint": self.hint,
             "figures": dict(self.figures),
@@ -50,6 +52,11 @@ class Finding:
 def ok(name: str, detail: str, figures: Figures | None = None) -> Finding:
     """All is well, as far as it was looked at."""
     return Finding(name, Level.OK, detail, None, figures or {})
+
+
+def unjudged(name: str, detail: str, figures: Figures | None = None) -> Finding:
+    """Nothing is wrong, and nothing is shown to be well: there is nothing yet to judge by, or nothing was asked for."""
+    return Finding(name, Level.OK, detail, None, figures or {}, is_judged=False)
 
 
 def warn(name: str, detail: str, figures: Figures | None = None, *, hint: str | None = None) -> Finding:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pgvault.config import ClusterConfig
 from pgvault.errors import ObjectCorrupt, ObjectMissing
 from pgvault.instants import iso
-from pgvault.monitor.finding import Figures, Finding, moment, ok, warn
+from pgvault.monitor.finding import Figures, Finding, moment, ok, unjudged, warn
 from pgvault.monitor.slots import AgePromise, Tally, begun_at, count_since, grace_of, tally
 from pgvault.pipeline.header import Kind
 from pgvault.repository import layout
@@ -60,7 +60,7 @@ def tell_schedule(config: ClusterConfig, *, zone: str, now: datetime) -> Iterato
         if cron is None:
             if kind == protecting:
                 figures: Figures = {"kind": kind, "cron": None, "last_slot_at": None, "next_slot_at": None}
-                yield ok(SCHEDULE, f"{kind}: not scheduled here", figures)
+                yield unjudged(SCHEDULE, f"{kind}: not scheduled here", figures)
             continue
         schedule = CronSchedule(cron, zone)
         last, coming = schedule.previous_slot(now), schedule.next_slot(now)

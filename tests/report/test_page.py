@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from pgvault.monitor.finding import ok, unjudged
 from pgvault.report.document import Report
 from pgvault.report.page import make_page
 from tests.report.pages import Page, numbers, read_page, resolve
@@ -161,3 +162,13 @@ def test_signs_do_not_rest_on_colour() -> None:
     squares = [element for element in page.elements if element.attributes.get("data-at", "").endswith("/verdict")]
     drawn = {(element.value, element.attributes["href"]) for element in squares if element.tag == "use"}
     assert drawn == {("passed", "#s-good"), ("failed", "#s-bad"), ("unproven", "#s-unknown")}
+
+
+def test_what_nobody_judged_is_not_green() -> None:
+    """Nothing is scheduled, so nothing is wrong; a tick would say that something was shown to be well."""
+    findings = [ok("backup", "an hour old"), unjudged("schedule", "backup: not scheduled here")]
+
+    page = make_page(make_report(make_cluster(findings=findings)).to_json())
+
+    shown = re.findall(r'<li class="(\w+)">.*?>(backup|schedule)</bdi>', page, re.DOTALL)
+    assert {name: kind for kind, name in shown} == {"backup": "good", "schedule": "unknown"}
