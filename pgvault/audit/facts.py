@@ -17,29 +17,19 @@ from datetime import datetime, timedelta
 from pgvault.audit.chain import entry_at, read_body
 from pgvault.audit.entry import Entry, Head
 from pgvault.audit.signer import PublicKey
-from pgvault.errors import (
-    ConfigInvalid,
-    FormatUnsupported,
-    ObjectCorrupt,
-    ObjectMissing,
-    PgvaultError,
-    StoreDenied,
-    StoreUnreachable,
-    WrongKey,
-)
+from pgvault.errors import ConfigInvalid, ObjectMissing, PgvaultError
 from pgvault.instants import iso
 from pgvault.pooling import map_bounded
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
 from pgvault.repository.fields import read_instant
+from pgvault.repository.reader import DAMAGE, SILENCE
 from pgvault.repository.repository import Repository
 
 CHECKPOINT = "checkpoint"  # what of an event
 REST = timedelta(days=31)  # for which a host may have recorded nothing just where its chain is cut
 JOBS = 8
 ROUNDS = 3  # in which a chain that grows meanwhile is followed
-UNREADABLE = (FormatUnsupported, ObjectCorrupt, WrongKey)
-SILENCE = (StoreDenied, StoreUnreachable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +172,7 @@ def _extend(repository: Repository, copy: Copy, chain: Chain, pool: ThreadPoolEx
             return number, Seen.of(_read(repository, copy, chain.signer, number))
         except ObjectMissing:
             return number, None  # gone since it was listed
-        except UNREADABLE as error:
+        except DAMAGE as error:
             return number, str(error)
 
     for number, found in map_bounded(pool, look, new, ahead=4 * JOBS):
@@ -205,6 +195,6 @@ def last_checkpoint(repository: Repository, signer: str, numbers: Sequence[int])
             cut = Cut.of(entry)
             if cut is not None and entry_at(repository, signer, cut.first).place.previous == cut.sha256:
                 return entry
-        except (*UNREADABLE, ObjectMissing):
+        except (*DAMAGE, ObjectMissing):
             continue
     return None

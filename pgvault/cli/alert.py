@@ -25,16 +25,15 @@ from pgvault.cli.logs import setup_logging
 from pgvault.cli.opening import RepositorySource
 from pgvault.cli.options import ConfigOption, JsonOption, source_of
 from pgvault.cli.reading import open_to_read
-from pgvault.cli.sessions import connect
 from pgvault.cli.signals import setting_on_signals
-from pgvault.cli.status import PATIENCE, chosen
+from pgvault.cli.status import PATIENCE, chosen, statuses_of
 from pgvault.config import AlertsConfig, Config
 from pgvault.config.audit import default_key_file
 from pgvault.errors import ConfigInvalid, KeyUnusable, PgvaultError, StoreUnreachable, UsageError
 from pgvault.instants import SystemClock, iso, parse_duration
 from pgvault.monitor.checkstatus import Expected, Results, find_live, judge_checks
 from pgvault.monitor.finding import Level
-from pgvault.monitor.status import ClusterStatus, read_statuses
+from pgvault.monitor.status import ClusterStatus
 from pgvault.repository.repository import Repository
 from pgvault.stores import retry
 
@@ -144,11 +143,8 @@ def look_and_tell(loaded: Config, notifier: Notifier) -> Notified:
             raise opened[-1]
         return opened[-1]
 
-    clock = SystemClock()
-    statuses = tuple(
-        read_statuses(chosen(loaded, None), open_repository=open_once, connect=connect, clock=clock, config=loaded)
-    )
-    told = notify(Look(statuses, clock.now()), notifier, opened[-1])
+    statuses = tuple(statuses_of(loaded, chosen(loaded, None), open_repository=open_once))
+    told = notify(Look(statuses, SystemClock().now()), notifier, opened[-1])
     if told.is_alive and told.busy is None and (unasked := ping(notifier)) is not None:
         told.notes.append(f"ping: {unasked}")
     return told

@@ -13,10 +13,8 @@ import typer
 from pgvault.cli import render
 from pgvault.cli.logs import setup_logging
 from pgvault.cli.options import ClusterOption, ConfigOption, source_of
-from pgvault.cli.reading import open_to_read
-from pgvault.cli.sessions import connect
 from pgvault.cli.signals import setting_on_signals
-from pgvault.cli.status import PATIENCE, chosen
+from pgvault.cli.status import chosen, statuses_of
 from pgvault.config import ClusterConfig, Config
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock, parse_duration
@@ -28,7 +26,6 @@ from pgvault.metrics.serving import Listen
 from pgvault.metrics.serving import serve as serve_metrics
 from pgvault.metrics.values import make_families, watched_family
 from pgvault.metrics.watched import watched
-from pgvault.monitor.status import read_statuses
 
 LEAST_INTERVAL = timedelta(seconds=1)
 
@@ -128,14 +125,6 @@ def rules(
 
 def collect(loaded: Config, clusters: dict[str, ClusterConfig]) -> Collected:
     """Look at clusters as `status` does, and return what was found as metrics."""
-    clock = SystemClock()
-    began, at = time.monotonic(), clock.now()
-    found = read_statuses(
-        clusters,
-        config=loaded,
-        open_repository=lambda: open_to_read(loaded, patience=PATIENCE),
-        connect=connect,
-        clock=clock,
-    )
-    families = (*make_families(found, clusters), watched_family(watched(loaded, clusters)))
+    began, at = time.monotonic(), SystemClock().now()
+    families = (*make_families(statuses_of(loaded, clusters), clusters), watched_family(watched(loaded, clusters)))
     return Collected(families, at, time.monotonic() - began)

@@ -13,12 +13,10 @@ import typer
 from pgvault.cli import render
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.reading import open_to_read
-from pgvault.cli.sessions import connect
-from pgvault.cli.status import PATIENCE, chosen
+from pgvault.cli.status import PATIENCE, chosen, statuses_of
 from pgvault.config import Config
 from pgvault.errors import CheckFailed, ObjectiveMissed, ServerUnfit, UsageError
 from pgvault.instants import SystemClock
-from pgvault.monitor.status import read_statuses
 from pgvault.report.document import Report, Standing
 from pgvault.report.gather import Asked, gather_quality, gather_report
 from pgvault.report.page import make_page
@@ -67,9 +65,7 @@ def _gather(config: Config, cluster: str | None, *, quality: bool) -> Report:
     repository = open_to_read(config, patience=PATIENCE)
     if quality:
         return gather_quality(Asked(repository, clusters, config.timezone, clock.now()))
-    statuses = list(
-        read_statuses(clusters, config=config, open_repository=lambda: repository, connect=connect, clock=clock)
-    )
+    statuses = list(statuses_of(config, clusters, open_repository=lambda: repository))
     return gather_report(Asked(repository, clusters, config.timezone, clock.now()), statuses)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -18,6 +18,7 @@ from pgvault.instants import SystemClock
 from pgvault.monitor.finding import Level, worst
 from pgvault.monitor.standing import stand
 from pgvault.monitor.status import ClusterStatus, read_statuses
+from pgvault.repository.repository import Repository
 from pgvault.stores.retry import Patience
 
 # Whoever asks how things are wants to hear soon that a store does not answer: two attempts, some 16 s.
@@ -36,15 +37,7 @@ def status(
     Example: pgvault status --brief
     """
     loaded = source_of(ctx, config).load()
-    found = tuple(
-        read_statuses(
-            chosen(loaded, cluster),
-            open_repository=lambda: open_to_read(loaded, patience=PATIENCE),
-            connect=connect,
-            clock=SystemClock(),
-            config=loaded,
-        )
-    )
+    found = tuple(statuses_of(loaded, chosen(loaded, cluster)))
     if as_json:
         levels = worst(finding for each in found for finding in each.findings)
         render.write_json({"level": levels.value, "clusters": [each.to_json() for each in found]})
@@ -54,6 +47,19 @@ def status(
         for each in found:
             write_status(each)
     raise_if_broken(found)
+
+
+def statuses_of(
+    config: Config, clusters: Mapping[str, ClusterConfig], *, open_repository: Callable[[], Repository] | None = None
+) -> Iterator[ClusterStatus]:
+    """Look at clusters, for whoever shows what is found; the repository is opened with little patience, once."""
+    return read_statuses(
+        clusters,
+        open_repository=open_repository or (lambda: open_to_read(config, patience=PATIENCE)),
+        connect=connect,
+        clock=SystemClock(),
+        config=config,
+    )
 
 
 def chosen(config: Config, name: str | None) -> dict[str, ClusterConfig]:

@@ -21,17 +21,17 @@ from pgvault.audit.chain import UNREADABLE, append, entry_at
 from pgvault.audit.entry import Entry
 from pgvault.audit.facts import CHECKPOINT, Cut, last_checkpoint
 from pgvault.audit.signer import SigningKey
-from pgvault.errors import PgvaultError, StoreDenied, StoreUnreachable
+from pgvault.errors import PgvaultError
 from pgvault.expire.removing import Remover, Tally
 from pgvault.repository import layout
 from pgvault.repository.copies import Copy
+from pgvault.repository.reader import SILENCE
 from pgvault.repository.repository import Repository
 from pgvault.repository.writing import decided
 
 logger = logging.getLogger(__name__)
 
 GROUP = layout.AUDIT_GROUP
-SILENCE = (StoreDenied, StoreUnreachable)
 TOO_YOUNG = "checkpoint {number} names entry {last}, {why}: nothing is cut: see pgvault audit verify"
 NOT_WHOLE = "the chain is not whole, and is not cut: see pgvault audit verify"
 
@@ -153,11 +153,8 @@ def _remove(copy: Copy, signer: str, first: int) -> Tally:
 
 def _numbers(copy: Copy, signer: str) -> list[int]:
     """Return the numbers of a chain's entries, sorted."""
-    names = (entry.key for entry in copy.store.list(layout.audit_chain(signer)))
-    found = ((name, name.rpartition("/")[2]) for name in names)
-    return sorted(
-        int(last) for name, last in found if layout.is_number(last) and name == layout.audit_entry(signer, int(last))
-    )
+    places = (layout.parse_audit_entry(entry.key) for entry in copy.store.list(layout.audit_chain(signer)))
+    return sorted(place[1] for place in places if place is not None)
 
 
 def _is_ragged(numbers: Sequence[int]) -> bool:

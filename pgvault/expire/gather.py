@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pgvault.errors import StoreDenied, StoreUnreachable, UsageError
 from pgvault.expire.copyroots import CopyRoots
@@ -241,7 +241,7 @@ def _unfinished(
         if label in spoken_of - deciding.aborted:
             logger.warning("backup %s has lost its root: what is left of it stays", label)
             continue
-        started_at = label_time(label)
+        started_at = layout.stamped_at(label)
         if started_at is None:
             logger.warning("passed over %s: it is no label", layout.backup(deciding.cluster, label))
             continue
@@ -259,11 +259,3 @@ def _unfinished(
             start_lsn=starts[0][1] if starts else None,
             stored_bytes=left,
         )
-
-
-def label_time(label: str) -> datetime | None:
-    """Return when a label was made, as it says; None for what is no label."""
-    try:
-        return datetime.strptime(label[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None

@@ -19,7 +19,7 @@ from pgvault.errors import ObjectExists
 from pgvault.expire.actions import Removal, Sweep
 from pgvault.expire.carrying import Run
 from pgvault.expire.copyroots import CopyRoots
-from pgvault.expire.gather import RECORDS_KEPT, label_time
+from pgvault.expire.gather import RECORDS_KEPT
 from pgvault.expire.removing import Found
 from pgvault.instants import iso
 from pgvault.repository import layout
@@ -71,7 +71,7 @@ def remove_label(run: Run, removal: Removal) -> None:
 def sweep_label(run: Run, sweep: Sweep) -> None:
     """Remove what is left of a backup that was never committed; the aborted record last, and much later."""
     label = sweep.label
-    began_at = label_time(label)
+    began_at = layout.stamped_at(label)
     is_old = began_at is not None and run.terms.clock.now() - began_at >= RECORDS_KEPT
     run.require_held()
     if sweep.is_to_be_aborted:

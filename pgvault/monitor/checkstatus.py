@@ -18,7 +18,7 @@ from pgvault.config import CheckBase
 from pgvault.errors import UsageError
 from pgvault.instants import iso
 from pgvault.monitor.finding import Figures, Finding, Level, ok, span, warn
-from pgvault.repository.checkruns import read_newest_runs
+from pgvault.repository.checkruns import read_runs
 from pgvault.repository.fields import read_instant
 from pgvault.repository.repository import Repository
 from pgvault.schedule import CronSchedule, read_cron
@@ -78,7 +78,7 @@ def look_at_checks(
 
     Raises what reading a store raises.
     """
-    live = find_live(read_newest_runs(repository, cluster), expected.checks) if expected.checks else {}
+    live = find_live(read_runs(repository, cluster), expected.checks) if expected.checks else {}
     drilled, beside = find_drilled(reports, expected.checks)
     yield from judge_checks(expected, Results(live, drilled, beside))
 

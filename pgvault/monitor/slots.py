@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pgvault.config import Objectives
-from pgvault.repository.layout import LABEL
+from pgvault.repository.layout import LABEL, stamped_at
 from pgvault.schedule import CronSchedule
 
 EARLY = timedelta(minutes=1)  # by which a run may begin before its slot: clocks differ
@@ -26,7 +26,6 @@ OVER = timedelta(days=30)
 AHEAD = timedelta(hours=1)  # of us, by which the clock of a backup may be
 STALE = timedelta(hours=24)  # of the newest backup, where nothing else is said
 DAY = timedelta(hours=25)  # between two slots of a daily schedule, on the day on which the clocks are set back
-STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +143,8 @@ def begun_at(label: str, started_at: datetime) -> datetime:
 
     `started_at` is the server's clock; it counts for labels that are none of ours.
     """
-    if LABEL.fullmatch(label) is None:
-        return started_at
-    try:
-        return datetime.strptime(label.partition("-")[0], STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        return started_at
+    stamped = stamped_at(label) if LABEL.fullmatch(label) else None
+    return started_at if stamped is None else stamped
 
 
 def _hours(value: timedelta) -> str:

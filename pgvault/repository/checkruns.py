@@ -48,11 +48,6 @@ def read_runs(repository: Repository, cluster: str, *, limit: int | None = None)
         yield from (run for run in runs if run is not None)
 
 
-def read_newest_runs(repository: Repository, cluster: str) -> Iterator[Mapping[str, Any]]:
-    """Yield all runs, as `read_runs` does."""
-    return read_runs(repository, cluster)
-
-
 def count_runs(repository: Repository, cluster: str) -> int:
     """Return how many runs are stored."""
     return len(_run_ids(repository, cluster))

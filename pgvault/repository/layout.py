@@ -44,6 +44,8 @@ QUARANTINE = "quarantine"
 NUMBER = re.compile(r"\d{8}", re.ASCII)
 GROUP = re.compile(r"\d{5}", re.ASCII)
 TAIL = ".tail"
+STAMP = "%Y%m%dT%H%M%SZ"
+STAMP_LENGTH = 16  # of what it prints
 LABEL = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
@@ -243,7 +245,15 @@ def checks(cluster_name: str) -> str:
 
 def stamp(at: datetime) -> str:
     """An aware instant, in UTC, as the first part of a label: 20260115T103000Z."""
-    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return at.astimezone(UTC).strftime(STAMP)
+
+
+def stamped_at(label: str) -> datetime | None:
+    """Return the instant that a label begins with; None where it begins with none."""
+    try:
+        return datetime.strptime(label[:STAMP_LENGTH], STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def make_label(at: datetime, random: bytes) -> str:

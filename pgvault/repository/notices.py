@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pgvault.errors import ObjectMissing, PgvaultError
@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 LEASE = "alerts"
 KEPT = timedelta(days=7)
 LOOKS_AT_VANISHING = 3  # one that was listed may be removed before it is read; then there is a newer one
-STAMP = "%Y%m%dT%H%M%SZ"
 
 
 def read_newest(repository: Repository) -> dict[str, Any] | None:
@@ -38,31 +37,28 @@ def read_newest(repository: Repository) -> dict[str, Any] | None:
 
 def put_notice(repository: Repository, document: Mapping[str, Any], *, now: datetime) -> str:
     """Store a notice behind all that are there, and remove what is old; return its label."""
-    labels = _labels(repository)
-    at = now if not labels else max(now, _stamped(labels[-1]) + timedelta(seconds=1))
+    times = _times(repository)
+    at = max(now, *(time + timedelta(seconds=1) for time in times.values())) if times else now
     label = layout.make_label(at, os.urandom(2))
     put_json(repository, layout.notice(label), Kind.NOTICE, document={**document, "notice": 1, "id": label})
-    for old in labels:
-        if at - _stamped(old) > KEPT:
+    for old, time in times.items():
+        if at - time > KEPT:
             _remove(repository, old)
     return label
 
 
 def _read_newest(repository: Repository) -> dict[str, Any] | None:
-    labels = _labels(repository)
-    if not labels:
+    times = _times(repository)
+    if not times:
         return None
-    path = layout.notice(labels[-1])
+    path = layout.notice(max(times))
     return open_json(repository, path, Kind.NOTICE, body=repository.deciding.store.get(path))
 
 
-def _labels(repository: Repository) -> list[str]:
-    names = repository.deciding.store.children(layout.NOTICES)
-    return sorted(name for name in names if layout.LABEL.fullmatch(name))
-
-
-def _stamped(label: str) -> datetime:
-    return datetime.strptime(label.partition("-")[0], STAMP).replace(tzinfo=UTC)
+def _times(repository: Repository) -> dict[str, datetime]:
+    """Return the labels of all notices, with the instants that they name."""
+    names = filter(layout.LABEL.fullmatch, repository.deciding.store.children(layout.NOTICES))
+    return {name: at for name in names if (at := layout.stamped_at(name)) is not None}
 
 
 def _remove(repository: Repository, label: str) -> None:
