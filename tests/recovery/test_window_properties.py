@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgvault.postgres.history import HistoryEntry, TimelineHistory
@@ -51,7 +51,9 @@ class World:
         return recovery_window(self.backups, inventory, [])
 
     def readable(self) -> list[int]:
-        return [timeline for timeline in (1, *self.parents) if timeline not in self.lost_histories]
+        """Timelines that the window knows ways to: something of them is archived beside their history."""
+        archived = {each.timeline for each in (*self.segments, *self.tails, *self.backups)}
+        return [each for each in (1, *self.parents) if each not in self.lost_histories and each in archived]
 
     def probes(self) -> list[int]:
         """Every position at which anything may change, and one between."""
@@ -124,8 +126,18 @@ def claimed_bytes(world: World, window: RecoveryWindow) -> set[Byte]:
     }
 
 
+NOTHING_OF_4 = World(
+    {2: (1, SIZE), 3: (1, SIZE), 4: (1, LAST * SIZE)},
+    frozenset(WalSegment(timeline, 1, SIZE) for timeline in (1, 2, 3)),
+    {},
+    (FakeBackup("b0", Lsn(SIZE + 40), Lsn(SIZE + 41), minute(1)),),
+    frozenset(),
+)
+
+
 @settings(max_examples=150, deadline=None)
 @given(worlds())
+@example(NOTHING_OF_4)
 def test_window_is_what_a_walk_reaches(world: World) -> None:
     """On every way: no byte is claimed that no backup leads to, none is left out; the telling once loses none."""
     window = world.window()
