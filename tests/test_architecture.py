@@ -35,6 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "drill",
             "expire",
             "extract",
+            "hosts",
             "keyring",
             "logical",
             "metrics",

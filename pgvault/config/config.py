@@ -97,7 +97,11 @@ class ClusterConfig(Section):
 
     dsn: str
     password: Annotated[Secret, secret("password")] | None = None
-    source: Literal["local", "logical"] = "local"  # logical: no file access and no WAL here, pg_dump alone
+    # local: files on this host; stream: files by the replication protocol; logical: no files and no WAL, pg_dump alone
+    source: Literal["local", "stream", "logical"] = "local"
+    primary_dsn: str | None = None  # where WAL is switched when `dsn` is a standby; None: it is waited for
+    primary_password: Annotated[Secret, secret("primary_password")] | None = None
+    max_rate: int | None = Field(default=None, ge=32 << 10, le=1 << 30)  # bytes a second of `source: stream`
     data_directory: Path | None = None
     objectives: Objectives = Objectives()
     schedule: Schedule = Schedule()
@@ -113,7 +117,7 @@ class ClusterConfig(Section):
     archive_wait: Duration = timedelta(minutes=2)
     jobs: int = Field(default=4, ge=1, le=64)
 
-    @field_validator("dsn", "checks_dsn")
+    @field_validator("dsn", "checks_dsn", "primary_dsn")
     @classmethod
     def _dsn(cls, value: str | None) -> str | None:
         return None if value is None else require_no_password(value)

@@ -19,7 +19,7 @@ def watched(config: Config, clusters: Iterable[str]) -> Iterator[tuple[str, str]
 def _parts(config: Config, name: str) -> dict[str, bool]:
     cluster = config.clusters[name]
     copies = config.repository.copies.values()
-    is_physical = cluster.source == "local"
+    is_physical = cluster.source != "logical"
     return {
         "backup": True,
         "verify": True,

@@ -52,7 +52,8 @@ class World:
 
     def readable(self) -> list[int]:
         """Timelines that the window knows ways to: something of them is archived beside their history."""
-        archived = {each.timeline for each in (*self.segments, *self.tails, *self.backups)}
+        archived = {each.timeline for each in (*self.segments, *self.tails)}
+        archived |= {backup.timeline for backup in self.backups}
         return [each for each in (1, *self.parents) if each not in self.lost_histories and each in archived]
 
     def probes(self) -> list[int]:

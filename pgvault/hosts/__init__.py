@@ -1,0 +1,1 @@
+"""What starts pgvault at its times: systemd, cron, and (by the chart in helm/) Kubernetes."""
