@@ -140,7 +140,7 @@ def test_pushes_keep_their_speed_while_a_region_is_gone_and_it_catches_up_alone(
             one, two = [], []
             for number in range(4, 4 + SEGMENTS):
                 two.append(site.push(site.config, number))
-                if number % 4 == 0:  # in turn, since machines are noisy
+                if number % 8 == 0:  # in turn, since machines are noisy
                     one.append(site.push(site.alone, number))
             found = site.copy_lag()
             assert found["level"] == "red"
