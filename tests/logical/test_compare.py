@@ -341,7 +341,7 @@ def test_pgbench_makes_no_false_alarm_and_hides_nothing(server: ServerFactory, t
         thread.start()
         return thread
 
-    loading = load(30)
+    loading = load(45)
     count = 0
     while loading.is_alive():
         assert couple.compare().deviations == []
@@ -351,7 +351,7 @@ def test_pgbench_makes_no_false_alarm_and_hides_nothing(server: ServerFactory, t
     ((page,),) = primary.sql(f"SELECT (ctid::text::point)[0]::int FROM pgbench_accounts WHERE aid = {99_000 * scale}")
     path, start = couple.file_of("pgbench_accounts"), 8192 * int(str(page))
     couple.edit(lambda: damage_after(path, start, b" " * 60, b"     x"))
-    loading = load(12)
+    loading = load(20)
     found = couple.compare()
     loading.join()
 
