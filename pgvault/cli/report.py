@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from pgvault.cli import render
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.reading import open_to_read
 from pgvault.cli.status import PATIENCE, chosen, statuses_of
+from pgvault.cli.writing import write_document
 from pgvault.config import Config
 from pgvault.errors import CheckFailed, ObjectiveMissed, ServerUnfit, UsageError
 from pgvault.instants import SystemClock
@@ -70,17 +70,11 @@ def _gather(config: Config, cluster: str | None, *, quality: bool) -> Report:
 
 
 def write_page(page: str, path: Path) -> None:
-    """Write a page, whole or not at all. Raises UsageError."""
+    """Write a page, to stdout or whole into its file."""
     if path == STDOUT:
         sys.stdout.write(page)
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(f"{str(path)!r} can not be written: {error.strerror}") from error
+    else:
+        write_document(path, page)
 
 
 def raise_if_red(made: Report) -> None:

@@ -13,8 +13,9 @@ from pgvault.cli import render
 from pgvault.cli.opening import read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, source_of
 from pgvault.cli.reading import open_to_read
+from pgvault.cli.writing import write_document
 from pgvault.config import Config, find_config
-from pgvault.errors import PgvaultError, Refused
+from pgvault.errors import PgvaultError
 from pgvault.instants import SystemClock
 from pgvault.runbook.document import write_runbook
 from pgvault.runbook.facts import ClusterFacts, Facts, with_repository
@@ -41,7 +42,7 @@ def runbook(
     if out is None:
         render.write_lines(text.splitlines())
     else:
-        write_file(out, text)
+        write_document(out, text)
         render.write_lines([f"runbook: {out}"])
 
 
@@ -51,13 +52,3 @@ def _with_repository(facts: Facts, loaded: Config) -> Facts:
         return with_repository(facts, open_to_read(loaded), read_credential(loaded))
     except PgvaultError as error:
         return replace(facts, unread=(str(error),))
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file at once: whoever looks sees the old one or the new one. Raises Refused."""
-    waiting = path.with_name(f".tmp-{path.name}")
-    try:
-        waiting.write_text(text)
-        waiting.replace(path)
-    except OSError as error:
-        raise Refused(f"'{path}' can not be written: {error.strerror}") from error
