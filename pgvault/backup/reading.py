@@ -20,7 +20,6 @@ from awscrt.checksums import combine_crc32c, crc32c
 from pgvault.backup.batches import Batch, Piece
 from pgvault.errors import SourceUnreadable
 from pgvault.pipeline.seal import FRAME_BYTES
-from pgvault.postgres.control import ControlData
 from pgvault.postgres.datadir import EntryKind
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.pages import check_pages
@@ -43,11 +42,6 @@ class ReadingRules:
     check_pages: bool  # data checksums are on
     relseg_size: int  # blocks per file of a large relation
     block_key: bytes | None  # for block hashes, 32 bytes; None: no block maps
-
-    @classmethod
-    def of(cls, control: ControlData, *, start_lsn: Lsn, block_key: bytes) -> ReadingRules:
-        """Take what matters from pg_control."""
-        return cls(start_lsn, control.has_data_checksums, control.relseg_size, block_key)
 
 
 @dataclass(slots=True)

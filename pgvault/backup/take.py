@@ -1,6 +1,6 @@
-"""Take a full physical backup of a cluster on this host.
+"""Take a full physical backup of a cluster, from a source (source.py).
 
-    lease ─► prove archiving ─► pg_backup_start ─► list and copy ─► pg_control ─► pg_backup_stop
+    lease ─► prove archiving ─► start ─► copy ─► pg_control ─► stop
           ─► inventory ─► wait for WAL start..stop in the repository ─► refs ─► measures ─► lease still ours?
           ─► root = commit ─► watermark
 
@@ -16,6 +16,7 @@ import os
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pgvault import __version__
 from pgvault.anomaly.measuring import measure
@@ -23,23 +24,14 @@ from pgvault.backup.alone import PHYSICAL, being_alone
 from pgvault.backup.batches import make_batches
 from pgvault.backup.committing import abort_after, commit_checked, require_root
 from pgvault.backup.copying import Copier, CopyResult
-from pgvault.backup.inventory import look_before, take_inventory
+from pgvault.backup.inventory import take_inventory
+from pgvault.backup.local import LocalSource
 from pgvault.backup.reading import ReadingRules
-from pgvault.backup.source import (
-    check_directory,
-    check_server,
-    check_started,
-    control_piece,
-    find_owner,
-    list_pieces,
-    postgres_facts,
-)
+from pgvault.backup.source import Source, Started, check_server, postgres_facts
 from pgvault.config.anomaly import AnomalyConfig
 from pgvault.errors import ArchiveNotWorking, ObjectMissing, PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
-from pgvault.postgres.control import ControlData
-from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, Session, StoppedBackup, Watermark
 from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
@@ -56,6 +48,7 @@ from pgvault.repository.walobjects import read_wal_bytes
 from pgvault.repository.watermark import StoredWatermark, put_watermark
 from pgvault.wal.arrival import ArchivingServer, prove_archiving, wait_for_segments
 from pgvault.wal.push import push_wal
+from pgvault.wal.walfile import WalOwner
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +76,7 @@ class _Run:
     label: str
     lease: Lease
     server: ArchivingServer
-    data: Path
+    source: Source
     request: BackupRequest
     progress: Progress
 
@@ -112,15 +105,14 @@ def take_backup(
     check_server(
         facts, is_untested_major_allowed=request.is_untested_major_allowed, is_streamed=request.stream_slot is not None
     )
-    data = request.data_directory or facts.data_directory
-    check_directory(facts, data)
+    source = LocalSource.of(session, facts, request.data_directory)
     server = ArchivingServer(
         repository, request.cluster, session, facts, request.archive_wait, clock, request.stream_slot
     )
     label = layout.make_label(clock.now(), os.urandom(2))
     claim = Claim(request.cluster, label)
     with being_alone(repository, session, PHYSICAL, claim=claim, terms=request.terms) as lease:
-        return _take(_Run(label, lease, server, data, request, progress))
+        return _take(_Run(label, lease, server, source, request, progress))
 
 
 def _take(run: _Run) -> Manifest:
@@ -168,17 +160,14 @@ def _leave_last_watermarks(server: ArchivingServer, stopped: Watermark) -> None:
 
 def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark]:
     started_at = run.session.clock()
-    start_lsn = run.session.start_backup(f"pgvault {run.label}")
-    control = check_started(run.session, run.data, start_lsn)
-    facts = run.session.facts()  # again: proving that archiving works took its time
+    started = run.source.start(f"pgvault {run.label}")
     run.progress.phase("copying")
-    copied = _copy(run, facts, control, start_lsn)
-    before = look_before(run.session)
-    run.session.ping()
-    stopped = run.session.stop_backup()
+    copied = _copy(run, started)
+    ended = run.source.stop()
     stopped_at = run.session.clock()
     mark = run.session.idle_watermark()
-    inventory = take_inventory(run.repository, run.session, before, cluster=run.request.cluster, label=run.label)
+    inventory = take_inventory(run.repository, run.session, ended.before, cluster=run.request.cluster, label=run.label)
+    facts, stopped = started.facts, ended.stopped
     positions = BackupLabel.parse(stopped.label_file)
     run.progress.phase("waiting for WAL")
     wal = _needed_wal(run, positions, stopped)
@@ -197,8 +186,8 @@ def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark]:
         stopped_at=stopped_at,
         time_zone=facts.timezone,
         log_time_zone=facts.log_timezone,
-        postgres=postgres_facts(facts, control),
-        owner=find_owner(run.data),
+        postgres=postgres_facts(facts, ended.control),
+        owner=ended.owner,
         databases=facts.databases,
         tablespaces={oid: space.location for oid, space in facts.tablespaces.items()},
         backup_label=stopped.label_file,
@@ -218,21 +207,21 @@ def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark]:
     return manifest, mark
 
 
-def _copy(run: _Run, facts: ServerFacts, control: ControlData, start_lsn: Lsn) -> CopyResult:
+def _copy(run: _Run, started: Started) -> CopyResult:
     """Copy everything; pg_control strictly last (pitfall 7)."""
     repository = run.repository
     key = block_key(repository.keys.active, repository.id)
-    rules = ReadingRules.of(control, start_lsn=start_lsn, block_key=key)
+    pages = started.layout
+    rules = ReadingRules(started.start_lsn, pages.has_data_checksums, pages.relseg_size, key)
     copier = Copier(repository, run.request.cluster, run.label, rules=rules, progress=run.progress)
-    pieces = list_pieces(run.session, facts, run.data, control)
     clock = run.server.clock
     pinged = clock.monotonic()
-    for _ in copier.copy(make_batches(pieces), jobs=run.request.jobs):
+    for _ in copier.copy(make_batches(run.source.pieces()), jobs=run.request.jobs):
         if clock.monotonic() - pinged > PING_SECONDS:
             run.session.ping()
             run.lease.require_not_lost()
             pinged = clock.monotonic()
-    last = make_batches([control_piece(run.data, start_lsn)], first=copier.batch_count)
+    last = make_batches([run.source.control()], first=copier.batch_count)
     for _ in copier.copy(last, jobs=1):
         pass
     return copier.finish()
@@ -257,9 +246,11 @@ def _history(run: _Run, timeline: int) -> Stored:
     try:
         wal, _ = read_wal_bytes(run.repository, run.request.cluster, system, name)
     except ObjectMissing:
-        path = run.data / "pg_wal" / name
-        if not path.exists():
-            raise ArchiveNotWorking(f"history file {name} is neither archived nor in pg_wal") from None
-        push_wal(run.repository, run.request.cluster, path, clock=run.server.clock)
+        owner = WalOwner(system, run.facts.major, run.facts.wal_segment_size)
+        with TemporaryDirectory(prefix="pgvault-") as scratch:
+            path = run.source.history_file(timeline, Path(scratch))
+            if path is None:
+                raise ArchiveNotWorking(f"history file {name} is neither archived nor in pg_wal") from None
+            push_wal(run.repository, run.request.cluster, path, clock=run.server.clock, owner=owner)
         wal, _ = read_wal_bytes(run.repository, run.request.cluster, system, name)
     return wal.stored

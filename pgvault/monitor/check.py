@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from pgvault.backup.source import check_directory, check_server
+from pgvault.backup.local import check_directory
+from pgvault.backup.source import check_server
 from pgvault.backup.take import leave_watermark
 from pgvault.config import ClusterConfig, StreamConfig
 from pgvault.errors import PgvaultError, ServerUnfit
