@@ -1,4 +1,4 @@
-"""`pgvault metrics`: what `status` finds, for Prometheus. The alert rules on it are `pgvault metrics rules`."""
+"""`pgvault metrics`: what `status` finds, for Prometheus. Alert rules and a dashboard on it are printed, too."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pgvault.cli.status import chosen, statuses_of
 from pgvault.config import ClusterConfig, Config
 from pgvault.errors import UsageError
 from pgvault.instants import SystemClock, parse_duration
+from pgvault.metrics.dashboard import dashboard as dashboard_document
 from pgvault.metrics.delivering import check_gateway, write_textfile
 from pgvault.metrics.delivering import push as push_metrics
 from pgvault.metrics.exposition import Collected, expose
@@ -50,7 +51,7 @@ def export(
 
     What they tell is what `pgvault status` finds; they were collected whatever it is, so the exit status is 0.
 
-    Example: pgvault metrics --textfile /var/lib/prometheus/node-exporter/pgvault.prom
+    Example: pgvault metrics --textfile /var/lib/node-exporter/pgvault.prom
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -76,6 +77,8 @@ def serve(
 
     They are collected in the background; a scrape never waits for a store or a server. The configuration is read anew
     each time: a cluster that was added is watched at once, and one that can not be read any more is a failure.
+
+    Example: pgvault metrics serve --listen 0.0.0.0:9187
     """
     setup_logging(is_verbose=True)  # a service tells what it does
     source = source_of(ctx, config)
@@ -118,9 +121,22 @@ def rules(
 ) -> None:
     """Print the alert rules on these metrics, as a Prometheus rule file. They are the same for every configuration.
 
-    Example: pgvault metrics rules --runbook-url https://wiki.example/pgvault > /etc/prometheus/rules/pgvault.yaml
+    Example: pgvault metrics rules > /etc/prometheus/rules/pgvault.yaml
     """
     render.write_lines(rule_file(runbook_url).splitlines())
+
+
+@metrics.command()
+def dashboard(
+    runbook_url: Annotated[
+        str, typer.Option("--runbook-url", metavar="URL", help="Where this README is served: links begin with it.")
+    ] = README,
+) -> None:
+    """Print a Grafana dashboard of these metrics. It is the same for every configuration.
+
+    Example: pgvault metrics dashboard > /var/lib/grafana/dashboards/pgvault.json
+    """
+    render.write_lines(dashboard_document(runbook_url).splitlines())
 
 
 def collect(loaded: Config, clusters: dict[str, ClusterConfig]) -> Collected:

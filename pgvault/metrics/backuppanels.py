@@ -1,0 +1,216 @@
+"""The panels about backups, the recovery window, WAL and where it waits."""
+
+from __future__ import annotations
+
+from pgvault.metrics.panel import BY_KIND, Ask, Kind, Panel, Scale, of, promised, since
+from pgvault.metrics.rule import OBJECTIVE_RATIO
+from pgvault.metrics.scales import (
+    BAD,
+    DONE,
+    DOUBT,
+    GOOD,
+    IS_LOST,
+    IS_THERE,
+    NONE_IS_GOOD,
+)
+
+NEWEST = of("pgvault_backup_newest_timestamp_seconds")
+WINDOW = of("pgvault_recovery_window_begin_timestamp_seconds")
+
+RECOVERY = (
+    Panel(
+        title="Recovery window",
+        kind=Kind.SERIES,
+        asks=(Ask(since(WINDOW)),),
+        unit="s",
+        told="How far back every moment can be restored, but for gaps. It grows until retention cuts it.",
+        width=12,
+        watched="wal",
+    ),
+    Panel(
+        title="It begins",
+        kind=Kind.STAT,
+        asks=(Ask(f"{WINDOW} * 1000"),),
+        unit="dateTimeAsIso",
+        told="The earliest moment that can be restored.",
+        width=6,
+        watched="wal",
+    ),
+    Panel(
+        title="Gaps",
+        kind=Kind.STAT,
+        asks=(Ask(of("pgvault_wal_gaps")),),
+        unit="none",
+        told="Gaps in the stored WAL: no moment inside of one can be restored.",
+        alert="PgvaultWalGap",
+        scale=NONE_IS_GOOD,
+        width=6,
+        watched="wal",
+    ),
+)
+BACKUPS = (
+    Panel(
+        title="Age of the newest backup",
+        kind=Kind.SERIES,
+        asks=(Ask(since(NEWEST)), promised("backup_age")),
+        unit="s",
+        told="The saw's teeth should stay below the dashed line. Kinds beside it are under Kinds of backups.",
+        alert="PgvaultBackupTooOld",
+        width=12,
+    ),
+    Panel(
+        title="Duration",
+        kind=Kind.SERIES,
+        asks=(Ask(of("pgvault_backup_duration_seconds"), BY_KIND), promised("backup_duration")),
+        unit="s",
+        told="How long the newest backup of a kind took.",
+        alert="PgvaultBackupTooSlow",
+        width=12,
+    ),
+    Panel(
+        title="Size",
+        kind=Kind.SERIES,
+        asks=(
+            Ask(of("pgvault_backup_size_bytes"), "{{cluster}} holds"),
+            Ask(of("pgvault_backup_stored_bytes"), "{{cluster}} stored"),
+        ),
+        unit="bytes",
+        told="What the newest physical backup holds, and what of that it stored.",
+        width=12,
+        watched="wal",
+    ),
+    Panel(
+        title="Success rate of 30 days",
+        kind=Kind.STAT,
+        asks=(
+            Ask(of("pgvault_backup_success_ratio"), BY_KIND),
+            Ask(of(OBJECTIVE_RATIO, 'objective="success_rate"'), "{{cluster}} promised"),
+        ),
+        unit="percentunit",
+        told="Slots of the schedule in which a backup was committed, of all that are over.",
+        alert="PgvaultBackupSuccessRateLow",
+        scale=Scale(((None, BAD), (0.95, DOUBT), (0.999, GOOD))),
+        width=6,
+        watched="schedule",
+    ),
+    Panel(
+        title="Next run",
+        kind=Kind.STAT,
+        asks=(Ask(f"{of('pgvault_schedule_next_timestamp_seconds')} * 1000", BY_KIND),),
+        unit="dateTimeFromNow",
+        told="When the schedule says so.",
+        width=6,
+        watched="schedule",
+    ),
+    Panel(
+        title="The last slot",
+        kind=Kind.STATES,
+        asks=(Ask(of("pgvault_backup_last_slot_done"), BY_KIND),),
+        unit="none",
+        told="Whether the newest slot of the schedule that is over left a backup behind.",
+        alert="PgvaultBackupFailed",
+        scale=DONE,
+        width=12,
+        watched="schedule",
+    ),
+    Panel(
+        title="Kinds of backups",
+        kind=Kind.TABLE,
+        asks=(Ask(since(of("pgvault_backup_last_end_timestamp_seconds"))),),
+        unit="s",
+        told="How long ago the newest backup of each kind ended.",
+        width=6,
+        names={"cluster": "Cluster", "kind": "Kind", "Value": "Age"},
+    ),
+    Panel(
+        title="Left behind",
+        kind=Kind.STAT,
+        asks=(
+            Ask(of("pgvault_backups_aborted"), "{{cluster}} aborted"),
+            Ask(of("pgvault_backups_unfinished"), "{{cluster}} unfinished"),
+        ),
+        unit="none",
+        told="Backups that failed and said so; and those under way, or killed.",
+        scale=Scale(((None, GOOD), (3, DOUBT))),
+        width=6,
+        watched="wal",
+    ),
+)
+WAL = (
+    Panel(
+        title="WAL that is not stored, by age",
+        kind=Kind.SERIES,
+        asks=(
+            Ask(of("pgvault_wal_lag_seconds")),
+            Ask(of("pgvault_wal_lag_limit_seconds"), "{{cluster}} limit"),
+        ),
+        unit="s",
+        told="Age of the oldest commit that would be lost with the server: the RPO at every moment.",
+        alert="PgvaultWalLagTooHigh",
+        watched="wal",
+    ),
+    Panel(
+        title="WAL that is not stored, in bytes",
+        kind=Kind.SERIES,
+        asks=(Ask(of("pgvault_wal_lag_bytes")),),
+        unit="bytes",
+        told="Up to a segment is usual without a stream.",
+        alert="PgvaultWalLagTooHigh",
+        watched="wal",
+    ),
+    Panel(
+        title="Newest WAL that is stored",
+        kind=Kind.STAT,
+        asks=(Ask(since(of("pgvault_wal_last_segment_timestamp_seconds"))),),
+        unit="s",
+        told="How long ago its last byte was written.",
+        alert="PgvaultWalNeverStored",
+        watched="wal",
+    ),
+    Panel(
+        title="Waiting in pg_wal",
+        kind=Kind.SERIES,
+        asks=(
+            Ask(of("pgvault_pg_wal_ready_bytes"), "{{cluster}} waits"),
+            Ask(of("pgvault_pg_wal_free_bytes"), "{{cluster}} free"),
+        ),
+        unit="bytes",
+        told="What waits for the archiver, and the room that is left. Where pg_wal can not be seen: nothing.",
+        alert="PgvaultPgWalFilling",
+        watched="pg_wal",
+    ),
+    Panel(
+        title="Slot keeps",
+        kind=Kind.SERIES,
+        asks=(
+            Ask(of("pgvault_slot_kept_bytes")),
+            Ask(of("pgvault_slot_safe_bytes"), "{{cluster}} until it is lost"),
+        ),
+        unit="bytes",
+        told="WAL that the stream's replication slot keeps in pg_wal, and how much more it may be.",
+        alert="PgvaultSlotNearLoss",
+        watched="slot",
+    ),
+    Panel(
+        title="Slot in use",
+        kind=Kind.STATES,
+        asks=(Ask(of("pgvault_slot_active")),),
+        unit="none",
+        told="Whether `pgvault wal stream` receives by it.",
+        alert="PgvaultSlotInactive",
+        scale=IS_THERE,
+        width=4,
+        watched="slot",
+    ),
+    Panel(
+        title="Slot lost",
+        kind=Kind.STAT,
+        asks=(Ask(of("pgvault_slot_lost")),),
+        unit="none",
+        told="Lost, or about to be: then WAL has a gap.",
+        alert="PgvaultSlotNearLoss",
+        scale=IS_LOST,
+        width=4,
+        watched="slot",
+    ),
+)
