@@ -5,16 +5,18 @@
 
 {{/*
 The name of an object of a cluster: release-cluster-kind, at most 52 characters, since Kubernetes appends up to eleven
-to a CronJob's. What had to be changed ends with a hash of what it was, so that no two of them meet.
+to a CronJob's. Where that had to be changed, a hash of what it was stands before the kind, so that no two of them meet.
 (list $ cluster kind)
 */}}
 {{- define "pgvault.name" -}}
-{{- $plain := printf "%s-%s-%s" (include "pgvault.release" (index . 0)) (index . 1) (index . 2) -}}
+{{- $plain := printf "%s-%s" (include "pgvault.release" (index . 0)) (index . 1) -}}
+{{- $kind := index . 2 -}}
 {{- $name := replace "_" "-" $plain -}}
-{{- if or (ne $plain $name) (gt (len $name) 52) -}}
-{{- $name = printf "%s-%s" (trunc 43 $name | trimSuffix "-") (sha256sum $plain | trunc 8) -}}
+{{- $room := sub 51 (len $kind) | int -}}
+{{- if or (ne $plain $name) (gt (len $name) $room) -}}
+{{- $name = printf "%s-%s" (trunc (sub $room 9 | int) $name | trimSuffix "-") (sha256sum $plain | trunc 8) -}}
 {{- end -}}
-{{- $name -}}
+{{- $name }}-{{ $kind }}
 {{- end }}
 
 {{- define "pgvault.image" -}}

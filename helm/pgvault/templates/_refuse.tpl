@@ -1,0 +1,41 @@
+{{/* What a schema can not see: one sentence, and what to do. */}}
+{{- define "pgvault.refuse" -}}
+{{- if not (dig "audit" "key" "" .Values.config) -}}
+{{- fail "config.audit.key is missing: a pod has no disk to keep a signing key on; make one with `openssl genpkey -algorithm ed25519`, put it into a Secret, and name it as file:/etc/pgvault/secrets/…" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range .Values.clusters -}}
+{{- if has .name $names }}{{ fail (printf "two clusters are called %q: give each a name of its own" .name) }}{{ end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- with .Values.restore -}}
+{{- range list "cluster" "to" "claim" "runAsUser" -}}
+{{- if not (get $.Values.restore .) }}{{ fail (printf "restore.%s is missing: a restore is of a cluster, to a moment, onto a claim, as the user who will own the files: restore: {cluster, to, claim, runAsUser}" .) }}{{ end -}}
+{{- end -}}
+{{- if not (has .cluster $names) }}{{ fail (printf "restore.cluster is %q, and clusters: has none of that name; it has %s" .cluster (join ", " $names | trunc 200)) }}{{ end -}}
+{{- range $.Values.clusters -}}
+{{- if and (eq .name $.Values.restore.cluster) (eq (dig "source" "stream" (.config | default dict)) "logical") }}{{ fail (printf "restore.cluster is %q, and a cluster with source: logical has no moments to restore to: use pgvault restore --logical" .name) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Secrets of those who look at every cluster, each once: put into the list of the dict that is given, `secrets`. */}}
+{{- define "pgvault.allsecrets" -}}
+{{- $found := . -}}
+{{- $places := dict -}}
+{{- $seen := dict -}}
+{{- $all := .root.Values.secrets -}}
+{{- range .root.Values.clusters -}}
+{{- $all = concat $all (.secrets | default ($found.root.Values.defaults.secrets | default list)) -}}
+{{- end -}}
+{{- range $secret := $all -}}
+{{- if not (hasKey $seen (toJson $secret)) -}}
+{{- $_ := set $seen (toJson $secret) true -}}
+{{- range $place := ($secret.env | default (dict ($secret.mount | default $secret.name) "") | keys) -}}
+{{- if hasKey $places $place }}{{ fail (printf "secrets %q and %q are both put at %q: give each a mount or a variable of its own" (get $places $place) $secret.name $place) }}{{ end -}}
+{{- $_ := set $places $place $secret.name -}}
+{{- end -}}
+{{- $_ := set $found "secrets" (append $found.secrets $secret) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
