@@ -43,7 +43,11 @@ logger = logging.getLogger(__name__)
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TZ", "USER")
 TEST_NAME = "alert test"
 
-alert = typer.Typer(name="alert", no_args_is_help=True, help="Tell whoever must know what `status` finds.")
+alert = typer.Typer(
+    name="alert",
+    no_args_is_help=True,
+    help="Tell whoever must know what `status` finds.\n\nExample: pgvault alert test",
+)
 
 
 @alert.command()

@@ -3,21 +3,20 @@
 Commands parse, open, call one operation and render. Judgement lives in the verbs, and how a result looks
 in the renderers; nothing here catches errors, since `main` is where an error becomes an exit status.
 
-A command's module is imported when it is called: numpy, psycopg and the rest take a second to load together, and
-`pgvault list` needs none of them.
+A command's module is imported when it is called (tree.py): numpy, psycopg and the rest take a second to load together,
+and `pgvault list` needs none of them.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from pgvault import __version__
 from pgvault.cli.logs import setup_logging
 from pgvault.cli.options import ConfigOption
+from pgvault.cli.tree import LazyGroup
 
 # In the order of a life: what is set up first comes first in --help.
 COMMANDS = {
@@ -27,6 +26,7 @@ COMMANDS = {
     "backup": "pgvault.cli.backup:backup",
     "list": "pgvault.cli.catalog:list_backups",
     "show": "pgvault.cli.catalog:show",
+    "schedule": "pgvault.cli.schedule:schedule",
     "status": "pgvault.cli.status:status",
     "alert": "pgvault.cli.alert:alert",
     "report": "pgvault.cli.report:report",
@@ -53,30 +53,15 @@ COMMANDS = {
 }
 
 
-class LazyGroup(TyperGroup):
-    """A group that imports a command when it is asked for it."""
+class Commands(LazyGroup):
+    """Every command, imported when it is run."""
 
-    # typer brings its own click or uses the one that is installed: Any is what both have in common.
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  click's signature
-        """Return the names, in their own order."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  click's signature
-        """Import a command; None when there is none of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(module), name)
-        if not isinstance(found, typer.Typer):
-            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            single.command(cmd_name)(found)
-            found = single
-        return typer.main.get_command(found)
+    places = COMMANDS
 
 
 app = typer.Typer(
     name="pgvault",
-    cls=LazyGroup,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a frame's locals may hold a key
 )
@@ -100,5 +85,9 @@ def pgvault(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what is being done.")] = False,
     version: VersionOption = False,  # noqa: ARG001  its callback has done the work
 ) -> None:
-    """Back up PostgreSQL, archive its WAL, and prove that any moment can be restored."""
+    """Back up PostgreSQL, archive its WAL, and prove that any moment can be restored.
+
+    Example: pgvault status --brief
+    Example: pgvault --config shop.yaml restore --to "10 minutes ago" /srv/restored
+    """
     setup_logging(is_verbose=verbose)

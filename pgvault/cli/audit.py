@@ -19,6 +19,7 @@ from pgvault.audit.trust import Kept, Trust, keep, parse_head, read_receipt
 from pgvault.audit.verify import ChainVerdict, Verdict, judge
 from pgvault.cli import render
 from pgvault.cli.auditing import signing_key
+from pgvault.cli.completing import complete_cluster
 from pgvault.cli.options import (
     ConfigOption,
     EndpointOption,
@@ -35,7 +36,11 @@ from pgvault.errors import KeyUnusable
 from pgvault.instants import SystemClock, iso, parse_duration, parse_instant
 from pgvault.repository.repository import Repository
 
-audit = typer.Typer(name="audit", no_args_is_help=True, help="What was done to the repository, by whom, signed.")
+audit = typer.Typer(
+    name="audit",
+    no_args_is_help=True,
+    help="What was done to the repository, by whom, signed.\n\nExample: pgvault audit verify",
+)
 
 LIMIT = 50  # entries
 
@@ -46,7 +51,9 @@ def list_(
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="No older ones.")] = None,
     what: Annotated[str | None, typer.Option("--what", help="Of one command: backup, restore, drill, …")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="So many.")] = LIMIT,
-    cluster: Annotated[str | None, typer.Option("--cluster", help="Of one cluster.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="Of one cluster.", autocompletion=complete_cluster)
+    ] = None,
     config: ConfigOption = None,
     repository: RepositoryOption = None,
     key: KeyOption = None,

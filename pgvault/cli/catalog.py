@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.completing import complete_label
 from pgvault.cli.documents import backup_document, gap_document, logical_document, window_document, window_lines
 from pgvault.cli.drills import mark_document, mark_lines, proof_words
 from pgvault.cli.expiring import Standing, read_standing
@@ -223,7 +224,9 @@ def _unfinished(listing: Listing) -> list[str]:
 
 def show(
     ctx: typer.Context,
-    label: Annotated[str, typer.Argument(help="A backup's label, as `pgvault list` prints it.")],
+    label: Annotated[
+        str, typer.Argument(help="A backup's label, as `pgvault list` prints it.", autocompletion=complete_label)
+    ],
     config: ConfigOption = None,
     cluster: ClusterOption = None,
     repository: RepositoryOption = None,

@@ -17,7 +17,11 @@ from pgvault.errors import ConfigInvalid
 from pgvault.instants import parse_duration
 from pgvault.logical.compare import CompareOrder, Comparison, Relation, Server, compare_servers
 
-checks = typer.Typer(name="checks", no_args_is_help=True, help="Ask live servers whether they hold what they should.")
+checks = typer.Typer(
+    name="checks",
+    no_args_is_help=True,
+    help="Ask live servers whether they hold what they should.\n\nExample: pgvault checks run --live",
+)
 
 ServerArgument = Annotated[str, typer.Argument(help="A configured cluster's name, or a dsn.", show_default=False)]
 DatabasesOption = Annotated[

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.completing import complete_cluster, complete_copy
 from pgvault.cli.logs import setup_logging
 from pgvault.cli.opening import RepositorySource, make_copies
 from pgvault.cli.options import ConfigOption, JsonOption, source_of
@@ -31,9 +32,13 @@ PATIENCE = retry.Patience(deadline_seconds=15.0, read_seconds=20.0)
 def copy(
     ctx: typer.Context,
     config: ConfigOption = None,
-    names: Annotated[list[str] | None, typer.Option("--copy", help="Only this copy; can be said again.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--copy", help="Only this copy; can be said again.", autocompletion=complete_copy),
+    ] = None,
     cluster: Annotated[
-        list[str] | None, typer.Option("--cluster", help="Only this cluster; can be said again.")
+        list[str] | None,
+        typer.Option("--cluster", help="Only this cluster; can be said again.", autocompletion=complete_cluster),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Keep doing it, until SIGTERM.")] = False,
     every: Annotated[str, typer.Option("--every", help="With --watch: the pause between two looks.")] = "10s",

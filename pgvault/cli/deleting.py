@@ -8,6 +8,7 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.auditing import book_of, recording
+from pgvault.cli.completing import complete_label
 from pgvault.cli.expire import DryRunOption, attempt, raise_first
 from pgvault.cli.expirerender import report_document, report_lines
 from pgvault.cli.holds import TimezoneOption, WhyOption, make_order
@@ -23,10 +24,16 @@ from pgvault.repository.tombstones import take_back
 def delete(
     ctx: typer.Context,
     labels: Annotated[
-        list[str], typer.Argument(metavar="LABEL...", help="The backups, as `pgvault list` prints them.")
+        list[str],
+        typer.Argument(
+            metavar="LABEL...", help="The backups, as `pgvault list` prints them.", autocompletion=complete_label
+        ),
     ],
     confirm: Annotated[
-        list[str] | None, typer.Option("--confirm", metavar="LABEL", help="The same labels again, each of them.")
+        list[str] | None,
+        typer.Option(
+            "--confirm", metavar="LABEL", help="The same labels again, each of them.", autocompletion=complete_label
+        ),
     ] = None,
     shrink_window_to: Annotated[
         str | None,
@@ -66,7 +73,9 @@ def delete(
 
 def undelete(
     ctx: typer.Context,
-    label: Annotated[str, typer.Argument(help="The backup, as `pgvault list` prints it.")],
+    label: Annotated[
+        str, typer.Argument(help="The backup, as `pgvault list` prints it.", autocompletion=complete_label)
+    ],
     why: WhyOption = "",
     config: ConfigOption = None,
     cluster: ClusterOption = None,

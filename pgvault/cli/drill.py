@@ -18,6 +18,7 @@ from pgvault.audit.receipt import WHAT as DRILL
 from pgvault.audit.receipt import receipt_details
 from pgvault.cli import render
 from pgvault.cli.auditing import Book, book_of, recording
+from pgvault.cli.completing import complete_label
 from pgvault.cli.drillaims import RANDOM_MOST, AimWords, OptionalNumber, parse_aims
 from pgvault.cli.drillfacts import Known, failure_moment, know
 from pgvault.cli.drillreport import several_document, write_report, write_summary
@@ -70,10 +71,21 @@ def drill(
     oldest: Annotated[bool, typer.Option("--oldest", help="The oldest moment that can be restored.")] = False,
     timeline: Annotated[str | None, typer.Option("--timeline", help="Where the story forks: which way.")] = None,
     label: Annotated[
-        str | None, typer.Option("--backup", help="The backup to drill; else one that no drill has proven, if it fits.")
+        str | None,
+        typer.Option(
+            "--backup",
+            help="The backup to drill; else one that no drill has proven, if it fits.",
+            autocompletion=complete_label,
+        ),
     ] = None,
     logical: Annotated[
-        str | None, typer.Option("--logical", metavar="LABEL", help="Drill a logical backup: a label, or latest.")
+        str | None,
+        typer.Option(
+            "--logical",
+            metavar="LABEL",
+            help="Drill a logical backup: a label, or latest.",
+            autocompletion=complete_label,
+        ),
     ] = None,
     failed_at: Annotated[
         str | None, typer.Option("--failed-at", help="When the server was lost, to measure the RPO from; else now.")

@@ -11,6 +11,7 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.auditing import book_of, recording
+from pgvault.cli.completing import complete_label
 from pgvault.cli.drill import database_of
 from pgvault.cli.isolation import isolation_of
 from pgvault.cli.logicalrestore import is_passed_on
@@ -49,7 +50,9 @@ def extract_tables(
     to_lsn: Annotated[str | None, typer.Option("--to-lsn", help="A position in the WAL, as 16/B374D848.")] = None,
     exclusive: Annotated[bool, typer.Option("--exclusive", help="Stop just before the target.")] = False,
     timeline: Annotated[str | None, typer.Option("--timeline", help="Where the story forks: which way.")] = None,
-    backup: Annotated[str | None, typer.Option("--backup", help="From this backup, not the best one.")] = None,
+    backup: Annotated[
+        str | None, typer.Option("--backup", help="From this backup, not the best one.", autocompletion=complete_label)
+    ] = None,
     timezone: Annotated[str | None, typer.Option("--timezone", help="The zone of a time without one.")] = None,
     database: Annotated[
         str | None, typer.Option("--database", help="Where the tables were; else the one of the cluster's dsn.")
@@ -74,7 +77,7 @@ def extract_tables(
 ) -> None:
     """Bring tables back as they were at a moment, beside those that are there.
 
-    Example: pgvault extract --table public.orders --to 2025-10-25T14:05 --into "host=/run/postgresql dbname=shop"
+    Example: pgvault extract --table orders --to 2025-10-25T14:05 --into dbname=shop
     """
     if (into is None) == (file is None):
         raise UsageError("say --into or --file, one of them", hint="--into 'host=… dbname=…', --file orders.dump")

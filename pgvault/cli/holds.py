@@ -14,6 +14,7 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.auditing import Need, book_of, recording
+from pgvault.cli.completing import complete_label
 from pgvault.cli.opening import OpenedCluster
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, opened
 from pgvault.errors import Refused, UsageError
@@ -32,7 +33,9 @@ TimezoneOption = Annotated[str | None, typer.Option("--timezone", help="In which
 
 def hold(
     ctx: typer.Context,
-    label: Annotated[str | None, typer.Argument(help="The backup that must stay.")] = None,
+    label: Annotated[
+        str | None, typer.Argument(help="The backup that must stay.", autocompletion=complete_label)
+    ] = None,
     start: Annotated[str | None, typer.Option("--from", help="Any moment from here …")] = None,
     end: Annotated[str | None, typer.Option("--to", help="… to here must stay restorable.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="When the hold ends by itself.")] = None,
@@ -44,7 +47,7 @@ def hold(
 ) -> None:
     """Keep a backup, or all that is needed to reach any moment between two, until it is released.
 
-    Example: pgvault hold --from 2025-10-25T09:00 --to 2025-10-25T12:00 --why "incident 42"
+    Example: pgvault hold --from 2025-10-25T09:00 --to 2025-10-25T12:00 --why "case 42"
     """
     found = opened(ctx, config, cluster)
     order, zone = make_order(why), timezone or found.time_zone

@@ -23,7 +23,11 @@ from pgvault.repository.keys import AWS_KMS, PASSPHRASE, RAW, Credential
 from pgvault.repository.kms import AwsKms
 from pgvault.repository.repository import Repository
 
-key = typer.Typer(name="key", no_args_is_help=True, help="Which keys open the repository, and who holds them.")
+key = typer.Typer(
+    name="key",
+    no_args_is_help=True,
+    help="Which keys open the repository, and who holds them.\n\nExample: pgvault key list",
+)
 
 NOT_REVOKED = (
     "note: whoever copied the repository's key documents before, and holds that key, can still read what is sealed "

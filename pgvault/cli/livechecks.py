@@ -74,7 +74,10 @@ def list_checks(
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the configured checks, or with --results the last runs of them on the live server."""
+    """List the configured checks, or with --results the last runs of them on the live server.
+
+    Example: pgvault checks list --results
+    """
     source = source_of(ctx, config)
     if results:
         opened = open_cluster_to_read(source, cluster)
@@ -99,7 +102,10 @@ def show(
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what one run of checks on the live server found."""
+    """Show what one run of checks on the live server found.
+
+    Example: pgvault checks show 20260117T050000Z-9c41
+    """
     opened = open_cluster_to_read(source_of(ctx, config), cluster)
     document = read_run(opened.repository, opened.name, run_id)
     if as_json:

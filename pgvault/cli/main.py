@@ -39,7 +39,7 @@ def main() -> None:
     from pgvault.errors import PgvaultError
 
     try:
-        app()
+        app(prog_name="pgvault")  # also as `python -m pgvault`: shells find their completion by it
     except PgvaultError as error:
         render_error(error)
         raise SystemExit(error.exit_code) from error

@@ -1,21 +1,30 @@
-"""The options that commands share, and how they become an opened cluster."""
+"""The options that commands share, and how they become an opened cluster.
+
+What opens is imported when something is opened: --help and completion need the options alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgvault.cli.opening import OpenedCluster, RepositorySource, make_source, open_cluster
+from pgvault.cli.completing import complete_cluster, complete_copy
+
+if TYPE_CHECKING:
+    from pgvault.cli.opening import OpenedCluster, RepositorySource
 
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="Else $PGVAULT_CONFIG, ./pgvault.yaml, /etc/pgvault/."),
 ]
 ClusterOption = Annotated[
-    str | None, typer.Option("--cluster", help="Which cluster, where the configuration has several.")
+    str | None,
+    typer.Option(
+        "--cluster", help="Which cluster, where the configuration has several.", autocompletion=complete_cluster
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
 RepositoryOption = Annotated[
@@ -27,7 +36,13 @@ KeyOption = Annotated[
     typer.Option("--key", help="In place of the configured key: file:PATH (an escrow sheet, too), env:NAME, …"),
 ]
 OnlyCopyOption = Annotated[
-    str | None, typer.Option("--only-copy", metavar="NAME", help="Touch no other copy of the repository than this.")
+    str | None,
+    typer.Option(
+        "--only-copy",
+        metavar="NAME",
+        help="Touch no other copy of the repository than this.",
+        autocompletion=complete_copy,
+    ),
 ]
 RegionOption = Annotated[str | None, typer.Option("--region", help="With --repository: the bucket's region.")]
 EndpointOption = Annotated[
@@ -51,10 +66,14 @@ def source_of(
     endpoint_url: str | None = None,
 ) -> RepositorySource:
     """Return the repository that the options name."""
+    from pgvault.cli.opening import make_source
+
     chosen = config or global_config(ctx)
     return make_source(chosen, urls=repository or (), key=key, region=region, endpoint_url=endpoint_url)
 
 
 def opened(ctx: typer.Context, config: Path | None, cluster: str | None) -> OpenedCluster:
     """Open the configured cluster that the options name."""
+    from pgvault.cli.opening import open_cluster
+
     return open_cluster(source_of(ctx, config), cluster)

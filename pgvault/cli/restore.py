@@ -11,6 +11,7 @@ import typer
 
 from pgvault.cli import render
 from pgvault.cli.auditing import Need, book_of, recording
+from pgvault.cli.completing import complete_label
 from pgvault.cli.expecting import expect
 from pgvault.cli.invoking import quick_program
 from pgvault.cli.logicaloptions import (
@@ -80,7 +81,9 @@ def restore(
     exclusive: Annotated[bool, typer.Option("--exclusive", help="Stop just before the target.")] = False,
     timeline: Annotated[str | None, typer.Option("--timeline", help="Where the story forks: which way.")] = None,
     action: Annotated[Action, typer.Option("--action", help="What the server does at the target.")] = Action.PROMOTE,
-    backup: Annotated[str | None, typer.Option("--backup", help="From this backup, not the best one.")] = None,
+    backup: Annotated[
+        str | None, typer.Option("--backup", help="From this backup, not the best one.", autocompletion=complete_label)
+    ] = None,
     timezone: Annotated[str | None, typer.Option("--timezone", help="The zone of a time without one.")] = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Replace the stopped cluster; its directory is moved aside.")

@@ -26,7 +26,11 @@ from pgvault.repository.logical import LogicalManifest
 
 DIGEST_DIGITS = 12  # of a schema's digest, for people: enough to see that two are the same
 
-schema = typer.Typer(name="schema", no_args_is_help=True, help="When definitions changed, and what changed.")
+schema = typer.Typer(
+    name="schema",
+    no_args_is_help=True,
+    help="When definitions changed, and what changed.\n\nExample: pgvault schema list",
+)
 
 
 @schema.command("list")

@@ -38,6 +38,8 @@ def stream(
     """Receive WAL as it is written and archive it: finished segments at once, the rest every few seconds.
 
     Runs in the foreground, for systemd, until SIGTERM. Options override the cluster's `stream:` section.
+
+    Example: pgvault wal stream --cluster main --every 5s
     """
     from pgvault.cli import streaming
 

@@ -8,15 +8,23 @@ from typing import Annotated
 import typer
 
 from pgvault.cli import archiver
+from pgvault.cli.completing import complete_cluster
 from pgvault.cli.stream import stream
 from pgvault.cli.wallist import list_wal
 
-wal = typer.Typer(name="wal", no_args_is_help=True, help="Archive WAL and bring it back: what PostgreSQL calls.")
+wal = typer.Typer(
+    name="wal",
+    no_args_is_help=True,
+    help="Archive WAL and bring it back: what PostgreSQL calls.\n\nExample: pgvault wal list --missing",
+)
 
 wal.command("list")(list_wal)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", help="Which cluster, where there are several.")]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", help="Which cluster, where there are several.", autocompletion=complete_cluster),
+]
 RetryOption = Annotated[
     str | None, typer.Option("--retry-for", help="How long to ride out an outage (90s, 10m) before failing.")
 ]
@@ -35,6 +43,8 @@ def push(
 
     Succeeds only when the file is durable in the repository, or was there with the same content. Never
     replaces anything. Every failure ends with a status from 1 to 125.
+
+    Example: pgvault wal push pg_wal/000000010000000000000007
     """
     options = ["--config", config, "--cluster", cluster, "--retry-for", retry_for]
     raise typer.Exit(archiver.run(_words("push", [path], options, as_json=as_json)))
@@ -58,6 +68,8 @@ def fetch(
     With a plan, what it lists is delivered or this fails, and all else is absent; without one, the repository
     is asked. Ends with 0 when delivered and 77 when confirmed absent. PostgreSQL takes any other status up to
     125 for the end of WAL: do not put this command into restore_command without the guard.
+
+    Example: pgvault wal fetch 000000010000000000000007 /srv/restored/pg_wal/RECOVERYXLOG
     """
     options = ["--plan", plan, "--config", config, "--cluster", cluster, "--retry-for", retry_for]
     options += ["--ahead", None if ahead is None else str(ahead)]

@@ -46,7 +46,9 @@ def list_wal(
 ) -> None:
     """List the stored WAL: runs of segments, streamed tails, other files, and every gap with its cause.
 
-    Ends with 0 also where WAL is missing, unless --missing is said. Example: pgvault wal list --missing --json
+    Ends with 0 also where WAL is missing, unless --missing is said.
+
+    Example: pgvault wal list --missing --json
     """
     source = source_of(ctx, config, repository=repository, key=key, region=region, endpoint_url=endpoint_url)
     opened = open_cluster_to_read(source, cluster)
