@@ -4,10 +4,9 @@
 {{- range $key, $value := index . 1 -}}
 {{- if kindIs "invalid" $value -}}
 {{- $_ := unset $into $key -}}
-{{- else if and (kindIs "map" $value) (kindIs "map" (get $into $key)) -}}
-{{- include "pgvault.overlay" (list (get $into $key) $value) -}}
 {{- else if kindIs "map" $value -}}
-{{- $_ := set $into $key (deepCopy $value) -}}
+{{- if not (kindIs "map" (get $into $key)) }}{{ $_ := set $into $key dict }}{{ end -}}
+{{- include "pgvault.overlay" (list (get $into $key) $value) -}}
 {{- else -}}
 {{- $_ := set $into $key $value -}}
 {{- end -}}
@@ -15,8 +14,8 @@
 {{- end }}
 
 {{/*
-Find out what holds for one cluster, and put it into the dict that is given, which has `root`, `jobs` (the table) and
-`entry` (of clusters:):
+Find out what holds for one cluster, and put it into the dict that is given, which has `root`, `entry` (of clusters:),
+`shared` (pgvault.yaml but for its clusters) and `jobs` (the table):
 
     name     of the cluster
     entry    the entry over the defaults
@@ -26,7 +25,8 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
 */}}
 {{- define "pgvault.resolve" -}}
 {{- $root := .root -}}
-{{- $entry := deepCopy $root.Values.defaults -}}
+{{- $entry := dict -}}
+{{- include "pgvault.overlay" (list $entry $root.Values.defaults) -}}
 {{- include "pgvault.overlay" (list $entry .entry) -}}
 {{- $name := $entry.name -}}
 {{- $config := dict "source" "stream" "drill" (dict "isolation" "process" "scratch" "/scratch") "logical" (dict "spool" "/scratch") -}}
@@ -41,7 +41,7 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
 {{- $runs := dict -}}
 {{- $schedule := dict -}}
 {{- range $job, $row := .jobs -}}
-{{- $nothing := or (and $row.files $isLogical) (and (eq $job "copy") (lt (len $root.Values.config.repository.copies) 2)) (and (eq $job "checks") (not $config.checks)) -}}
+{{- $nothing := or (and $row.files $isLogical) (and (eq $job "copy") (lt (len $.shared.repository.copies) 2)) (and (eq $job "checks") (not $config.checks)) -}}
 {{- if not $nothing -}}
 {{- $cron := include "pgvault.cron" (list $root $name $job $row $said) -}}
 {{- $_ := set $schedule $job (ternary $cron "off" (ne $cron "")) -}}
@@ -85,12 +85,12 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
 {{- end -}}
 {{- end }}
 
-{{/* pgvault.yaml but for its clusters, as a dict: what is laid over this one. (list $ into) */}}
+{{/* pgvault.yaml but for its clusters, laid over the dict that is given: (list $ into) */}}
 {{- define "pgvault.shared" -}}
 {{- $root := index . 0 -}}
 {{- $into := index . 1 -}}
 {{- include "pgvault.overlay" (list $into $root.Values.config) -}}
-{{- if and $into.alerts (not $into.alerts.state) -}}
+{{- if and $into.alerts (not (get ($into.alerts) "state")) -}}
 {{- $_ := set $into.alerts "state" "/tmp/alerts.json" -}}
 {{- end -}}
 {{- end }}

@@ -1,8 +1,6 @@
 {{/* pgvault.yaml of one cluster alone, so that a change of one leaves the other pods as they are. */}}
 {{- define "pgvault.configmap" }}
-{{- $document := dict }}
-{{- include "pgvault.shared" (list .root $document) }}
-{{- $_ := set $document "clusters" (dict .name .config) }}
+{{- $document := merge (dict "clusters" (dict .name .config)) .shared }}
 ---
 apiVersion: v1
 kind: ConfigMap

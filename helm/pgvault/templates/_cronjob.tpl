@@ -7,14 +7,18 @@
 {{- $row := get $cluster.jobs $job }}
 {{- $own := get $cluster.entry $job | default dict }}
 {{- $secrets := concat $values.secrets ($cluster.entry.secrets | default list) }}
-{{- $scratch := deepCopy $values.scratch }}
+{{- $scratch := dict }}
+{{- include "pgvault.overlay" (list $scratch $values.scratch) }}
 {{- include "pgvault.overlay" (list $scratch ($own.scratch | default dict)) }}
 {{- $isEphemeral := and (or $row.scratch $own.scratch) $scratch.size }}
+{{- $resources := dict }}
+{{- include "pgvault.overlay" (list $resources $values.resources) }}
+{{- include "pgvault.overlay" (list $resources ($own.resources | default dict)) }}
 {{- $mounts := list (list (ternary "scratch" "tmp" (not (not $isEphemeral))) "/scratch") }}
 {{- if $row.server }}{{ $mounts = append $mounts (list "shm" "/dev/shm") }}{{ end }}
 {{- $containers := list }}
 {{- range $number, $command := $row.commands }}
-{{- $containers = append $containers (include "pgvault.container" (dict "root" $root "name" (first $command) "args" (concat $command (list "--cluster" $cluster.name)) "resources" ($own.resources | default $values.resources) "secrets" $secrets "mounts" $mounts)) }}
+{{- $containers = append $containers (include "pgvault.container" (dict "root" $root "name" (first $command) "args" (concat $command (list "--cluster" $cluster.name)) "resources" $resources "secrets" $secrets "mounts" $mounts)) }}
 {{- end }}
 ---
 apiVersion: batch/v1

@@ -29,13 +29,18 @@ to a CronJob's. Where that had to be changed, a hash of what it was stands befor
 {{- .Values.serviceAccount.name | default (ternary (include "pgvault.release" .) "default" .Values.serviceAccount.create) -}}
 {{- end }}
 
+{{/* The name of a cluster as a label: one that does not end like a label gets a hash as its end. */}}
+{{- define "pgvault.clusterlabel" -}}
+{{- if regexMatch "[a-z0-9]$" . }}{{ . }}{{ else }}{{ trunc 54 . }}-{{ sha256sum . | trunc 8 }}{{ end -}}
+{{- end }}
+
 {{/* What selects an object's pods: (list $ kind cluster-or-empty) */}}
 {{- define "pgvault.selector" -}}
 app.kubernetes.io/name: pgvault
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- with index . 2 }}
-pgvault/cluster: {{ . | quote }}
+pgvault/cluster: {{ include "pgvault.clusterlabel" . | quote }}
 {{- end }}
 {{- end }}
 

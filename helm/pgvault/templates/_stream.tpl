@@ -10,7 +10,7 @@ disk holds, so the disk outlives the pod, and two receivers never share a slot: 
 {{- include "pgvault.overlay" (list $own (.entry.stream | default dict)) }}
 {{- $secrets := concat $values.secrets (.entry.secrets | default list) }}
 {{- /* What it reads at its start, and nothing else: a new check, or another alert, starts no stream anew. */}}
-{{- $read := list (omit $values.config "alerts" "audit_keep") (omit .config "anomaly" "checks" "checks_dsn" "checks_password" "classes" "drill" "logical" "objectives" "retention" "schedule") }}
+{{- $read := list (omit .shared "alerts" "audit_keep") (omit .config "anomaly" "checks" "checks_dsn" "checks_password" "classes" "drill" "logical" "objectives" "retention" "schedule") }}
 ---
 apiVersion: apps/v1
 kind: StatefulSet
