@@ -26,7 +26,7 @@ def write_settings(loaded: Config, config: Path, cluster: str, *, as_json: bool)
     chosen = loaded.clusters[cluster]
     named = cluster if len(loaded.clusters) > 1 else None
     invocation = Invocation(program(), fetch_program(), quick_program("pushprogram.py"), config.absolute(), named)
-    host = _find_host(chosen)
+    host = find_host(chosen)
     printed = suggest(cluster, chosen, invocation, host=host)
     if len(loaded.repository.copies) > 1:
         printed = replace(printed, copy_unit=copy_unit(invocation, user=host.user))
@@ -50,7 +50,7 @@ def program() -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "pgvault")
 
 
-def _find_host(cluster: ClusterConfig) -> Host:
+def find_host(cluster: ClusterConfig) -> Host:
     """Ask the configuration, or else the server, where the data directory is; neither need know."""
     data = cluster.data_directory
     if data is None:

@@ -38,7 +38,9 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 User={user}
-{state}ExecStart={command}
+{state}# For secrets that the configuration refers to as env:NAME, and for the credentials of a store.
+EnvironmentFile=-/etc/pgvault/environment
+ExecStart={command}
 Restart=always
 RestartSec=5
 # The stream ends its receiver itself and stores what it has; SIGKILL takes what is left of both.
@@ -63,6 +65,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 User={user}
+EnvironmentFile=-/etc/pgvault/environment
 ExecStart={command}
 Restart=always
 RestartSec=5
@@ -194,17 +197,18 @@ def stream_unit(cluster: str, stream: StreamConfig, invocation: Invocation, *, u
     """Return the unit that streams a cluster."""
     # A spool of its own path is the operator's to make; the usual one lies in what systemd makes.
     state = f"StateDirectory=pgvault/{cluster}\nStateDirectoryMode=0700\n" if stream.spool is None else ""
-    command = _command(invocation.words("wal", "stream"))
+    command = command_line(invocation.words("wal", "stream"))
     return UNIT.format(cluster=cluster, user=user, state=state, command=command)
 
 
 def copy_unit(invocation: Invocation, *, user: str) -> str:
     """Return the unit that keeps the further copies of the repository up to date, of all its clusters."""
     everything = replace(invocation, cluster=None)
-    return COPY_UNIT.format(user=user, command=_command(everything.words("copy", "--watch")))
+    return COPY_UNIT.format(user=user, command=command_line(everything.words("copy", "--watch")))
 
 
-def _command(words: tuple[str, ...]) -> str:
+def command_line(words: tuple[str, ...]) -> str:
+    """Return what ExecStart= is to say. Raises UsageError."""
     if PLAIN_WORD.fullmatch(words[0]) is None:
         words = ("/usr/bin/env", *words)  # systemd takes no program with quotes in its path
     return " ".join(map(unit_word, words))
