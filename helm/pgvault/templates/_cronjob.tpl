@@ -44,7 +44,7 @@ spec:
           - action: FailJob
             onExitCodes: {operator: In, values: [2, 10, 11, 12, 13, 14, 15, 16, 17, 22, 23, 37, 40, 43, 50, 51, 53]}
           - action: Ignore
-            onPodConditions: [{type: DisruptionTarget}]
+            onPodConditions: [{type: DisruptionTarget, status: "True"}]
       template:
         metadata:
           labels: {{- include "pgvault.podlabels" (list $root $job $cluster.name) | nindent 12 }}
