@@ -12,7 +12,7 @@ import yaml
 
 from pgvault.process import Finished, attempt
 from tests.archive import ROOT
-from tests.helm.tools import helm, kubeconform
+from tests.helm.tools import KUBERNETES, helm, kubeconform
 
 CHART = ROOT / "helm" / "pgvault"
 EXAMPLES = tuple(sorted((ROOT / "helm" / "examples").glob("*.yaml")))
@@ -35,7 +35,8 @@ def merged(below: Values, above: Values) -> dict[str, Any]:
 def call_helm(command: str, values: Path, *words: str) -> Finished:
     """Run `helm template` or `helm lint` on the chart with a values file."""
     names = [RELEASE] if command == "template" else []
-    argv: list[str | Path] = [helm(), command, *names, CHART, "--namespace=backups", f"--values={values}", *words]
+    options = ["--namespace=backups", f"--kube-version={KUBERNETES}"]  # which one Helm takes depends on who built it
+    argv: list[str | Path] = [helm(), command, *names, CHART, *options, f"--values={values}", *words]
     return attempt(argv, timeout=TIMEOUT_SECONDS)
 
 
