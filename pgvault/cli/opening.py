@@ -121,7 +121,8 @@ def make_source(
     if urls:
         first, *others = urls
         return RepositorySource(None, first, key, region, endpoint_url, tuple(others))
-    return RepositorySource(find_config(config).resolve(), key=key)
+    # A link is followed each time it is read, not now: Kubernetes changes a mounted file by pointing a link elsewhere.
+    return RepositorySource(find_config(config).absolute(), key=key)
 
 
 def open_from(config: Config, *, patience: Patience | None = None, elsewhere: Patience | None = None) -> Repository:
