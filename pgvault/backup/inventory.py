@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from pgvault.errors import PgvaultError, ServerUnfit
-from pgvault.postgres.connection import Connection
+from pgvault.postgres.connection import Connection, read_lsn
 from pgvault.postgres.inventory import (
     DatabaseEntry,
     ExtensionEntry,
@@ -36,6 +36,7 @@ from pgvault.postgres.inventory import (
     read_roles,
     read_server,
 )
+from pgvault.postgres.lsn import Lsn
 from pgvault.repository.inventory import Entry, put_inventory
 from pgvault.repository.objects import Stored
 from pgvault.repository.repository import Repository
@@ -44,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 LIMITS = {"lock_timeout": "2s", "statement_timeout": "30s", "default_transaction_read_only": "on"}
 LOOK_SECONDS = 60.0  # for all databases together; those that are left then are noted as unread
+POSITION = """
+SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text
+"""
 STARTED = "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
 
 
@@ -55,6 +59,11 @@ class Before:
     extensions: dict[int, frozenset[ExtensionEntry]] = field(default_factory=dict)  # by database
     relations: dict[int, array[int]] = field(default_factory=dict)  # oids, by database
     unread: dict[int, str] = field(default_factory=dict)  # databases that could not be read, and why
+    lsn: Lsn | None = None  # where WAL stood when all of that had been read; None: not known
+
+    def is_within(self, stop_lsn: Lsn) -> bool:
+        """Whether a backup that stops there holds all of it: that of a standby may stop before."""
+        return self.lsn is not None and self.lsn <= stop_lsn
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,11 @@ def look_before(session: Connection) -> Before:
     for database in databases:
         if database.connects:
             _note_before(session, database, before, deadline)
+    try:
+        (lsn,) = session.row(POSITION)
+        before.lsn = read_lsn(lsn)
+    except PgvaultError as error:
+        logger.debug("the inventory can not say what is settled: %s", error)
     return before
 
 

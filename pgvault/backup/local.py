@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from pgvault.backup.batches import Piece, cut
-from pgvault.backup.inventory import look_before
+from pgvault.backup.inventory import Before, look_before
 from pgvault.backup.source import Ended, PageLayout, Started
 from pgvault.errors import OtherCluster, ServerUnfit, SourceUnreadable
 from pgvault.postgres.control import ControlData, parse_control, read_control, read_control_image
@@ -30,6 +30,7 @@ class LocalSource:
     data: Path
     _started: Started | None = None
     _control: ControlData | None = None
+    _before: Before | None = None  # of a standby, whose backup may end before what it shows us later
 
     @classmethod
     def of(cls, session: Session, facts: ServerFacts, directory: Path | None) -> LocalSource:
@@ -44,7 +45,10 @@ class LocalSource:
         control = check_started(self.session, self.data, start_lsn)
         self._control = control
         layout = PageLayout(control.has_data_checksums, control.relseg_size)
-        self._started = Started(start_lsn, self.session.facts(), layout)
+        facts = self.session.facts()
+        self._started = Started(start_lsn, facts, layout)
+        if facts.in_recovery:
+            self._before = look_before(self.session)
         return self._started
 
     def pieces(self) -> Iterator[Piece]:
@@ -55,14 +59,18 @@ class LocalSource:
     def control(self) -> Piece:
         """Return pg_control as it is now."""
         started, _ = self._under_way()
-        return control_piece(self.data, started.start_lsn)
+        piece, self._control = control_piece(self.data, started.start_lsn)
+        return piece
 
     def stop(self) -> Ended:
         """Stop the backup in the session that started it."""
         _, control = self._under_way()
-        before = look_before(self.session)
+        before = self._before or look_before(self.session)
         self.session.ping()
-        return Ended(self.session.stop_backup(), before, control, find_owner(self.data))
+        stopped = self.session.stop_backup()
+        if self._before is not None and not self._before.is_within(stopped.stop_lsn):
+            before = Before()
+        return Ended(stopped, before, control, find_owner(self.data))
 
     def history_file(self, timeline: int, scratch: Path) -> Path | None:  # noqa: ARG002 - it lies there already
         """Return the path of a history file in pg_wal."""
@@ -92,9 +100,12 @@ def check_started(session: Session, data: Path, start_lsn: Lsn) -> ControlData:
     A copy of the cluster has its system identifier too, and may have gone on further than the server: so what is on
     disk must be what the server has there, or what it wrote while we looked. Raises OtherCluster.
     """
-    before = session.checkpoint_lsn()
+    before = session.control_positions()
     control = read_control(data / os.fsdecode(CONTROL_FILE))
-    if control.checkpoint_lsn < start_lsn or not before <= control.checkpoint_lsn <= session.checkpoint_lsn():
+    positions, after = (control.checkpoint_lsn, control.min_recovery_lsn), session.control_positions()
+    # A primary and its standby have the same checkpoint; the minimum recovery point is a standby's alone.
+    is_between = all(low <= one <= high for low, one, high in zip(before, positions, after, strict=True))
+    if control.checkpoint_lsn < start_lsn or not is_between:
         raise OtherCluster(f"the checkpoint of the backup does not show in {data}: is it the server's directory?")
     return control
 
@@ -146,13 +157,14 @@ def _file_entry(path: Path, name: bytes) -> Entry:
     )
 
 
-def control_piece(data: Path, start_lsn: Lsn) -> Piece:
-    """Return pg_control as a piece: an image whose CRC is right, from after the backup's own checkpoint."""
+def control_piece(data: Path, start_lsn: Lsn) -> tuple[Piece, ControlData]:
+    """Return pg_control, and as a piece: an image whose CRC is right, from after the backup's own checkpoint."""
     path = data / os.fsdecode(CONTROL_FILE)
     image = read_control_image(path)
-    if parse_control(image).checkpoint_lsn < start_lsn:
+    control = parse_control(image)
+    if control.checkpoint_lsn < start_lsn:
         raise ServerUnfit("pg_control went back behind the start of the backup")
-    return Piece(replace(_file_entry(path, CONTROL_FILE), size=len(image)), content=image)
+    return Piece(replace(_file_entry(path, CONTROL_FILE), size=len(image)), content=image), control
 
 
 def find_owner(data: Path) -> Owner:

@@ -15,7 +15,8 @@ from typing import Protocol
 from pgvault.backup.batches import Piece
 from pgvault.backup.inventory import Before
 from pgvault.errors import MajorUnsupported, ServerUnfit
-from pgvault.postgres.control import ControlData
+from pgvault.postgres.backuplabel import BackupLabel
+from pgvault.postgres.control import ClusterState, ControlData
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, StoppedBackup
 from pgvault.repository.manifest import Owner, PostgresFacts
@@ -72,25 +73,61 @@ class Source(Protocol):
         """
 
 
-def check_server(facts: ServerFacts, *, is_untested_major_allowed: bool, is_streamed: bool = False) -> None:
+def check_server(
+    facts: ServerFacts,
+    *,
+    is_untested_major_allowed: bool,
+    is_streamed: bool = False,
+    primary: ServerFacts | None = None,
+) -> None:
     """Refuse a server that we can not back up. Raises MajorUnsupported, ServerUnfit.
 
-    Where `pgvault wal stream` brings the WAL, the server itself need not archive.
+    Where `pgvault wal stream` brings the WAL, no server need archive; that of a standby is archived by its `primary`.
     """
     if facts.major not in SUPPORTED_MAJORS and not is_untested_major_allowed:
         raise MajorUnsupported(
             f"PostgreSQL {facts.major} is not one pgvault was tested with ({', '.join(map(str, SUPPORTED_MAJORS))})",
             hint="--untested-major tries all the same.",
         )
-    if facts.in_recovery:
-        raise ServerUnfit("the server is a standby", hint="Back up its primary: no standby as a source yet.")
-    is_archiving = facts.archive_mode != "off" and bool(facts.archive_command or facts.archive_library)
-    if not is_archiving and not is_streamed:
+    writer = primary if facts.in_recovery else facts
+    if is_streamed or writer is None or is_archiving(writer) or is_archiving(facts):
+        return
+    raise ServerUnfit(
+        f"the {'primary' if facts.in_recovery else 'server'} does not archive WAL: archive_mode is "
+        f"{writer.archive_mode!r}, archive_command is {writer.archive_command!r}",
+        hint="Set archive_mode = on and archive_command = 'pgvault wal push %p', then restart the server:"
+        " pgvault check --print-settings writes the lines. Or stream: see pgvault wal stream.",
+    )
+
+
+def is_archiving(facts: ServerFacts) -> bool:
+    """Tell whether a server archives WAL by itself, as it is set; a standby does when archive_mode is `always`."""
+    modes = ("always",) if facts.in_recovery else ("on", "always")
+    return facts.archive_mode in modes and bool(facts.archive_command or facts.archive_library)
+
+
+def check_ended(ended: Ended, label: BackupLabel, *, in_recovery: bool) -> None:
+    """See that what was copied belongs to what the label says. Raises ServerUnfit.
+
+    A standby writes no record where a backup ends: recovery finds that end in the copied pg_control, whose minimum
+    recovery point is behind every page that was copied before it, and is no further than the stop.
+    """
+    control, stop_lsn = ended.control, ended.stopped.stop_lsn
+    if stop_lsn <= label.start_lsn:
+        raise ServerUnfit(f"the backup stops at {stop_lsn}, before its start at {label.start_lsn}")
+    if label.is_from_standby != in_recovery:
+        raise ServerUnfit("the server left recovery, or was replaced, while the backup ran")
+    if not in_recovery:
+        return
+    if control.state is not ClusterState.IN_ARCHIVE_RECOVERY or control.min_recovery_timeline != label.timeline:
         raise ServerUnfit(
-            f"the server does not archive WAL: archive_mode is {facts.archive_mode!r}, archive_command is "
-            f"{facts.archive_command!r}",
-            hint="Set archive_mode = on and archive_command = 'pgvault wal push %p', then restart the server:"
-            " pgvault check --print-settings writes the lines. Or stream: see pgvault wal stream.",
+            f"the copied pg_control is of a server {control.state.value}, on timeline {control.min_recovery_timeline}, "
+            f"and not of a standby on timeline {label.timeline}"
+        )
+    if not label.start_lsn < control.min_recovery_lsn <= stop_lsn:
+        raise ServerUnfit(
+            f"the copied pg_control says that it is whole at {control.min_recovery_lsn}, and the backup goes from "
+            f"{label.start_lsn} to {stop_lsn}"
         )
 
 

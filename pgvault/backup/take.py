@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,12 +28,13 @@ from pgvault.backup.copying import Copier, CopyResult
 from pgvault.backup.inventory import take_inventory
 from pgvault.backup.local import LocalSource
 from pgvault.backup.reading import ReadingRules
-from pgvault.backup.source import Source, Started, check_server, postgres_facts
+from pgvault.backup.source import Source, Started, check_ended, check_server, postgres_facts
 from pgvault.config.anomaly import AnomalyConfig
-from pgvault.errors import ArchiveNotWorking, ObjectMissing, PgvaultError, ServerUnfit
+from pgvault.errors import ArchiveNotWorking, ObjectMissing, PgvaultError
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.server import ServerFacts, Session, StoppedBackup, Watermark
+from pgvault.postgres.standby import knowing_primary
 from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
 from pgvault.repository import layout
@@ -46,7 +48,7 @@ from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
 from pgvault.repository.walobjects import read_wal_bytes
 from pgvault.repository.watermark import StoredWatermark, put_watermark
-from pgvault.wal.arrival import ArchivingServer, prove_archiving, wait_for_segments
+from pgvault.wal.arrival import ArchivingServer, finish_segment, prove_archiving, wait_for_segments
 from pgvault.wal.push import push_wal
 from pgvault.wal.walfile import WalOwner
 
@@ -67,6 +69,8 @@ class BackupRequest:
     stream_slot: str | None = None  # of `pgvault wal stream`, which brings the WAL; None: the server archives
     terms: Terms = USUAL_TERMS  # of the lease
     anomaly: AnomalyConfig = field(default_factory=AnomalyConfig)  # by which later ones are compared with it
+    # Of a standby: the way to where its WAL is switched. None: whatever finishes the last segment is waited for.
+    connect_primary: Callable[[], Session] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +106,21 @@ def take_backup(
     store raises; then nothing is listed.
     """
     facts = session.facts()
-    check_server(
-        facts, is_untested_major_allowed=request.is_untested_major_allowed, is_streamed=request.stream_slot is not None
-    )
-    source = LocalSource.of(session, facts, request.data_directory)
-    server = ArchivingServer(
-        repository, request.cluster, session, facts, request.archive_wait, clock, request.stream_slot
-    )
-    label = layout.make_label(clock.now(), os.urandom(2))
-    claim = Claim(request.cluster, label)
-    with being_alone(repository, session, PHYSICAL, claim=claim, terms=request.terms) as lease:
-        return _take(_Run(label, lease, server, source, request, progress))
+    with knowing_primary(facts, request.connect_primary) as primary:
+        check_server(
+            facts,
+            is_untested_major_allowed=request.is_untested_major_allowed,
+            is_streamed=request.stream_slot is not None,
+            primary=None if primary is None else primary.facts,
+        )
+        source = LocalSource.of(session, facts, request.data_directory)
+        server = ArchivingServer(
+            repository, request.cluster, session, facts, request.archive_wait, clock, request.stream_slot, primary
+        )
+        label = layout.make_label(clock.now(), os.urandom(2))
+        claim = Claim(request.cluster, label)
+        with being_alone(repository, session, PHYSICAL, claim=claim, terms=request.terms) as lease:
+            return _take(_Run(label, lease, server, source, request, progress))
 
 
 def _take(run: _Run) -> Manifest:
@@ -135,8 +143,12 @@ def _take(run: _Run) -> Manifest:
 
 
 def leave_watermark(server: ArchivingServer, *, source: str) -> None:
-    """Note the server's time and WAL position, so that a moment without commits is provable later."""
-    _store_watermark(server, server.session.idle_watermark(), source=source)
+    """Note the server's time and WAL position, so that a moment without commits is provable later.
+
+    A standby knows neither: where its primary is not known, nothing is noted.
+    """
+    if (writer := server.writer) is not None:
+        _store_watermark(server, writer.idle_watermark(), source=source)
 
 
 def _store_watermark(server: ArchivingServer, mark: Watermark, *, source: str) -> None:
@@ -145,30 +157,32 @@ def _store_watermark(server: ArchivingServer, mark: Watermark, *, source: str) -
     put_watermark(server.repository, server.cluster, stored)
 
 
-def _leave_last_watermarks(server: ArchivingServer, stopped: Watermark) -> None:
+def _leave_last_watermarks(server: ArchivingServer, stopped: Watermark | None) -> None:
     """Leave watermarks behind a backup that is committed already: without them it is no less a backup.
 
     That of the stop lies in WAL that is archived. Whatever came since, be it a page of the catalog that was tidied up
     when the inventory was read, lies in WAL that on an idle server is archived much later.
     """
     try:
-        _store_watermark(server, stopped, source="backup")
+        if stopped is not None:
+            _store_watermark(server, stopped, source="backup")
         leave_watermark(server, source="backup")
     except PgvaultError as error:
         logger.warning("no watermark was left behind the backup: %s", error)
 
 
-def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark]:
+def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark | None]:
     started_at = run.session.clock()
     started = run.source.start(f"pgvault {run.label}")
     run.progress.phase("copying")
     copied = _copy(run, started)
     ended = run.source.stop()
-    stopped_at = run.session.clock()
-    mark = run.session.idle_watermark()
+    stopped_at = run.session.latest_clock()
+    mark = _stop_mark(run.server)
     inventory = take_inventory(run.repository, run.session, ended.before, cluster=run.request.cluster, label=run.label)
     facts, stopped = started.facts, ended.stopped
     positions = BackupLabel.parse(stopped.label_file)
+    check_ended(ended, positions, in_recovery=run.facts.in_recovery)
     run.progress.phase("waiting for WAL")
     wal = _needed_wal(run, positions, stopped)
     objects = (*copied.packs, *copied.parts, *copied.maps, *inventory)
@@ -207,6 +221,17 @@ def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark]:
     return manifest, mark
 
 
+def _stop_mark(server: ArchivingServer) -> Watermark | None:
+    """Return a watermark of right behind the stop, before the segment is finished in which it lies."""
+    if not server.facts.in_recovery:
+        return server.session.idle_watermark()
+    try:
+        return None if server.writer is None else server.writer.idle_watermark()
+    except PgvaultError as error:
+        logger.warning("the primary is not asked for a watermark: %s", error)
+        return None
+
+
 def _copy(run: _Run, started: Started) -> CopyResult:
     """Copy everything; pg_control strictly last (pitfall 7)."""
     repository = run.repository
@@ -229,8 +254,7 @@ def _copy(run: _Run, started: Started) -> CopyResult:
 
 def _needed_wal(run: _Run, positions: BackupLabel, stopped: StoppedBackup) -> tuple[Stored, ...]:
     """Wait for the segments start..stop and see to the history file of their timeline."""
-    if stopped.stop_lsn <= positions.start_lsn:
-        raise ServerUnfit(f"the backup stops at {stopped.stop_lsn}, before its start at {positions.start_lsn}")
+    finish_segment(run.server)
     size = run.facts.wal_segment_size
     segments = segments_between(positions.timeline, positions.start_lsn, stopped.stop_lsn, size)
     stored = wait_for_segments(run.server, segments)

@@ -17,7 +17,7 @@ from pgvault.cli.logicalbackup import LogicalChoice, back_up_logically
 from pgvault.cli.opening import OpenedCluster, RepositorySource, open_cluster
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.schemabackup import back_up_schema, schema_document, schema_line
-from pgvault.cli.sessions import connect
+from pgvault.cli.sessions import connect, connect_primary
 from pgvault.cli.signals import leaving_in_order
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
@@ -120,6 +120,7 @@ def _back_up_files(opened: OpenedCluster, is_untested_major_allowed: bool) -> Ma
         is_untested_major_allowed,
         slot,
         anomaly=config.anomaly,
+        connect_primary=connect_primary(config),
     )
     with leaving_in_order(PgvaultError.exit_code), connect(config) as session, render.showing_progress() as progress:
         return take_backup(opened.repository, session, request, clock=SystemClock(), progress=progress)

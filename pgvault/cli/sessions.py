@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Callable
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -18,6 +19,21 @@ def connect(cluster: ClusterConfig) -> Session:
     """Connect as the configuration says. Raises ServerUnreachable, KeyUnusable."""
     password = None if cluster.password is None else cluster.password.read().decode()
     return Session(cluster.dsn, password=password)
+
+
+def connect_primary(cluster: ClusterConfig) -> Callable[[], Session] | None:
+    """Return what connects to the primary of a standby, None where no primary_dsn is configured.
+
+    Roles and their passwords are the same on both: without a primary_password, `password` is tried.
+    """
+    dsn, secret = cluster.primary_dsn, cluster.primary_password or cluster.password
+    if dsn is None:
+        return None
+
+    def connect() -> Session:
+        return Session(dsn, password=None if secret is None else secret.read().decode())
+
+    return connect
 
 
 def role_of(cluster: ClusterConfig) -> str:

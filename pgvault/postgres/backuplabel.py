@@ -3,6 +3,8 @@
     START WAL LOCATION: 0/4000028 (file 000000010000000000000004)
     CHECKPOINT LOCATION: 0/4000080
     …
+    BACKUP FROM: primary                                              or standby
+    …
     START TIMELINE: 1
 
 The file itself is stored and restored to the byte; here it is only read.
@@ -25,6 +27,9 @@ LINES = re.compile(
 )
 
 
+FROM_STANDBY = b"\nBACKUP FROM: standby\n"
+
+
 @dataclass(frozen=True, slots=True)
 class BackupLabel:
     """The positions in a backup_label."""
@@ -32,6 +37,7 @@ class BackupLabel:
     start_lsn: Lsn  # redo: replay begins here
     checkpoint_lsn: Lsn
     timeline: int  # written in decimal, unlike in file names
+    is_from_standby: bool = False
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
@@ -39,4 +45,9 @@ class BackupLabel:
         match = LINES.match(content)
         if match is None:
             raise ServerUnfit("pg_backup_stop returned a backup_label that pgvault does not understand")
-        return cls(Lsn.parse(match["start"].decode()), Lsn.parse(match["checkpoint"].decode()), int(match["timeline"]))
+        return cls(
+            Lsn.parse(match["start"].decode()),
+            Lsn.parse(match["checkpoint"].decode()),
+            int(match["timeline"]),
+            FROM_STANDBY in content,
+        )

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from types import TracebackType
 from typing import Self
 
@@ -36,6 +37,10 @@ CONNECTION_DEFAULTS = {
 # Any of these, set for the role or the cluster, would end the session in the middle of a long backup.
 TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout")
 TIMEOUTS_17 = ("transaction_timeout",)
+
+# Of one statement by itself, which is all that we send, only a standby's replay makes a conflict.
+CONFLICT_RETRIES = 4
+CONFLICT_PAUSE_SECONDS = 0.25
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -125,10 +130,28 @@ class Connection:
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Return all rows of a query; `values` are for its %s.
 
-        Raises ServerUnreachable when the session is gone, ServerUnfit for whatever else PostgreSQL says.
+        A standby cancels what stands in the way of its replay: then it is asked again. Raises ServerUnreachable when
+        the session is gone, ServerUnfit for whatever else PostgreSQL says.
         """
+        for _ in range(CONFLICT_RETRIES):
+            try:
+                return self._execute(query, values)
+            except errors.SerializationFailure as error:
+                if self._connection.closed:
+                    raise self._explain(error) from error
+                logger.debug("asked again: %s", error.diag.message_primary)
+                sleep(CONFLICT_PAUSE_SECONDS)
+        try:
+            return self._execute(query, values)
+        except errors.SerializationFailure as error:
+            raise self._explain(error) from error
+
+    def _execute(self, query: str, values: Sequence[object]) -> list[tuple[object, ...]]:
+        """Return all rows of a query; SerializationFailure is the caller's to deal with."""
         try:
             return self._connection.execute(query.encode(), values or None).fetchall()
+        except errors.SerializationFailure:
+            raise
         except errors.InsufficientPrivilege as error:
             raise self._denied(error.diag.message_primary or "permission denied") from error
         except psycopg.Error as error:

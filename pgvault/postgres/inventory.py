@@ -67,7 +67,8 @@ SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespa
 WHERE c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 """
 STATE = """
-SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_current_wal_insert_lsn()::text,
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text,
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint, version()
 """
 
@@ -78,7 +79,7 @@ class ServerEntry:
 
     version: str  # as version() says it
     read_at: datetime  # server clock
-    lsn: Lsn  # WAL insert position, not later than what was read
+    lsn: Lsn  # WAL insert position, on a standby that of its replay; not later than what was read
     next_xid: int  # 64-bit, not later than what was read
     settings: Mapping[str, str] = field(default_factory=dict)
     libc: str | None = None  # version of that provider's collations; None: it has none

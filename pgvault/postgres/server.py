@@ -212,10 +212,23 @@ class Session(Connection):
         (instant,) = self.row("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
         return read_instant(instant)
 
-    def checkpoint_lsn(self) -> Lsn:
-        """Return the checkpoint that the server reads from its pg_control: the one on our disk must say the same."""
-        (lsn,) = self.row("SELECT checkpoint_lsn::text FROM pg_control_checkpoint()")
-        return read_lsn(lsn)
+    def latest_clock(self) -> datetime:
+        """Return the server's clock, or the time stamp of what a standby replayed last, whichever is later.
+
+        No commit that the server holds now is stamped later, even where the primary's clock is ahead.
+        """
+        (instant,) = self.row(
+            "SELECT (extract(epoch FROM greatest(clock_timestamp(),"
+            " CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END)) * 1000000)::bigint"
+        )
+        return read_instant(instant)
+
+    def control_positions(self) -> tuple[Lsn, Lsn]:
+        """Return checkpoint and minimum recovery point from the server's pg_control: ours must say the same."""
+        checkpoint, minimum = self.row(
+            "SELECT checkpoint_lsn::text, min_recovery_end_lsn::text FROM pg_control_checkpoint(), pg_control_recovery()"
+        )
+        return read_lsn(checkpoint), read_lsn(minimum)
 
     def try_backup_lock(self, lock: int = BACKUP_LOCK) -> int | None:
         """Take the lock that only one backup of its kind may hold in a cluster, until this session ends.
@@ -242,9 +255,20 @@ class Session(Connection):
         return bool(is_sent)
 
     def start_backup(self, label: str) -> Lsn:
-        """Start a backup with a fast checkpoint and return the LSN from which WAL is needed."""
-        self._identity_at_start = self._identity()
+        """Start a backup with a fast checkpoint, on a standby a restart point; return from where WAL is needed.
+
+        Raises ServerUnfit for a standby whose restart point lies on the timeline before the one it follows.
+        """
+        before = self._identity()
         (lsn,) = self.row("SELECT pg_backup_start(%s, true)::text", label)
+        # A restart point may be the first on a timeline that was followed before: that is no change meanwhile.
+        self._identity_at_start = self._identity() if self._in_recovery() else before
+        (restarted_on,) = self.row("SELECT timeline_id FROM pg_control_checkpoint()")
+        if self._in_recovery() and restarted_on != self._timeline():
+            raise ServerUnfit(
+                f"the standby follows timeline {self._timeline()}, and its last restart point is on {restarted_on}",
+                hint="Let its primary checkpoint, then try again.",
+            )
         return read_lsn(lsn)
 
     def stop_backup(self) -> StoppedBackup:

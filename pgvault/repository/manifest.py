@@ -14,6 +14,7 @@ from typing import Any
 
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, UsageError
 from pgvault.instants import iso
+from pgvault.postgres.backuplabel import FROM_STANDBY
 from pgvault.postgres.lsn import Lsn
 from pgvault.repository.fields import read_count, read_decimal, read_instant, read_list, read_text
 from pgvault.repository.measures import Measures, read_measures, write_measures
@@ -95,6 +96,11 @@ class Manifest:
     def postgres_major(self) -> int:
         """The server's major version."""
         return self.postgres.major
+
+    @property
+    def is_from_standby(self) -> bool:
+        """Whether a standby was read: its primary may have been further at every moment that is noted here."""
+        return FROM_STANDBY in self.backup_label
 
     @property
     def wal_segment_size(self) -> int:

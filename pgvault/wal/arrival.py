@@ -2,6 +2,9 @@
 
 What the server believes about its archive_command proves nothing (`/bin/true` satisfies it, pitfall 18), nor does a
 slot that somebody receives from. So a backup is only good when *we* can open every segment it needs.
+
+A standby can not finish a segment. Where its primary is known, that is asked to; else all there is to see beforehand
+is that the archive keeps up with what the standby replays, and the last segment is waited for.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pgvault.errors import ArchiveNotWorking, ObjectCorrupt
+from pgvault.errors import ArchiveNotWorking, ObjectCorrupt, PgvaultError
 from pgvault.instants import Clock
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.postgres.slots import find_slot
+from pgvault.postgres.standby import Primary, read_standby_state
 from pgvault.postgres.walheader import check_segment, read_long_header
 from pgvault.postgres.walname import WalSegment, segment_at
 from pgvault.repository import layout
@@ -30,6 +34,10 @@ from pgvault.repository.writing import decided
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
+GROUP_DIGITS = 16  # of a segment's name: the directory that it lies in
+PRIMARY_HINT = (
+    "Set primary_dsn, so that WAL is switched there; or let the primary's archive_timeout be less than archive_wait."
+)
 STREAM_HINT = "See what `pgvault wal stream` says in its log."
 
 
@@ -44,6 +52,19 @@ class ArchivingServer:
     limit: timedelta  # for WAL to arrive
     clock: Clock
     stream_slot: str | None = None  # of `pgvault wal stream`; None: only the server's own archiver brings WAL
+    primary: Primary | None = None  # of a server that is a standby, where it is known
+
+    @property
+    def writer(self) -> Session | None:
+        """A session with the server that writes the WAL; None: it is the unknown primary of a standby."""
+        if not self.facts.in_recovery:
+            return self.session
+        return None if self.primary is None else self.primary.session()
+
+    @property
+    def archiver(self) -> Session:
+        """A session with the server whose archiver counts: the writer's, else that of the standby itself."""
+        return self.writer or self.session
 
 
 def wait_for_segments(server: ArchivingServer, segments: Iterable[WalSegment]) -> tuple[Stored, ...]:
@@ -73,6 +94,7 @@ class _Patience:
     def __init__(self, server: ArchivingServer) -> None:
         self._server = server
         self._last_seen: tuple[object, ...] = ()
+        self._last_stored: str | None = None
         self._deadline = 0.0
         self.renew()
 
@@ -86,11 +108,22 @@ class _Patience:
         if self._last_seen and seen != self._last_seen and seen != (None, None):
             self.renew()
         self._last_seen = seen
+        if self._server.clock.monotonic() <= self._deadline:
+            return False
+        stored = self._stored_before(awaited)
+        if stored != self._last_stored:
+            self._last_stored = stored
+            self.renew()
         return self._server.clock.monotonic() > self._deadline
 
     def _archived_before(self, awaited: WalSegment) -> str | None:
         """What the archiver did last; a file behind the awaited one does not count: it stores elsewhere or nowhere."""
-        name = self._server.session.archiver_statistics().last_archived_name
+        try:
+            name = self._server.archiver.archiver_statistics().last_archived_name
+        except PgvaultError:
+            if not self._server.facts.in_recovery:
+                raise
+            return None  # what a primary that is gone has archived may arrive all the same
         return name if name is not None and name < awaited.name else None
 
     def _received_before(self, awaited: WalSegment) -> Lsn | None:
@@ -100,23 +133,74 @@ class _Patience:
         slot = find_slot(self._server.session, self._server.stream_slot)
         return None if slot is None or slot.restart_lsn is None else min(slot.restart_lsn, awaited.end_lsn)
 
+    def _stored_before(self, awaited: WalSegment) -> str | None:
+        """The last segment that is stored, of a standby whose primary is unknown: nobody else tells what moves."""
+        if not self._server.facts.in_recovery or self._server.primary is not None:
+            return None
+        server, store = self._server, self._server.repository.deciding.store
+        prefix = layout.wal(server.cluster, server.facts.system_identifier)
+        groups = [
+            name
+            for name in store.children(prefix)
+            if len(name) == GROUP_DIGITS and name <= awaited.name and "." not in name
+        ]
+        names = store.children(f"{prefix}/{groups[-1]}") if groups else ()
+        return max((name for name in names if name < awaited.name), default=None)
+
 
 def prove_archiving(server: ArchivingServer) -> Stored:
     """Write a record, switch WAL and wait for that very segment: through archive_command, or the stream.
 
-    Raises ArchiveNotWorking when the segment does not arrive.
+    On a standby whose primary is unknown, only the segment before the one that is replayed is waited for. Raises
+    ArchiveNotWorking when the segment does not arrive.
     """
-    position = server.session.create_restore_point("pgvault check")
+    writer = server.writer
+    if writer is None:
+        return _see_kept_up(server)
+    position = writer.create_restore_point("pgvault check")
     # The position is the end of the record: exactly at a boundary, the record is in the segment before.
     segment = segment_at(server.facts.timeline, Lsn(position.value - 1), server.facts.wal_segment_size)
-    server.session.switch_wal()
+    writer.switch_wal()
     (stored,) = wait_for_segments(server, [segment])
     logger.info("segment %s went through %s into the repository", segment.name, way_of(server))
     return stored
 
 
+def _see_kept_up(server: ArchivingServer) -> Stored:
+    """See that the last segment that the standby has replayed whole is archived; its timeline is the history's."""
+    size = server.facts.wal_segment_size
+    number = read_standby_state(server.session).replayed_lsn.value // size - 1
+    on = [WalSegment(timeline, number, size) for timeline in range(server.facts.timeline, 0, -1)]
+    system = System(server.facts.system_identifier, server.facts.major)
+    patience = _Patience(server)
+    while True:
+        for segment in on:
+            if server.repository.deciding.has(layout.wal_file(server.cluster, system.system_identifier, segment.name)):
+                stored = read_segment(decided(server.repository), server.cluster, segment, system=system).stored
+                logger.info("segment %s, just before what the standby replays, is archived", segment.name)
+                return stored
+        if patience.is_over(on[0]):
+            raise _not_arrived(server, on[0])
+        time.sleep(POLL_SECONDS)
+
+
+def finish_segment(server: ArchivingServer) -> None:
+    """Let the primary finish the segment in which the backup of a standby ends, as pg_backup_stop does on a primary."""
+    if not server.facts.in_recovery or server.primary is None:
+        return
+    try:
+        server.primary.session().switch_wal()
+    except PgvaultError as error:
+        logger.warning("the primary did not finish its WAL segment, which is waited for now: %s", error)
+
+
 def way_of(server: ArchivingServer) -> str:
     """Name, for people, what brings this server's WAL."""
+    if server.facts.in_recovery and server.stream_slot is not None:
+        return "archive_command or the stream"
+    if server.facts.in_recovery:
+        by_both = server.facts.archive_mode == "always"
+        return "archive_command, the primary's or the standby's" if by_both else "the primary's archive_command"
     if server.stream_slot is None:
         return "the server's archive_command"
     # Whichever is first stores a segment; what is there does not tell which that was.
@@ -151,7 +235,10 @@ def _not_arrived(server: ArchivingServer, segment: WalSegment) -> ArchiveNotWork
 
 
 def _archiver_says(server: ArchivingServer, segment: WalSegment) -> tuple[str, str]:
-    said = server.session.archiver_statistics()
+    if server.facts.in_recovery and server.primary is None:
+        why = "the server is a standby, which can not finish a segment, and its primary is not known"
+        return why, PRIMARY_HINT
+    said = server.archiver.archiver_statistics()
     archived = said.last_archived_name or "none"
     if said.last_failed_at is not None and (
         said.last_archived_at is None or said.last_failed_at > said.last_archived_at
@@ -161,7 +248,8 @@ def _archiver_says(server: ArchivingServer, segment: WalSegment) -> tuple[str, s
         why = f"the server says it archived {archived}: its archive_command stores elsewhere or nowhere"
     else:
         why = f"the archiver's last success is {archived}"
-    setting = server.facts.archive_library or server.facts.archive_command
+    facts = server.facts if server.primary is None else server.primary.facts
+    setting = facts.archive_library or facts.archive_command
     return why, f"archive_command is {setting!r}; see the server's log, and try: pgvault check."
 
 

@@ -27,7 +27,7 @@ DEEDS: dict[str, Callable[[Session], object]] = {
     "missing grants": Session.missing_grants,
     "ping": Session.ping,
     "clock": Session.clock,
-    "checkpoint": Session.checkpoint_lsn,
+    "checkpoint": Session.control_positions,
     "backup": lambda session: (session.start_backup("x"), session.stop_backup()),
     "switch": Session.switch_wal,
     "restore point": lambda session: session.create_restore_point("x"),
@@ -184,7 +184,7 @@ def test_a_backup_starts_and_stops(server: ServerFactory, major: int) -> None:
 
     with session_of(one) as session:
         start = session.start_backup("full é 'x'")
-        checkpoint = session.checkpoint_lsn()
+        checkpoint = session.control_positions()[0]
         on_disk = control(one, "Latest checkpoint location")
         redo = control(one, "Latest checkpoint's REDO location")
         stopped = session.stop_backup()
