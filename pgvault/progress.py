@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
@@ -14,6 +15,9 @@ class Progress(Protocol):
     def advance(self, done_bytes: int) -> None:
         """That many more bytes of the present phase are done."""
 
+    def beside(self, name: str) -> AbstractContextManager[Progress]:
+        """Somebody to tell of a part that has phases of its own, while others go on: one copy of several."""
+
 
 class NoProgress:
     """Nobody is looking."""
@@ -23,3 +27,7 @@ class NoProgress:
 
     def advance(self, done_bytes: int) -> None:
         """Do nothing."""
+
+    def beside(self, name: str) -> AbstractContextManager[Progress]:  # noqa: ARG002
+        """Return the same: nobody is looking there either."""
+        return nullcontext(self)

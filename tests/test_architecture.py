@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"errors"}),
-    frozenset({"config", "instants", "leash", "pooling", "process", "progress", "schedule"}),
+    frozenset({"amounts", "config", "instants", "leash", "pooling", "process", "progress", "schedule"}),
     frozenset({"pipeline", "postgres"}),
     frozenset({"stores"}),
     frozenset({"repository"}),
@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "backup",
             "checks",
             "demo",
+            "doctor",
             "drill",
             "expire",
             "extract",

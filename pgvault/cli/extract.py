@@ -121,7 +121,12 @@ def extract_tables(
         leaving_in_order(PgvaultError.exit_code),
         render.showing_progress() as progress,
     ):
-        done = extract(opened.repository, order, confirm=confirm, progress=progress)
+
+        def ask(planned: Planned, notes: tuple[str, ...]) -> None:
+            with progress.aside():
+                confirm(planned, notes)
+
+        done = extract(opened.repository, order, confirm=ask, progress=progress)
         event.details |= _recorded(done, order)
     _write(opened, _document(done, order), _lines(done, order), as_json=as_json)
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from pgvault.instants import say_seconds
-from pgvault.progress import NoProgress
-from pgvault.progress import Progress as ProgressSink
+from pgvault.amounts import say_bytes
+from pgvault.cli.logs import complain
+from pgvault.instants import SystemClock, say_seconds
+
+if TYPE_CHECKING:
+    from pgvault.cli.progressbar import Shown
 
 PIPE_COLUMNS = 240  # in a file or a pipe nothing is cut
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def write_json(document: Mapping[str, Any]) -> None:
@@ -57,12 +58,7 @@ def printable(text: str) -> str:
 
 def size(count: int) -> str:
     """A number of bytes for people: 1.5 GiB."""
-    value = float(count)
-    for unit in UNITS[:-1]:
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} {UNITS[-1]}"
+    return say_bytes(count)
 
 
 def duration(value: timedelta | float) -> str:
@@ -75,41 +71,18 @@ def instant(value: datetime) -> str:
     return value.isoformat(sep=" ", timespec="seconds")
 
 
-@contextmanager
-def showing_progress() -> Iterator[ProgressSink]:
-    """Show a progress bar on a terminal's stderr; elsewhere nothing, since cron mails whatever is printed."""
-    if not sys.stderr.isatty():
-        yield NoProgress()
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Bar(bar)
+def showing_progress() -> AbstractContextManager[Shown]:
+    """Show how far a command is: a bar on a terminal's stderr, lines with --verbose, else nothing."""
+    from pgvault.cli.progressbar import showing
 
-
-class _Bar:
-    """One bar, a task a phase."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task = bar.add_task("starting", total=None)
-
-    def phase(self, name: str, total_bytes: int | None = None) -> None:
-        self._bar.update(self._task, visible=False)
-        self._task = self._bar.add_task(name, total=total_bytes)
-
-    def advance(self, done_bytes: int) -> None:
-        self._bar.advance(self._task, done_bytes)
+    return showing(SystemClock())
 
 
 def write_error(message: str, hint: str | None) -> None:
     """Write one sentence to stderr, and its hint below it."""
-    sys.stderr.write(f"error: {message}\n")
-    if hint is not None:
-        sys.stderr.write(f"hint: {hint}\n")
+    complain("error", message, hint)
 
 
 def write_warning(message: str, hint: str | None) -> None:
     """Write to stderr what went wrong beside something that did not."""
-    sys.stderr.write(f"warning: {message}\n")
-    if hint is not None:
-        sys.stderr.write(f"hint: {hint}\n")
+    complain("warning", message, hint)

@@ -256,8 +256,13 @@ def _carry_out(
     opened: OpenedCluster, order: RestoreOrder, *, jobs: int | None, confirm: Callable[[Prepared], None]
 ) -> Restored:
     with leaving_in_order(PgvaultError.exit_code), render.showing_progress() as progress:
+
+        def ask(prepared: Prepared) -> None:
+            with progress.aside():
+                confirm(prepared)
+
         effort = Effort(jobs or opened.config.jobs, progress)
-        return restore_cluster(opened.repository, order, effort=effort, clock=SystemClock(), confirm=confirm)
+        return restore_cluster(opened.repository, order, effort=effort, clock=SystemClock(), confirm=ask)
 
 
 def _asking(*, yes: bool, as_json: bool) -> Callable[[Prepared], None]:

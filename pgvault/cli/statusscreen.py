@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from pgvault.amounts import say_bytes
 from pgvault.cli import render
-from pgvault.monitor.finding import Figure, Finding, Level, amount, span
+from pgvault.monitor.finding import Figure, Finding, Level, span
 from pgvault.monitor.standing import State, red_names, stand
 from pgvault.monitor.status import ClusterStatus
 
@@ -113,7 +114,7 @@ def _lag(found: ClusterStatus) -> str:
         return f"{span(loss)} would be lost"
     size, seconds = _number(found, "WAL lag", "bytes"), _number(found, "WAL lag", "seconds")
     bound = "at most " if _figure(found, "WAL lag", "is_upper_bound") else ""
-    return "WAL lag " + ("unknown" if size is None or seconds is None else f"{amount(size)}/{bound}{span(seconds)}")
+    return "WAL lag " + ("unknown" if size is None or seconds is None else f"{say_bytes(size)}/{bound}{span(seconds)}")
 
 
 def _proof(found: ClusterStatus) -> str:

@@ -33,6 +33,7 @@ from pgvault.restore.configfiles import standby_minima
 from pgvault.restore.files import Effort
 from pgvault.restore.guard import restore_command
 from pgvault.restore.reached import Reached, read_reached, require_reached, with_last_commit
+from pgvault.restore.replayed import wal_bytes
 from pgvault.restore.run import claim_of
 from pgvault.restore.settings import render_auto_conf
 from pgvault.wal.fetchplan import FetchPlan
@@ -84,8 +85,9 @@ def bring_up(planned: Planned, how: Bringing, *, command: str, progress: Progres
         with ending(instance), keeping_room(scratch.root, RESERVE, instance.kill):
             progress.phase("fetch")
             fetch_plan = restore_files(planned, scratch, jobs=how.jobs, progress=progress)
-            with WalService(planned.repository, fetch_plan, scratch, programs=isolated.programs) as service:
-                progress.phase("replay")
+            programs = isolated.programs
+            with WalService(planned.repository, fetch_plan, scratch, programs=programs, progress=progress) as service:
+                progress.phase("replay", wal_bytes(planned.plan.segments))
                 notes = recover(planned, scratch, instance, service, timeout=how.timeout)
                 dsn = scratch_dsn(instance, manifest.postgres.superuser)
                 reached = prove_reached(planned, scratch, dsn)

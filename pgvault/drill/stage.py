@@ -58,9 +58,9 @@ class Stage:
         self.report.elapsed = lambda: self.clock.monotonic() - began
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, total_bytes: int | None = None) -> Iterator[None]:
         """Show a phase and measure it, however it ends."""
-        self.progress.phase(name)
+        self.progress.phase(name, total_bytes)
         began = self.clock.monotonic()
         try:
             yield

@@ -23,22 +23,34 @@ from pgvault.errors import DiskFull, DrillNotRun, ObjectMissing, PgvaultError
 from pgvault.postgres.programs import Programs
 from pgvault.postgres.waldump import tablespace_paths
 from pgvault.postgres.walname import SegmentFile, WalSegment, parse_wal_name
+from pgvault.progress import NoProgress, Progress
 from pgvault.repository.repository import Repository
 from pgvault.wal.fetch import Budget, FetchOutcome, fetch_wal
 from pgvault.wal.fetchplan import FetchPlan
+
+NOBODY = NoProgress()
 
 
 class WalService:
     """Answers one scratch instance; use as a context manager."""
 
-    def __init__(self, repository: Repository, plan: FetchPlan, scratch: Scratch, *, programs: Programs) -> None:
-        """Nothing is made before the context is entered."""
+    def __init__(
+        self,
+        repository: Repository,
+        plan: FetchPlan,
+        scratch: Scratch,
+        *,
+        programs: Programs,
+        progress: Progress = NOBODY,
+    ) -> None:
+        """Nothing is made before the context is entered; `progress` hears of each segment that was served."""
         self.failure: PgvaultError | None = None  # the first thing that made it refuse
         self.wanted: tuple[str, ...] = ()  # paths at which the next segment makes tablespaces: to be bound first
         self.served_bytes = 0
         self._repository = repository
         self._plan = plan
         self._programs = programs
+        self._progress = progress
         self._scratch = scratch
         self._bound: set[str] = set()
         self._spool = scratch.sockets / "spool"
@@ -85,6 +97,8 @@ class WalService:
             self.failure = self.failure or (DiskFull(what) if full else DrillNotRun(what))
             return "error"
         self.served_bytes += path.stat().st_size
+        if isinstance(file, SegmentFile):
+            self._progress.advance(self._plan.segment_size)
         self._scratch.give(path)
         return "ok"
 

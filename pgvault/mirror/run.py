@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from pgvault.errors import ObjectCorrupt, PgvaultError, UsageError
@@ -65,6 +65,11 @@ def copy_round(order: CopyOrder) -> tuple[CopyReport, ...]:
 
 def copy_into(order: CopyOrder, target: Copy, *, settled: Settled | None = None) -> CopyReport:
     """Bring one target what it lacks, once; but for places that are `settled`."""
+    with order.progress.beside(target.name) as progress:
+        return _copy_into(replace(order, progress=progress), target, settled)
+
+
+def _copy_into(order: CopyOrder, target: Copy, settled: Settled | None) -> CopyReport:
     report = CopyReport(target.name)
     try:
         if not order.may_begin:
@@ -73,8 +78,9 @@ def copy_into(order: CopyOrder, target: Copy, *, settled: Settled | None = None)
             logger.info("copy %r is empty, and begun", target.name)
         report += CopyReport(target.name, objects=bring_identity(order.source, target))
         for lane in order.lanes:
+            order.progress.phase(f"{lane}, looking")
             plan = look(order, target, lane, settled=settled)
-            order.progress.phase(f"{target.name}: {lane}", plan.size)
+            order.progress.phase(str(lane), plan.size)
             carrier = Carrier(order.source, target, order.clock, order.budget, order.stop, order.progress)
             report += carrier.apply(plan)
             if report.error is not None:

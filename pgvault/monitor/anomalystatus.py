@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from pgvault.amounts import say_bytes
 from pgvault.anomaly.judge import LEAST, MEASURES, Deviation, Taken, Verdict, course_behind, judge
 from pgvault.anomaly.kind import kind_of
 from pgvault.config.anomaly import AnomalyConfig
 from pgvault.instants import iso
-from pgvault.monitor.finding import Figure, Finding, amount, ok, unjudged, warn
+from pgvault.monitor.finding import Figure, Finding, ok, unjudged, warn
 from pgvault.repository.catalog import Root
 
 NAME = "anomaly"
@@ -107,7 +108,7 @@ def _figures(kind: str, root: Root, verdict: Verdict) -> dict[str, Figure]:
 
 def _words(name: str, value: float) -> str:
     if name in BYTES:
-        return amount(value) + (" an hour" if name == "wal" else "")
+        return say_bytes(value) + (" an hour" if name == "wal" else "")
     if name in SHARES:
         return f"{value:.0%}"
     return f"{value:.1f}" if name == "compression" else f"{value:.0f}"

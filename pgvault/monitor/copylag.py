@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from pgvault.amounts import say_bytes
 from pgvault.audit.chain import entry_at
 from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
 from pgvault.mirror.behind import Behind, dated, measure_behind
 from pgvault.mirror.facts import Scope, read_facts, require_begun
 from pgvault.mirror.plan import Lane, MirrorFacts, plan_copy
-from pgvault.monitor.finding import Figures, Finding, amount, ok, red, span, warn
+from pgvault.monitor.finding import Figures, Finding, ok, red, span, warn
 from pgvault.pipeline.header import Kind
 from pgvault.repository.catalog import read_root
 from pgvault.repository.copies import Copy
@@ -155,4 +156,4 @@ def _seconds(behind: Mapping[Lane, Behind], lane: Lane) -> float | None:
 def _words(lane: Lane, behind: Behind) -> str:
     since = "" if behind.seconds is None else f", the oldest for {span(behind.seconds)}"
     different = f", {behind.different} damaged or lost in one of both" if behind.different else ""
-    return f"{lane}: {behind.objects} objects missing, {amount(behind.size)}{since}{different}"
+    return f"{lane}: {behind.objects} objects missing, {say_bytes(behind.size)}{since}{different}"

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pgvault.amounts import say_bytes
+
 Figure = str | int | float | bool | None
 Figures = Mapping[str, Figure]
-BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class Level(StrEnum):
@@ -89,11 +90,7 @@ def span(value: timedelta | float) -> str:
 
 def amount(count: float) -> str:
     """A number of bytes in words: 1.5 GiB."""
-    for unit in BYTE_UNITS[:-1]:
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} {BYTE_UNITS[-1]}"
+    return say_bytes(count)
 
 
 def moment(value: datetime) -> str:

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from psycopg import conninfo
 
+from pgvault.amounts import say_bytes
 from pgvault.errors import DiskFull, PgvaultError, ServerUnfit
 from pgvault.logical.databases import FoundDatabase, choose_databases, find_databases
 from pgvault.logical.request import LogicalRequest
 from pgvault.logical.spool import open_spool
-from pgvault.monitor.finding import amount, span
+from pgvault.monitor.finding import span
 from pgvault.monitor.storecheck import store_findings
 from pgvault.monitor.tried import Finding, tried
 from pgvault.postgres.connection import Connection, read_number, read_text
@@ -173,10 +174,10 @@ def _spool(request: LogicalRequest) -> str:
         free = shutil.disk_usage(place).free
     if free < request.spool_limit:
         raise DiskFull(
-            f"'{place}' has {amount(free)} free, and the spool may hold {amount(request.spool_limit)}",
+            f"'{place}' has {say_bytes(free)} free, and the spool may hold {say_bytes(request.spool_limit)}",
             hint="Set logical.spool to another place, or logical.spool_limit to less.",
         )
-    return f"'{place}' has {amount(free)} free for at most {amount(request.spool_limit)}"
+    return f"'{place}' has {say_bytes(free)} free for at most {say_bytes(request.spool_limit)}"
 
 
 def _some(names: list[str]) -> str:

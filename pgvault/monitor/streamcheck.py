@@ -8,9 +8,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from pgvault.amounts import say_bytes
 from pgvault.config import ClusterConfig
 from pgvault.errors import OtherCluster, ServerUnfit
-from pgvault.monitor.finding import amount
 from pgvault.postgres.connection import Connection, read_text
 from pgvault.postgres.grants import replication_grant
 from pgvault.postgres.lsn import MIB
@@ -62,12 +62,12 @@ def check_kept(connection: Connection, data: Path) -> tuple[str, str | None]:
     """Return how much WAL a slot may hold back, and a warning where that is everything, or nothing."""
     mib = int(connection.settings((KEEP_SETTING,))[KEEP_SETTING])
     if mib > 0:
-        return f"a stream that stands still keeps {amount(mib * MIB)} of WAL at most", None
+        return f"a stream that stands still keeps {say_bytes(mib * MIB)} of WAL at most", None
     advice = f"Set {KEEP_SETTING} = '{suggested_keep_mib(data)}MB' and reload."
     if mib == 0:
         return f"{KEEP_SETTING} is 0: a slot keeps next to nothing, and each pause of the stream may be a gap", advice
     free = free_bytes(data)
-    room = "is full" if free is None else f"is full: {amount(free)} are left"
+    room = "is full" if free is None else f"is full: {say_bytes(free)} are left"
     return f"{KEEP_SETTING} is -1: a stream that stands still keeps WAL until the file system of pg_wal {room}", advice
 
 

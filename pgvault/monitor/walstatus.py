@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from pgvault.amounts import say_bytes
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import iso
 from pgvault.monitor.backupage import TakenBackup, judge_backup
-from pgvault.monitor.finding import Figures, Finding, Level, amount, moment, ok, red, span, warn
+from pgvault.monitor.finding import Figures, Finding, Level, moment, ok, red, span, warn
 from pgvault.monitor.logicalstatus import tell_logical
 from pgvault.monitor.slots import AHEAD, AgePromise
 from pgvault.monitor.walfacts import (
@@ -214,7 +215,7 @@ def _slot(server: WalState) -> Finding:
         return red("slot", f"{slot.name} is about to be lost: the next checkpoint removes its WAL", figures, hint=hint)
     if not slot.is_active:
         return red("slot", f"{slot.name} is inactive: nobody receives WAL", figures, hint=hint)
-    limit = "" if slot.safe_bytes is None else f", lost in {amount(max(0, slot.safe_bytes))}"
+    limit = "" if slot.safe_bytes is None else f", lost in {say_bytes(max(0, slot.safe_bytes))}"
     return ok("slot", f"{slot.name} is active, {slot.wal_status} from {slot.restart_lsn}{limit}", figures)
 
 
@@ -254,7 +255,7 @@ def _lag(facts: ClusterFacts, held: RepositoryFacts) -> Finding:
     limit = lag_limit(server, facts.rpo)
     promise = f"the objective is {span(limit)}" if facts.rpo else f"no objective is set, {span(limit)} is usual"
     seconds = "" if lag.seconds is None else ("" if lag.is_exact else "at most ") + span(lag.seconds)
-    said = f"{amount(lag.size)}, {seconds or 'of unknown age'} ({lag.reason})"
+    said = f"{say_bytes(lag.size)}, {seconds or 'of unknown age'} ({lag.reason})"
     figures: Figures = {
         "bytes": lag.size,
         "seconds": lag.seconds,
@@ -310,7 +311,7 @@ def _disk(facts: ClusterFacts) -> Finding:
         "ready_bytes": disk.ready_bytes,
     }
     waiting = "" if not disk.ready_count else f", {disk.ready_count} files wait for the archiver"
-    said = f"{amount(disk.free_bytes)} free of {amount(disk.total_bytes)}{waiting}"
+    said = f"{say_bytes(disk.free_bytes)} free of {say_bytes(disk.total_bytes)}{waiting}"
     positions = held.positions if isinstance(held, RepositoryFacts) else ()
     pace = measure_pace(server, positions) if isinstance(server, WalState) else None
     if pace is None:

@@ -19,7 +19,7 @@ import enum
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -184,15 +184,19 @@ class Instance:
             case _:
                 return ServerState.STARTING
 
-    def wait_ready(self, timeout: float, *, accept_standby: bool = False) -> ServerState:
+    def wait_ready(
+        self, timeout: float, *, accept_standby: bool = False, watch: Callable[[], None] = lambda: None
+    ) -> ServerState:
         """Wait until the server answers and recovery is over; with `accept_standby`, until it answers.
 
+        `watch` is called again and again meanwhile, and a last time in the end.
         Raises RecoveryFailed with the log's FATAL lines when it goes down, or after `timeout` seconds.
         """
         wanted = {ServerState.READY, ServerState.STANDBY} if accept_standby else {ServerState.READY}
         deadline = time.monotonic() + timeout
         while True:
             state = self.state()
+            watch()
             if state in wanted:
                 return state
             if state is ServerState.STOPPED:

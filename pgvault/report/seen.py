@@ -14,8 +14,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from pgvault.amounts import say_bytes
 from pgvault.instants import say_seconds
-from pgvault.monitor.finding import amount
 from pgvault.report.words import clock, number, printable, share
 
 NOTHING = "–"
@@ -65,7 +65,7 @@ def filters(zone: tzinfo) -> dict[str, Callable[[Seen], Markup]]:
     """Return the ways in which a template writes numbers and instants."""
     return {
         "span": lambda value: shown(value, _or_nothing(value, say_seconds)),
-        "bytes": lambda value: shown(value, _or_nothing(value, amount)),
+        "bytes": lambda value: shown(value, _or_nothing(value, say_bytes)),
         "count": lambda value: shown(value, _or_nothing(value, lambda raw: f"{raw:,}".replace(",", " "))),
         "measure": lambda value: shown(value, _or_nothing(value, number)),
         "share": lambda value: shown(value, _or_nothing(value, share)),

@@ -262,15 +262,18 @@ class _Applying:
         )
         self._write(data / os.fsdecode(AUTO_CONF), text)
         self._write(data / "recovery.signal", b"")
-        self._effort.progress.phase("fetching the backup's WAL")
-        for name in self._own_wal():
+        names = self._own_wal()
+        size = self._manifest.wal_segment_size
+        self._effort.progress.phase("fetching the backup's WAL", len(names) * size)
+        for name in names:
             content = read_checked(
                 self._repository,
                 self._manifest.cluster,
                 self._manifest.system_identifier,
                 name=name,
-                segment_size=self._manifest.wal_segment_size,
+                segment_size=size,
             )
+            self._effort.progress.advance(size)
             place(content, data / "pg_wal" / name)
             # As pg_basebackup does: it is archived, and an adopted server need not archive it again.
             self._write(data / "pg_wal" / "archive_status" / f"{name}.done", b"")

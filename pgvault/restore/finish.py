@@ -32,6 +32,7 @@ from pgvault.restore.configfiles import CONFIG, HBA, IDENT, private_files
 from pgvault.restore.durable import write_file
 from pgvault.restore.files import AUTO_CONF
 from pgvault.restore.reached import require_reached
+from pgvault.restore.replayed import Replayed, wal_bytes
 from pgvault.restore.settings import wal_room
 from pgvault.wal.spool import remove_spools
 
@@ -74,7 +75,7 @@ def finish_restore(site: Site, manifest: Manifest, plan: RestorePlan, *, progres
     Raises RecoveryFailed when it does not end where the plan says, ProgramMissing without PostgreSQL's programs.
     """
     programs = find_programs(manifest.postgres_major)
-    progress.phase("replaying WAL")
+    progress.phase("replaying WAL", wal_bytes(plan.segments))
     with tempfile.TemporaryDirectory(prefix="pgv-") as sockets:
         private = _write_private(site, manifest)
         _give_like(site.data, Path(sockets), *private.values())
@@ -89,7 +90,7 @@ def finish_restore(site: Site, manifest: Manifest, plan: RestorePlan, *, progres
             ident_file=private[IDENT],
         )
         try:
-            _recover(instance, plan, segment_size=manifest.wal_segment_size)
+            _recover(instance, plan, Replayed(instance, manifest.wal_segment_size, progress))
         finally:
             instance.stop(timeout=STOP_SECONDS)
     finished = read_end(site.data)
@@ -124,10 +125,10 @@ def remove_marks(marks: Path, *also: str) -> None:
         return  # not empty: what adopting needs is there, or something of somebody else's
 
 
-def _recover(instance: Instance, plan: RestorePlan, *, segment_size: int) -> None:
-    instance.start(PRIVATE_SETTINGS | wal_room(segment_size, max_bytes=MAX_WAL_BYTES))
+def _recover(instance: Instance, plan: RestorePlan, replayed: Replayed) -> None:
+    instance.start(PRIVATE_SETTINGS | wal_room(replayed.segment_size, max_bytes=MAX_WAL_BYTES))
     try:
-        instance.wait_ready(REPLAY_LIMIT.total_seconds())
+        instance.wait_ready(REPLAY_LIMIT.total_seconds(), watch=replayed)
     except RecoveryFailed as error:
         if said := FETCH_ERROR.findall(instance.log_text()):
             raise RecoveryFailed(f"recovery could not get its WAL: {said[-1]}", hint=error.hint) from error

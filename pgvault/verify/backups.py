@@ -36,11 +36,13 @@ class BackupReader:
     def read_back(self, root: Root, *, wal: tuple[Stored, ...] = ()) -> tuple[Stored, ...]:
         """Look at every object of a backup that is chosen; return what of its WAL is, which is only looked for here."""
         what, report = backup_name(root.label), self.findings.report
-        self.findings.progress.phase(what, root.stored_bytes)
         report.backups.append(root.label)
         every = (*root.packs, *root.maps, *wal)
         chosen = frozenset(stored.path for stored in self.selection.draw(what, every))
         report.left_out_count += len(every) - len(chosen)
+        read = [stored for stored in (*root.packs, *root.maps) if stored.path in chosen]
+        read += [root.refs, *root.parts, *root.inventory]
+        self.findings.progress.phase(what, sum(stored.length for stored in read))
         refs = Suspect(root.refs.path, None, root.refs)
         needed = (*root.packs, *root.parts, *root.maps, *root.inventory, *wal)
         self.findings.tried(what, partial(self._verify_refs, root, needed), refs)

@@ -113,19 +113,23 @@ class _Survey:
 
     def look(self, copy: Copy) -> CopyReport:
         """Read one copy back."""
+        with self._progress.beside(copy.name) as progress:
+            return self._look(copy, progress)
+
+    def _look(self, copy: Copy, progress: Progress) -> CopyReport:
         request = self._request
         marked = frozenset(label for label, name in self._marks if name == copy.name)
         verifier = Verifier(
             alone(self._repository, copy),
             request.cluster,
             jobs=request.jobs,
-            progress=self._progress,
+            progress=progress,
             selection=replace(request.selection, marked=marked),
         )
         verifier.explain_by(self._repository)
         found = CopyReport(copy.name, verifier.report)
         try:
-            findings = Findings(self._progress, verifier.report)
+            findings = Findings(progress, verifier.report)
             verify_identity(self._repository, copy, findings, elsewhere=self._key_documents)
             verifier.run()
             catalog = verifier.catalog
@@ -137,13 +141,14 @@ class _Survey:
         except SILENCE as error:
             found.silence = error
             verifier.report.is_cut_short = True
-            Findings(self._progress, verifier.report).note("store", error)
+            Findings(progress, verifier.report).note("store", error)
         else:
             self._found[copy.name] = Held(copy, catalog, segments), verifier.report
         return found
 
     def compare(self) -> None:
         """Say of each copy what it lacks of the others."""
+        self._progress.phase("comparing copies")
         deciding = self._repository.deciding
         held = self._held(deciding)
         for name, (further, report) in self._found.items():

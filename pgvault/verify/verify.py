@@ -102,10 +102,13 @@ class Verifier:
 
     def _verify_beside(self, catalog: Catalog) -> None:
         """Look at what belongs to no backup."""
+        progress = self._findings.progress
         for system in dict.fromkeys(manifest.system_identifier for manifest in catalog.backups):
             of_system = [manifest for manifest in catalog.backups if manifest.system_identifier == system]
             self._findings.tried(f"WAL of system {system}", partial(self._archive.read_back, of_system))
+        progress.phase("records")
         self._findings.tried("records", partial(verify_records, self._repository, self._cluster, self._findings))
+        progress.phase("audit")
         self._findings.tried("audit", partial(verify_audit, self._repository, self._findings, jobs=self._jobs))
 
     def _verify_physical(self, manifest: Manifest) -> None:

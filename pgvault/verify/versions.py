@@ -68,6 +68,7 @@ def verify_versions(repository: Repository, copy: Copy, cluster: str, findings: 
     """Look at the versions of a cluster's objects in one copy. Raises StoreUnreachable."""
     if not isinstance(copy.store, VersionedStore):
         return
+    findings.progress.phase("older versions")
     try:
         histories = {each.key: each for each in _read(copy.store, cluster)}
         look = _Look(repository, copy, copy.store, cluster, histories)
@@ -262,6 +263,7 @@ def _verify_locks(copy: Copy, histories: Mapping[str, KeyHistory], findings: Fin
     def look(history: KeyHistory) -> tuple[KeyHistory, datetime | None]:
         return history, store.locked_until(history.key, history.latest.id)
 
+    findings.progress.phase("locks")
     loose, short = list[str](), list[str]()
     with ThreadPoolExecutor(effort.jobs, thread_name_prefix="verify") as pool:
         for history, until in map_bounded(pool, look, chosen):

@@ -19,6 +19,7 @@ from pgvault.errors import CheckFailed, ConfigInvalid, ObjectMissing, ServerUnfi
 from pgvault.instants import SystemClock
 from pgvault.pipeline.header import Kind
 from pgvault.process import start
+from pgvault.progress import NoProgress
 from pgvault.verify.records import list_records
 from tests.archive import Archive, make_archive, program
 from tests.cli.here import pgvault, pgvault_json
@@ -264,7 +265,7 @@ def test_a_server_that_dies_meanwhile_proves_nothing(archive: Archive, templates
 
 
 @dataclass
-class Killing:
+class Killing(NoProgress):
     """Kills a server before one of the checks, where others would show how far a run is."""
 
     server: Server
@@ -273,6 +274,3 @@ class Killing:
     def phase(self, name: str, total_bytes: int | None = None) -> None:
         if name == self.before:
             self.server.kill()
-
-    def advance(self, done_bytes: int) -> None:
-        """No bytes here."""
