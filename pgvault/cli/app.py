@@ -9,12 +9,13 @@ and `pgvault list` needs none of them.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from pgvault import __version__
-from pgvault.cli.logs import setup_logging
+from pgvault.cli.logs import FORMAT_VARIABLE, JSON, TEXT, setup_logging
 from pgvault.cli.options import ConfigOption
 from pgvault.cli.tree import LazyGroup
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "init": "pgvault.cli.setup:init",
     "key": "pgvault.cli.key:key",
     "check": "pgvault.cli.setup:check",
+    "doctor": "pgvault.cli.doctor:doctor",
     "backup": "pgvault.cli.backup:backup",
     "list": "pgvault.cli.catalog:list_backups",
     "show": "pgvault.cli.catalog:show",
@@ -51,6 +53,13 @@ COMMANDS = {
     "demo": "pgvault.cli.demo:demo",
     "wal": "pgvault.cli.wal:wal",
 }
+
+
+class LogFormat(StrEnum):
+    """How stderr is written."""
+
+    TEXT = TEXT
+    JSON = JSON
 
 
 class Commands(LazyGroup):
@@ -83,6 +92,10 @@ VersionOption = Annotated[
 def pgvault(
     config: ConfigOption = None,  # noqa: ARG001  commands read it: see options.global_config
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what is being done.")] = False,
+    log_format: Annotated[  # noqa: ARG001  see logs.choose_format
+        LogFormat,
+        typer.Option("--log-format", envvar=FORMAT_VARIABLE, help="How stderr is written: for people, or not."),
+    ] = LogFormat.TEXT,
     version: VersionOption = False,  # noqa: ARG001  its callback has done the work
 ) -> None:
     """Back up PostgreSQL, archive its WAL, and prove that any moment can be restored.

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from pgvault.cli import logs
 from pgvault.cli.fastpath import notes_of
 from pgvault.errors import PgvaultError
 
@@ -32,7 +33,7 @@ FAILED = 1
 STATUS_MAX = 125
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_SECONDS = 2.0  # for removing temporary files after a signal
-GLOBAL_OPTIONS = ("--config", "--cluster")  # each with a value
+GLOBAL_OPTIONS = ("--config", "--cluster", logs.FORMAT_OPTION)  # each with a value
 AHEAD = 8  # segments that a fetch looks ahead
 STORE_DEADLINE_SECONDS = 60.0  # of one operation on the store; a fetch begins anew until its own budget is used up
 
@@ -56,11 +57,16 @@ def main(arguments: Sequence[str]) -> NoReturn:
         status = run(arguments)
     except SystemExit as stop:  # argparse, or a signal
         status = stop.code if isinstance(stop.code, int) else FAILED
-    except BaseException:  # noqa: BLE001  a traceback for us, a plain failure for the server
+    except BaseException as error:  # noqa: BLE001  a traceback for us, a plain failure for the server
         import traceback
 
-        with suppress(OSError, ValueError):
-            traceback.print_exc()
+        if logs.is_json():
+            logs.complain(
+                "critical", f"{error}", None, exception=type(error).__name__, traceback=traceback.format_exc()
+            )
+        else:
+            with suppress(OSError, ValueError):
+                traceback.print_exc()
         status = FAILED
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
@@ -73,6 +79,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one WAL command and return its exit status; errors of ours are said on stderr."""
     logging.raiseExceptions = False  # a log that can not be written is no reason to fail
     logging.basicConfig(format="pgvault wal: %(message)s")
+    if logs.is_json():
+        logging.getLogger().handlers[0].setFormatter(logs.JsonFormatter())
     logging.getLogger("pgvault").setLevel(logging.INFO)
     try:
         options = make_parser().parse_args(list(arguments))
@@ -109,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--config", type=Path, default=argparse.SUPPRESS)
     shared.add_argument("--cluster", default=argparse.SUPPRESS)
+    shared.add_argument(logs.FORMAT_OPTION, choices=logs.FORMATS, default=argparse.SUPPRESS)
     parser = argparse.ArgumentParser(prog="pgvault", parents=[shared], add_help=False, allow_abbrev=False)
     groups = parser.add_subparsers(required=True)
     group = groups.add_parser("wal", parents=[shared], add_help=False, allow_abbrev=False)
@@ -152,11 +161,7 @@ def patience(options: argparse.Namespace) -> Patience:
 
 def complain(error: PgvaultError) -> None:
     """Say what went wrong on stderr, if anybody can hear it."""
-    lines = [f"error: {error}\n"]
-    if error.hint is not None:
-        lines.append(f"hint: {error.hint}\n")
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.writelines(lines)
+    logs.complain("error", str(error), error.hint, exception=type(error).__name__, exit_code=error.exit_code)
 
 
 def say_json(document: dict[str, str]) -> None:

@@ -98,7 +98,14 @@ def exchange(request: bytes, name: str, destination: str, spool: str) -> bool:
         path = f"{spool}/{name}"
         header, digest = read_file(path, blake3())
         if digest != (wanted, length) or not fits(header, name, system, length):
-            sys.stderr.write(f"pgvault wal: {name} did not lie in the spool as it was put there; it is fetched again\n")
+            told = f"{name} did not lie in the spool as it was put there; it is fetched again"
+            if os.environ.get("PGVAULT_LOG_FORMAT") == "json":
+                from pgvault.cli.logs import json_line  # the whole command, which comes now, imports it too
+
+                told = json_line("warning", told)
+            else:
+                told = f"pgvault wal: {told}"
+            sys.stderr.write(f"{told}\n")
             return False
         return move(path, destination, digest)
     except TimeoutError:

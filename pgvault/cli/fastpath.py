@@ -14,7 +14,7 @@ import os
 
 from pgvault.wal.notes import Notes, find_state, open_notes
 
-OPTIONS = ("--config", "--cluster")  # each with a value
+OPTIONS = ("--config", "--cluster", "--log-format")  # each with a value
 WORDS = ("wal", "push")
 SEARCH_PATH = ("pgvault.yaml", "/etc/pgvault/pgvault.yaml")  # as config.py has it; held by a test
 # What chooses a store beside the configuration file (HOME by ~/.aws). Secrets do not: with others it is the same.

@@ -20,25 +20,53 @@ if TYPE_CHECKING:
 
 def render_error(error: PgvaultError) -> None:
     """Write one sentence to stderr, and the hint, if there is one, below it."""
+    from pgvault.cli.logs import complain
+
+    complain("error", str(error), error.hint, exception=type(error).__name__, exit_code=error.exit_code)
+
+
+def run_for_machines() -> None:
+    """Run the command line where stderr is JSON: also what typer, or Python, would have said in its own way."""
+    import traceback
+
     import typer
 
-    typer.echo(f"error: {error}", err=True)
-    if error.hint is not None:
-        typer.echo(f"hint: {error.hint}", err=True)
+    from pgvault.cli.app import app
+    from pgvault.cli.logs import complain
+    from pgvault.errors import PgvaultError, UsageError
+
+    try:
+        status = app(prog_name="pgvault", standalone_mode=False)
+    except PgvaultError:
+        raise
+    except typer.Abort:
+        complain("error", "aborted", None, exit_code=1)
+        raise SystemExit(1) from None
+    except Exception as error:  # noqa: BLE001  whatever it is, its reader is a machine
+        if hasattr(error, "format_message"):  # typer's own: the command line does not make sense
+            complain("error", error.format_message(), None, exception="UsageError", exit_code=UsageError.exit_code)
+            raise SystemExit(UsageError.exit_code) from None
+        kind, told = type(error).__name__, traceback.format_exc()
+        complain("critical", f"{error}", None, exception=kind, traceback=told, exit_code=1)
+        raise SystemExit(1) from None
+    raise SystemExit(status if isinstance(status, int) else 0)
 
 
 def main() -> None:
     """Run the command line; with archiver.py the only place where an error becomes an exit status."""
     if is_stored(sys.argv[1:]) or deliver(sys.argv[1:]):
         os._exit(0)  # nothing was begun that would have to be ended
-    from pgvault.cli import archiver
+    from pgvault.cli import archiver, logs
 
+    logs.choose_format(sys.argv[1:])
     if archiver.is_wal_command(sys.argv[1:]):
         archiver.main(sys.argv[1:])
     from pgvault.cli.app import app
     from pgvault.errors import PgvaultError
 
     try:
+        if logs.is_json():
+            run_for_machines()
         app(prog_name="pgvault")  # also as `python -m pgvault`: shells find their completion by it
     except PgvaultError as error:
         render_error(error)
