@@ -34,6 +34,7 @@ from pgvault.errors import ArchiveNotWorking, ObjectMissing, PgvaultError
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.server import ServerFacts, Session, StoppedBackup, Watermark
+from pgvault.postgres.sizes import databases_bytes
 from pgvault.postgres.standby import knowing_primary
 from pgvault.postgres.walname import TimelineHistoryFile, segments_between
 from pgvault.progress import Progress
@@ -174,7 +175,7 @@ def _leave_last_watermarks(server: ArchivingServer, stopped: Watermark | None) -
 def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark | None]:
     started_at = run.session.clock()
     started = run.source.start(f"pgvault {run.label}")
-    run.progress.phase("copying")
+    run.progress.phase("copying", databases_bytes(run.session))
     copied = _copy(run, started)
     ended = run.source.stop()
     stopped_at = run.session.latest_clock()
