@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pgvault.drill.rpo import FailureMoment, Rpo, measure_rpo
+from pgvault.drill.rpo import UNPROVEN, FailureMoment, Rpo, begun_at, measure_rpo
 from pgvault.errors import PgvaultError, Refused
 from pgvault.recovery.gather import Workplace, gathering
 from pgvault.recovery.idleness import proven_until
@@ -86,12 +86,14 @@ def _planned(repository: Repository, name: str, measuring: Measuring) -> CopyRpo
             path = find_path(plan.timeline, facts.inventory)
             rpo = measure_rpo(
                 measuring.failure,
-                backup_started_at=gathered.manifest(plan.backup_label).started_at,
+                backup_started_at=begun_at(gathered.manifest(plan.backup_label)),
                 last_commit_at=None if plan.last_commit is None else plan.last_commit.at,
                 idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
             )
     except PgvaultError as error:
         return CopyRpo(name, None, f"not known: {error}")
+    if rpo is None:
+        return CopyRpo(name, None, UNPROVEN)
     if rpo.doubt is not None:
         return CopyRpo(name, None, rpo.doubt)
     return CopyRpo(name, replace(rpo, source=rpo.source.replace("replayed", "archived")), PLANNED)

@@ -19,7 +19,9 @@ from typing import Any
 
 from pgvault.errors import DrillNotRun
 from pgvault.instants import iso, say_seconds
+from pgvault.repository.manifest import Manifest
 
+UNPROVEN = "not known: the backup is of a standby, which may have lagged, and no commit or idle moment is behind it"
 CLOCK_SLACK = timedelta(minutes=1)  # between the clock of whoever tells when the server failed, and the server's
 
 
@@ -67,22 +69,32 @@ class Rpo:
         }
 
 
+def begun_at(manifest: Manifest) -> datetime | None:
+    """Return a moment before which all that was committed is in a backup and its WAL; None for that of a standby."""
+    return None if manifest.is_from_standby else manifest.started_at
+
+
 def measure_rpo(
     failure: FailureMoment,
     *,
-    backup_started_at: datetime,
+    backup_started_at: datetime | None,
     last_commit_at: datetime | None,
     idle_until: datetime | None,
-) -> Rpo:
+) -> Rpo | None:
     """Return the RPO of a copy out of what is proven: the last commit that was replayed, and idle time behind it.
+
+    `backup_started_at` is None for a backup of a standby, which may have lagged then; None is returned where nothing
+    else is proven either.
 
     Raises DrillNotRun as `require_failed_then` does.
     """
-    proofs = [(backup_started_at, "the backup's start")]
+    proofs = [] if backup_started_at is None else [(backup_started_at, "the backup's start")]
     if last_commit_at is not None:
         proofs.append((last_commit_at, "the last replayed commit"))
     if idle_until is not None:
         proofs.append((idle_until, "an idle watermark"))
+    if not proofs:
+        return None
     proven_until, source = max(proofs)
     require_failed_then(failure, proven_until, source)
     return Rpo(max(0.0, (failure.at - proven_until).total_seconds()), proven_until, failure, source)

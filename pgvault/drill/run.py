@@ -35,7 +35,7 @@ from pgvault.drill.past import look_back
 from pgvault.drill.report import DrillReport, store_report
 from pgvault.drill.restored import Amcheck, Restored, default_database, scratch_dsn
 from pgvault.drill.room import keeping_room
-from pgvault.drill.rpo import FailureMoment, Rpo, measure_rpo
+from pgvault.drill.rpo import UNPROVEN, FailureMoment, Rpo, begun_at, measure_rpo
 from pgvault.drill.scratch import (
     Scratch,
     find_place,
@@ -64,6 +64,7 @@ from pgvault.repository.drilled import read_drilled
 from pgvault.repository.manifest import Manifest
 from pgvault.repository.pins import pin
 from pgvault.repository.repository import Repository
+from pgvault.restore.replayed import wal_bytes
 from pgvault.restore.run import claim_of
 
 
@@ -194,9 +195,10 @@ class _Drill:
             fetch_plan = restore_files(planned, scratch, jobs=self._request.jobs, progress=self._stage.progress)
         superuser = manifest.postgres.superuser
         dsn = scratch_dsn(instance, superuser)
+        programs, progress = instance.programs, self._stage.progress
         with (
-            WalService(self._repository, fetch_plan, scratch, programs=instance.programs) as service,
-            self._stage.phase("replay"),
+            WalService(self._repository, fetch_plan, scratch, programs=programs, progress=progress) as service,
+            self._stage.phase("replay", wal_bytes(plan.segments)),
         ):
             self._report.notes += recover(planned, scratch, instance, service, timeout=self._request.timeout)
             reached = prove_reached(planned, scratch, dsn)
@@ -209,7 +211,10 @@ class _Drill:
             "next_commit_at": None if plan.next_commit is None else iso(plan.next_commit.at),
         }
         self._report.as_of = moment_of(
-            plan, facts, stopped_at=manifest.stopped_at, last_commit_at=reached.last_commit_at
+            plan,
+            facts,
+            stopped_at=_consistent_at(manifest, reached.last_commit_at),
+            last_commit_at=reached.last_commit_at,
         )
         self._report.sizes = {
             "fetch": manifest.stored_bytes,
@@ -253,10 +258,13 @@ class _Drill:
         path = find_path(plan.timeline, facts.inventory)
         rpo = measure_rpo(
             self._request.failure,
-            backup_started_at=planned.manifest.started_at,
+            backup_started_at=begun_at(planned.manifest),
             last_commit_at=last_commit_at,
             idle_until=proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks),
         )
+        if rpo is None:
+            self._report.rpo_method = UNPROVEN
+            return None
         if rpo.doubt is not None:  # nothing is not what would be lost
             self._report.rpo_method = rpo.doubt
             return None
@@ -273,3 +281,8 @@ class _Drill:
         if failure is not None and report.rpo is not None:
             measuring = Measuring(self._request.cluster, self._request.restore.options, failure, workplace)
             report.copies += measure_copies(self._repository, measuring, replayed=report.rpo)
+
+
+def _consistent_at(manifest: Manifest, last_commit_at: datetime | None) -> datetime:
+    """The moment that a backup is of: with that of a standby, the last transaction in it tells more than a clock."""
+    return last_commit_at if manifest.is_from_standby and last_commit_at is not None else manifest.stopped_at

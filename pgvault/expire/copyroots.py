@@ -125,6 +125,7 @@ def describe(root: Root, foreign: Iterable[str]) -> BackupFacts:
         stored_bytes=root.stored_bytes,
         total_bytes=root.total_bytes,
         measures=root.measures,
+        is_from_standby=root.is_from_standby,
     )
 
 

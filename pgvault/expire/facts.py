@@ -40,6 +40,7 @@ class PhysicalBackup:
     stored_bytes: int = 0
     total_bytes: int = 0
     measures: Measures | None = None  # None: taken by an older pgvault
+    is_from_standby: bool = False  # its primary may have been further at each of these moments
 
 
 @dataclass(frozen=True, slots=True)

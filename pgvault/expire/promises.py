@@ -140,7 +140,12 @@ def _last_number(reach: Reach, promise: Promise, margin: timedelta) -> int:
     """Return the last segment of a promise that ends: that in which a backup starts which was started later."""
     if promise.until is None:
         return ENDLESS
-    later = [each.start_lsn.value for each in reach.backups if each.started_at > promise.until + margin]
+    # Where a standby's begins tells nothing: its primary may have been far ahead, and that WAL is still wanted.
+    later = [
+        each.start_lsn.value
+        for each in reach.backups
+        if each.started_at > promise.until + margin and not each.is_from_standby
+    ]
     return min(later, default=ENDLESS * reach.path.segment_size) // reach.path.segment_size
 
 

@@ -152,7 +152,7 @@ class _Search:
             if path.timeline_of(mark.lsn) == mark.timeline:
                 yield TimedPosition(mark.lsn, mark.server_at)
         for backup in self.backups:
-            if path.holds(backup):
+            if path.holds(backup) and not backup.is_from_standby:
                 yield TimedPosition(backup.stop_lsn, backup.stopped_at)
         stretch = self.stretch(path)
         if stretch is not None:

@@ -37,7 +37,9 @@ class Backup(Protocol):
     @property
     def stop_lsn(self) -> Lsn: ...  # consistent from here on
     @property
-    def stopped_at(self) -> datetime: ...  # server clock
+    def stopped_at(self) -> datetime: ...  # server clock; no commit before `stop_lsn` is stamped later
+    @property
+    def is_from_standby(self) -> bool: ...  # then commits stamped before `stopped_at` may lie behind `stop_lsn`
     @property
     def time_zone(self) -> str: ...
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import pairwise
 
 from pgvault.postgres.lsn import Lsn
@@ -141,7 +142,7 @@ def _ranges(
             start_lsn=first.stop_lsn,
             end_lsn=stretch.end_lsn,
             starts_at=first.stopped_at,
-            proven_until=max([*(backup.stopped_at for backup in backups), *([proven] if proven else [])]),
+            proven_until=max([*_proven_by(backups), *([proven] if proven else [])]),
             backups=tuple(BackupPoint(each.label, each.stop_lsn, each.stopped_at) for each in backups),
             has_gap_behind=stretch is not stretches[-1] and not has_expired,
             has_expired_behind=has_expired,
@@ -150,6 +151,12 @@ def _ranges(
             last_segment=path.segment(stretch.last_number),
             is_tail=stretch.has_tail,
         )
+
+
+def _proven_by(backups: Sequence[Backup]) -> Iterator[datetime]:
+    """Yield moments up to which everything is archived: a standby that was read may have lagged behind any of them."""
+    yield backups[0].stopped_at  # where the range begins
+    yield from (backup.stopped_at for backup in backups if not backup.is_from_standby)
 
 
 def _standing(path: RecoveryPath, end_lsn: Lsn, leaders: Sequence[RecoveryPath]) -> Standing:

@@ -30,6 +30,7 @@ def test_the_latest_proof_counts(commit: int | None, idle: int | None, until: in
         idle_until=None if idle is None else BACKUP + timedelta(minutes=idle),
     )
 
+    assert rpo is not None
     assert rpo.proven_until == BACKUP + timedelta(minutes=until)
     assert rpo.seconds == (60 - until) * 60
     assert rpo.source == source
@@ -41,6 +42,7 @@ def test_it_is_never_negative() -> None:
 
     rpo = measure_rpo(FAILURE, backup_started_at=BACKUP, last_commit_at=late, idle_until=None)
 
+    assert rpo is not None
     assert rpo.seconds == 0
     assert rpo.doubt is None
 
@@ -52,6 +54,7 @@ def test_a_clock_that_is_behind_makes_no_loss_small() -> None:
 
     rpo = measure_rpo(failure, backup_started_at=BACKUP, last_commit_at=late, idle_until=None)
 
+    assert rpo is not None
     assert rpo.doubt is not None
     assert "this host's clock is 1h" in rpo.doubt.replace(" 0m", "").replace("1 h", "1h")
 
@@ -61,9 +64,21 @@ def test_it_says_how_it_was_measured(is_server: bool, clock: str) -> None:
     """An upper bound, by which clock, proven by what."""
     failure = FailureMoment(FAILURE.at, is_server_clock=is_server)
 
-    document = measure_rpo(failure, backup_started_at=BACKUP, last_commit_at=None, idle_until=None).to_json()
+    rpo = measure_rpo(failure, backup_started_at=BACKUP, last_commit_at=None, idle_until=None)
 
+    assert rpo is not None
+    document = rpo.to_json()
     assert document["is_upper_bound"] is True
     assert clock in document["method"]
     assert (document["seconds"], document["proven_until"]) == (3600, "2026-01-15T10:00:00+00:00")
     assert document["proven_by"] == "the backup's start"
+
+
+def test_the_start_of_a_standbys_backup_proves_nothing() -> None:
+    """It may have lagged: without a commit or an idle moment behind it, nothing is known, and no figure is made up."""
+    late = BACKUP + timedelta(minutes=20)
+
+    assert measure_rpo(FAILURE, backup_started_at=None, last_commit_at=None, idle_until=None) is None
+    rpo = measure_rpo(FAILURE, backup_started_at=None, last_commit_at=late, idle_until=None)
+    assert rpo is not None
+    assert rpo.proven_until == late

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -101,6 +102,17 @@ def test_a_range_ends_where_the_first_backup_behind_it_begins(until: float, last
     assert upheld.wal.runs == {1: (Numbers(1, 5, last),)}
     assert {label for label, _ in upheld.reasons} >= {"b5", "b8"}
     assert ("b15" in {label for label, _ in upheld.reasons}) is (until >= 15)
+
+
+def test_where_a_standbys_backup_begins_ends_no_range() -> None:
+    """Its primary may have been far ahead when it was started: what lies behind is of before that, too."""
+    held = reach(2, 5, 8)
+    of_standby = replace(backup(12), is_from_standby=True)
+    held = replace(held, backups=(*held.backups, of_standby, backup(15)))
+
+    upheld = uphold(Promise(at(6), at(10.5), "hold"), [held], trust("b2 b5"))
+
+    assert upheld.wal.runs == {1: (Numbers(1, 5, 15),)}
 
 
 @pytest.mark.parametrize(

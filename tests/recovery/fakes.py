@@ -57,6 +57,7 @@ class FakeBackup:
     log_time_zone: str = "UTC"
     stored_bytes: int = 1000
     total_bytes: int = 3000
+    is_from_standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time as clock
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hypothesis import given, settings
@@ -52,6 +52,17 @@ def test_a_whole_archive_is_one_range() -> None:
     assert (only.starts_at, only.proven_until, only.labels) == (minute(1.9), minute(42), ("early", "late"))
     assert (only.standing, only.branch, only.last_segment) == (Standing.FOLLOWED, None, WalSegment(1, 9, SIZE))
     assert (found.gaps, found.lost, found.leading) == ((), (), (1,))
+
+
+def test_when_a_standbys_backup_stopped_proves_nothing_of_the_range() -> None:
+    """Its primary may have committed before that what is behind its stop, and is archived later or never."""
+    archive = make_archive()
+    early, late = sorted(archive.backups, key=lambda backup: backup.stop_lsn)
+    archive.backups[:] = [early, replace(late, is_from_standby=True)]
+
+    (only,) = window(archive).ranges
+
+    assert (only.starts_at, only.proven_until) == (early.stopped_at, early.stopped_at)
 
 
 def test_wal_before_the_first_backup_is_no_range_and_no_gap() -> None:
