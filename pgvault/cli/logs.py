@@ -21,6 +21,7 @@ FORMAT_VARIABLE = "PGVAULT_LOG_FORMAT"
 FORMAT_OPTION = "--log-format"
 TEXT, JSON = FORMATS = ("text", "json")
 NAME = "pgvault"
+PROGRESS = "progress"  # of a record: how far a phase is, in figures
 NO_MORE: Mapping[str, object] = MappingProxyType({})
 
 
@@ -29,9 +30,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
-        more: dict[str, object] = {}
+        more: dict[str, object] = {PROGRESS: record.__dict__.get(PROGRESS)}
         if record.exc_info is not None and record.exc_info[0] is not None:
-            more = {"exception": record.exc_info[0].__name__, "traceback": self.formatException(record.exc_info)}
+            more |= {"exception": record.exc_info[0].__name__, "traceback": self.formatException(record.exc_info)}
         at = datetime.fromtimestamp(record.created, UTC)
         return json_line(record.levelname.lower(), record.getMessage(), more, logger=record.name, at=at)
 

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from pgvault.cli.logs import PROGRESS, is_json
 from pgvault.cli.pace import Look, Pace
 from pgvault.cli.terminal import stderr_console
 from pgvault.instants import Clock, say_seconds
@@ -56,7 +57,7 @@ class Unseen(NoProgress):
 def showing(clock: Clock) -> Iterator[Shown]:
     """Show progress as far as there is somebody to see it."""
     console = stderr_console()
-    if console.is_terminal and not console.is_dumb_terminal and not _is_for_machines():
+    if console.is_terminal and not console.is_dumb_terminal and not is_json():
         bar = Bar(console, clock)
         try:
             bar.begin()
@@ -67,12 +68,6 @@ def showing(clock: Clock) -> Iterator[Shown]:
         yield Lines(clock)
     else:
         yield Unseen()
-
-
-def _is_for_machines() -> bool:
-    """Tell whether the log on stderr is one that a program reads: no bar may stand between its lines."""
-    handlers = logging.getLogger("pgvault").handlers
-    return any(getattr(each.formatter, "is_for_machines", False) for each in handlers)
 
 
 class Lines:
@@ -124,7 +119,7 @@ class Lines:
             "bytes_per_second": look.bytes_per_second,
             "seconds_left": look.seconds_left,
         }
-        logger.info("%s", look.line, extra={"progress": figures})
+        logger.info("%s", look.line, extra={PROGRESS: figures})
 
 
 class Bar:

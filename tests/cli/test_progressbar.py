@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from pgvault.cli import progressbar
+from pgvault.cli.logs import FORMAT_VARIABLE, JSON, JsonFormatter
 from pgvault.cli.pace import Look, Pace
 from pgvault.cli.progressbar import Bar, Lines, draw, words
 
@@ -244,6 +246,29 @@ def test_a_dumb_terminal_is_not_drawn_upon(monkeypatch: pytest.MonkeyPatch) -> N
         shown.phase("copying", GIB)
 
     assert dumb.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_machines_are_given_figures_and_no_bar(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With --log-format json, also on a terminal: a bar between the lines would break them."""
+    screen = Screen()
+    monkeypatch.setattr(progressbar, "stderr_console", lambda: screen.console)
+    monkeypatch.setenv(FORMAT_VARIABLE, JSON)
+    with caplog.at_level(logging.INFO, logger="pgvault"), progressbar.showing(Standing()) as shown:
+        shown.phase("copying", GIB)
+
+    (record,) = caplog.records
+    document = json.loads(JsonFormatter().format(record))
+    assert screen.text() == ""
+    assert document["message"] == "copying: 0 %, 0 B of 1.0 GiB"
+    assert document["progress"] == {
+        "phase": "copying",
+        "done_bytes": 0,
+        "total_bytes": GIB,
+        "bytes_per_second": None,
+        "seconds_left": None,
+    }
 
 
 def test_a_step_costs_next_to_nothing() -> None:
