@@ -160,7 +160,7 @@ class Stream:
         order = self._order
         with self._connect() as connection:
             source = ask_source(connection, order.dsn, order.slot, password=order.password)
-        program = _find_program(source.major)
+        program = find_receiver(source.major)
         stages = self._stage(source)
         stages.directory.clear_odd()
         known = self._archive.look(source)
@@ -298,7 +298,7 @@ class Stream:
             logger.info("stopped: everything received is archived")
 
 
-def _find_program(major: int) -> Path:
+def find_receiver(major: int) -> Path:
     """Return pg_receivewal of the server's major, else of a newer one: it speaks with older servers."""
     try:
         return find_programs(major).path("pg_receivewal")
