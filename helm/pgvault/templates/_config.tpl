@@ -22,6 +22,7 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
     config   its part of pgvault.yaml
     runs     its jobs, with the schedule of each
     streams  whether it has a stream
+    secrets  what its pods get
 */}}
 {{- define "pgvault.resolve" -}}
 {{- $root := .root -}}
@@ -54,6 +55,8 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
 {{- $_ := set . "config" $config -}}
 {{- $_ := set . "runs" $runs -}}
 {{- $_ := set . "streams" $streams -}}
+{{- $_ := set . "given" (concat $root.Values.secrets ($entry.secrets | default list)) -}}
+{{- include "pgvault.secrets" . -}}
 {{- end }}
 
 {{/* When a job runs: five fields, or nothing for `off`. (list $ cluster job row said) */}}

@@ -6,7 +6,6 @@
 {{- $values := $root.Values }}
 {{- $row := get $cluster.jobs $job }}
 {{- $own := get $cluster.entry $job | default dict }}
-{{- $secrets := concat $values.secrets ($cluster.entry.secrets | default list) }}
 {{- $scratch := dict }}
 {{- include "pgvault.overlay" (list $scratch $values.scratch) }}
 {{- include "pgvault.overlay" (list $scratch ($own.scratch | default dict)) }}
@@ -18,7 +17,7 @@
 {{- if $row.server }}{{ $mounts = append $mounts (list "shm" "/dev/shm") }}{{ end }}
 {{- $containers := list }}
 {{- range $number, $command := $row.commands }}
-{{- $containers = append $containers (include "pgvault.container" (dict "root" $root "name" (first $command) "args" (concat $command (list "--cluster" $cluster.name)) "resources" $resources "secrets" $secrets "mounts" $mounts)) }}
+{{- $containers = append $containers (include "pgvault.container" (dict "root" $root "name" (first $command) "args" (concat $command (list "--cluster" $cluster.name)) "resources" $resources "secrets" $cluster.secrets "mounts" $mounts)) }}
 {{- end }}
 ---
 apiVersion: batch/v1
@@ -63,7 +62,7 @@ spec:
           containers:
             - {{- last $containers | nindent 14 | trimPrefix "\n" | trimPrefix "             " }}
           volumes:
-            {{- include "pgvault.volumes" (dict "root" $root "map" (include "pgvault.name" (list $root $cluster.name "config")) "secrets" $secrets) | nindent 12 }}
+            {{- include "pgvault.volumes" (dict "root" $root "map" (include "pgvault.name" (list $root $cluster.name "config")) "secrets" $cluster.secrets) | nindent 12 }}
             {{- if $isEphemeral }}
             - name: scratch
               ephemeral:

@@ -54,7 +54,7 @@ env:
   - {name: POD_NAMESPACE, value: {{ .root.Release.Namespace | quote }}}
 {{- range $secret := .secrets }}
 {{- range $variable, $key := $secret.env }}
-  - {name: {{ $variable }}, valueFrom: {secretKeyRef: {name: {{ $secret.name }}, key: {{ $key | quote }}}}}
+  - {name: {{ $variable }}, valueFrom: {secretKeyRef: {name: {{ $secret.name | quote }}, key: {{ $key | quote }}}}}
 {{- end }}
 {{- end }}
 {{- range .root.Values.extraEnv }}
@@ -75,7 +75,7 @@ volumeMounts:
 {{- end }}
 {{- range $number, $secret := .secrets }}
 {{- if not $secret.env }}
-  - {name: secret-{{ $number }}, mountPath: {{ printf "/etc/pgvault/secrets/%s" ($secret.mount | default $secret.name) }}, readOnly: true}
+  - {name: secret-{{ $number }}, mountPath: /etc/pgvault/secrets/{{ $secret.mount }}, readOnly: true}
 {{- end }}
 {{- end }}
 {{- range .root.Values.extraVolumeMounts }}
@@ -89,7 +89,8 @@ volumeMounts:
 - {name: tmp, emptyDir: {}}
 {{- range $number, $secret := .secrets }}
 {{- if not $secret.env }}
-- {name: secret-{{ $number }}, secret: {secretName: {{ $secret.name }}, defaultMode: 0440}}
+- {name: secret-{{ $number }}, secret: {secretName: {{ $secret.name | quote }}, defaultMode: 0440
+{{- with $secret.keys }}, items: [{{ range $index, $key := . }}{{ if $index }}, {{ end }}{key: {{ $key | quote }}, path: {{ $key | quote }}}{{ end }}]{{ end }}}}
 {{- end }}
 {{- end }}
 {{- range .root.Values.extraVolumes }}

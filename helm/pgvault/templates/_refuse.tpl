@@ -18,24 +18,3 @@
 {{- end -}}
 {{- end -}}
 {{- end }}
-
-{{/* The Secrets of those who look at every cluster, each once: put into the list of the dict that is given, `secrets`. */}}
-{{- define "pgvault.allsecrets" -}}
-{{- $found := . -}}
-{{- $places := dict -}}
-{{- $seen := dict -}}
-{{- $all := .root.Values.secrets -}}
-{{- range .root.Values.clusters -}}
-{{- $all = concat $all (.secrets | default ($found.root.Values.defaults.secrets | default list)) -}}
-{{- end -}}
-{{- range $secret := $all -}}
-{{- if not (hasKey $seen (toJson $secret)) -}}
-{{- $_ := set $seen (toJson $secret) true -}}
-{{- range $place := ($secret.env | default (dict ($secret.mount | default $secret.name) "") | keys) -}}
-{{- if hasKey $places $place }}{{ fail (printf "secrets %q and %q are both put at %q: give each a mount or a variable of its own" (get $places $place) $secret.name $place) }}{{ end -}}
-{{- $_ := set $places $place $secret.name -}}
-{{- end -}}
-{{- $_ := set $found "secrets" (append $found.secrets $secret) -}}
-{{- end -}}
-{{- end -}}
-{{- end }}

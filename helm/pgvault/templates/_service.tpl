@@ -2,8 +2,12 @@
 {{- define "pgvault.deployment" }}
 {{- $root := .root }}
 {{- $values := $root.Values }}
-{{- $all := dict "root" $root "secrets" list }}
-{{- include "pgvault.allsecrets" $all }}
+{{- $given := $values.secrets }}
+{{- range $values.clusters }}
+{{- $given = concat $given (.secrets | default ($values.defaults.secrets | default list)) }}
+{{- end }}
+{{- $all := dict "given" $given }}
+{{- include "pgvault.secrets" $all }}
 ---
 apiVersion: apps/v1
 kind: Deployment

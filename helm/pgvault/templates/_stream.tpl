@@ -8,7 +8,6 @@ disk holds, so the disk outlives the pod, and two receivers never share a slot: 
 {{- $name := include "pgvault.name" (list $root .name "stream") }}
 {{- $own := deepCopy $values.stream }}
 {{- include "pgvault.overlay" (list $own (.entry.stream | default dict)) }}
-{{- $secrets := concat $values.secrets (.entry.secrets | default list) }}
 {{- /* What it reads at its start, and nothing else: a new check, or another alert, starts no stream anew. */}}
 {{- $read := list (omit .shared "alerts" "audit_keep") (omit .config "anomaly" "checks" "checks_dsn" "checks_password" "classes" "drill" "logical" "objectives" "retention" "schedule") }}
 ---
@@ -37,9 +36,9 @@ spec:
       terminationGracePeriodSeconds: 120
       {{- include "pgvault.pod" (list $root $values.pod.runAsUser $values.pod.runAsUser) | nindent 6 }}
       containers:
-        - {{- include "pgvault.container" (dict "root" $root "name" "stream" "args" (list "wal" "stream" "--cluster" .name) "resources" $own.resources "secrets" $secrets "mounts" (list (list "tmp" "/scratch") (list "spool" "/spool"))) | nindent 10 | trimPrefix "\n" | trimPrefix "         " }}
+        - {{- include "pgvault.container" (dict "root" $root "name" "stream" "args" (list "wal" "stream" "--cluster" .name) "resources" $own.resources "secrets" .secrets "mounts" (list (list "tmp" "/scratch") (list "spool" "/spool"))) | nindent 10 | trimPrefix "\n" | trimPrefix "         " }}
       volumes:
-        {{- include "pgvault.volumes" (dict "root" $root "map" (include "pgvault.name" (list $root .name "config")) "secrets" $secrets) | nindent 8 }}
+        {{- include "pgvault.volumes" (dict "root" $root "map" (include "pgvault.name" (list $root .name "config")) "secrets" .secrets) | nindent 8 }}
   volumeClaimTemplates:
     - metadata:
         name: spool
