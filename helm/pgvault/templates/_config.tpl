@@ -33,6 +33,9 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
 {{- $config := dict "source" "stream" "drill" (dict "isolation" "process" "scratch" "/scratch") "logical" (dict "spool" "/scratch") -}}
 {{- include "pgvault.overlay" (list $config ($entry.config | default dict)) -}}
 {{- $isLogical := eq $config.source "logical" -}}
+{{- if and $isLogical (not (dig "config" "stream" "" .entry)) -}}
+{{- $_ := unset $config "stream" -}}
+{{- end -}}
 {{- $streams := and (not $isLogical) (dig "stream" "enabled" true $entry) -}}
 {{- if $streams -}}
 {{- include "pgvault.overlay" (list $config (dict "stream" (dict "spool" "/spool/stream"))) -}}
