@@ -27,7 +27,7 @@ class Piece:
     length: int | None = None  # None: to the end of the file, wherever that is when it is read
     is_first: bool = True
     is_last: bool = True
-    content: bytes | None = None  # read already, under rules of its own (pg_control)
+    content: bytes | bytearray | None = None  # read already: under rules of its own (pg_control), or from a stream
 
 
 @dataclass(frozen=True, slots=True)

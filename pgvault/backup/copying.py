@@ -62,7 +62,7 @@ class BatchResult:
 
 
 class Copier:
-    """One backup's copy: give it batches with `copy`, in path order, then `finish`."""
+    """One backup's copy: give it batches with `copy`, in the order of the list that is to be, then `finish`."""
 
     def __init__(
         self, repository: Repository, cluster: str, label: str, *, rules: ReadingRules, progress: Progress
@@ -79,12 +79,14 @@ class Copier:
         self._bad_count = 0
         self.batch_count = 0  # batches copied so far
 
-    def copy(self, batches: Iterable[Batch], *, jobs: int) -> Iterator[None]:
-        """Copy all batches; yields after each, so that the caller can look after its session."""
+    def copy(self, batches: Iterable[Batch], *, jobs: int, ahead: int | None = None) -> Iterator[list[FileRecord]]:
+        """Copy all batches; yields after each what is listed now, so that the caller can look after its session.
+
+        At most `ahead` are under way; None: two a worker.
+        """
         with ThreadPoolExecutor(jobs, thread_name_prefix="copy") as pool:
-            for result in map_bounded(pool, self.copy_batch, batches, ahead=jobs * 2):
-                self.accept(result)
-                yield
+            for result in map_bounded(pool, self.copy_batch, batches, ahead=ahead or jobs * 2):
+                yield self.accept(result)
 
     def finish(self) -> CopyResult:
         """Write what is left of the lists and return everything that was stored."""
@@ -110,8 +112,9 @@ class Copier:
         self._progress.advance(sum(map(expected_bytes, batch.pieces)))
         return BatchResult(reader.results, pack)
 
-    def accept(self, result: BatchResult) -> None:
-        """Add what was copied to the lists; in the order of the batches, from one thread."""
+    def accept(self, result: BatchResult) -> list[FileRecord]:
+        """Add what was copied to the lists, in the order of the batches, from one thread; return what is whole now."""
+        listed = []
         self.batch_count += 1
         pack_number = len(self._packs)
         if result.pack is not None:
@@ -121,19 +124,22 @@ class Copier:
             if piece.piece.is_first:
                 self._merging[path] = _Merging(piece.piece.entry)
             self._merging[path].add(piece, pack_number)
-            if piece.piece.is_last:
-                self._emit(self._merging.pop(path))
+            if piece.piece.is_last and (record := self._list(self._merging.pop(path))) is not None:
+                listed.append(record)
+        return listed
 
-    def _emit(self, merged: _Merging) -> None:
+    def _list(self, merged: _Merging) -> FileRecord | None:
         if merged.is_vanished:
             if merged.entry.path in ESSENTIAL or merged.entry.path.startswith(b"/"):
                 raise SourceUnreadable(f"file {_text(merged.entry.path)!r} vanished, and no WAL brings it back")
-            return
+            return None
         self._bad_count += len(merged.bad_blocks)
         name = _text(merged.entry.path)
         room = PAGE_ERRORS_KEPT - len(self._bad_pages)
         self._bad_pages += [f"{name} block {block}" for block in merged.bad_blocks[:room]]
-        self._lists.add(merged.record(), merged.block_entries)
+        record = merged.record()
+        self._lists.add(record, merged.block_entries)
+        return record
 
 
 class _Merging:
@@ -208,7 +214,7 @@ class _ListWriter:
         self._entries = bytearray()
 
     def add(self, record: FileRecord, block_entries: bytearray) -> None:
-        """Add one record, in path order."""
+        """Add one record."""
         if block_entries:
             record = replace(record, block_map=(len(self._maps), len(self._entries)))
             self._entries += block_entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,8 @@ from pgvault.postgres.datadir import CONTROL_FILE, Entry, EntryKind, check_table
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, Session
 from pgvault.postgres.walname import TimelineHistoryFile
-from pgvault.repository.manifest import Owner
+from pgvault.repository.filelist import FileRecord
+from pgvault.repository.manifest import LOCAL, Owner
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class LocalSource:
 
     session: Session
     data: Path
+    kind: str = LOCAL
     _started: Started | None = None
     _control: ControlData | None = None
     _before: Before | None = None  # of a standby, whose backup may end before what it shows us later
@@ -39,7 +41,14 @@ class LocalSource:
         check_directory(facts, data)
         return cls(session, data)
 
-    def start(self, label: str) -> Started:
+    def close(self) -> None:
+        """Nothing is open: the session is the caller's."""
+
+    def ahead(self, jobs: int) -> int:
+        """Return how many batches may be under way: they are only names until they are read."""
+        return jobs * 2
+
+    def start(self, label: str, look_after: Callable[[], None]) -> Started:  # noqa: ARG002 - a query waits for it
         """Start the backup, and see its checkpoint arrive in the directory."""
         start_lsn = self.session.start_backup(label)
         control = check_started(self.session, self.data, start_lsn)
@@ -61,6 +70,9 @@ class LocalSource:
         started, _ = self._under_way()
         piece, self._control = control_piece(self.data, started.start_lsn)
         return piece
+
+    def copied(self, records: Iterable[FileRecord]) -> None:
+        """Nobody else knows what should be in them."""
 
     def stop(self) -> Ended:
         """Stop the backup in the session that started it."""

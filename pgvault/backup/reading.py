@@ -1,4 +1,4 @@
-"""Read one batch from disk into frames, checking pages and taking CRCs of exactly what was read.
+"""Read one batch into frames, checking pages and taking CRCs of exactly what was read.
 
     file bytes ──4 MiB reads──► page checksums ──64 KiB blocks──► CRC-32C + keyed hash ──► 1 MiB frames
                                                          └── a block of zeros takes no room: a zero extent
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from awscrt.checksums import combine_crc32c, crc32c
 
@@ -82,7 +82,8 @@ class BatchReader:
     def _read(self, result: PieceResult) -> Iterator[memoryview]:
         piece = result.piece
         if piece.content is not None:
-            yield from self._take(result, memoryview(piece.content))
+            result.piece = replace(piece, content=None)  # the result lives longer than the bytes
+            yield from self._take_content(result, memoryview(piece.content))
         elif piece.entry.kind is EntryKind.FILE:
             descriptor = open_source(piece.entry.source)
             if descriptor is None:
@@ -94,6 +95,15 @@ class BatchReader:
                 raise _unreadable(piece.entry.source, error) from error
             finally:
                 os.close(descriptor)
+
+    def _take_content(self, result: PieceResult, content: memoryview) -> Iterator[memoryview]:
+        """Take what was read already; a bad page can not be read again. The server that sent it did that."""
+        for start in range(0, len(content), READ_BYTES):
+            view = content[start : start + READ_BYTES]
+            if result.piece.entry.is_relation and self._rules.check_pages:
+                pages, first = self._pages(result, view, result.piece.offset + start)
+                result.bad_blocks += self._bad_blocks(pages, first)
+            yield from self._take(result, view)
 
     def _read_file(self, result: PieceResult, descriptor: int) -> Iterator[memoryview]:
         piece = result.piece
@@ -121,8 +131,7 @@ class BatchReader:
 
         A page that was being written turns good. All bad pages wait together: a broken disk may have a million.
         """
-        pages = view[: len(view) - len(view) % PAGE_BYTES]
-        first = result.piece.entry.segment_number * self._rules.relseg_size + offset // PAGE_BYTES
+        pages, first = self._pages(result, view, offset)
         bad = self._bad_blocks(pages, first)
         for attempt in range(PAGE_RETRIES):
             if not bad:
@@ -133,6 +142,11 @@ class BatchReader:
                 read_page(descriptor, pages[at : at + PAGE_BYTES], offset + at)
             bad = self._bad_blocks(pages, first)
         result.bad_blocks += bad
+
+    def _pages(self, result: PieceResult, view: memoryview, offset: int) -> tuple[memoryview, int]:
+        """Return the whole pages of a view, and the number of the first within its relation."""
+        first = result.piece.entry.segment_number * self._rules.relseg_size + offset // PAGE_BYTES
+        return view[: len(view) - len(view) % PAGE_BYTES], first
 
     def _bad_blocks(self, pages: memoryview, first: int) -> list[int]:
         return check_pages(pages, first_block=first, start_lsn=self._rules.start_lsn.value) if pages else []

@@ -1,13 +1,14 @@
 """What a backup reads: a server's files, wherever they are, between the start and the end of one backup.
 
     start ─► pieces … ─► control ─► stop         local.py: the data directory on this host
+                                                 remote.py: base backups by the replication protocol
 
 A source gives pieces in an order of its own; pg_control comes behind everything else (pitfall 7).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from pgvault.postgres.backuplabel import BackupLabel
 from pgvault.postgres.control import ClusterState, ControlData
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, StoppedBackup
+from pgvault.repository.filelist import FileRecord
 from pgvault.repository.manifest import Owner, PostgresFacts
 
 SUPPORTED_MAJORS = (15, 16, 17, 18)
@@ -54,14 +56,25 @@ class Ended:
 class Source(Protocol):
     """One backup's source: each method once, in this order."""
 
-    def start(self, label: str) -> Started:
-        """Start the backup. Raises OtherCluster, ServerUnfit, ServerUnreachable."""
+    kind: str  # for the manifest
+
+    def start(self, label: str, look_after: Callable[[], None]) -> Started:
+        """Start the backup; `look_after` is called every few seconds while the server keeps us waiting, and may raise.
+
+        Raises OtherCluster, ServerUnfit, ServerUnreachable.
+        """
+
+    def ahead(self, jobs: int) -> int:
+        """Return how many batches may be under way with that many workers."""
 
     def pieces(self) -> Iterator[Piece]:
         """Yield everything but pg_control."""
 
     def control(self) -> Piece:
         """Return pg_control, when everything else was copied."""
+
+    def copied(self, records: Iterable[FileRecord]) -> None:
+        """Hear what was stored, in the order of the pieces."""
 
     def stop(self) -> Ended:
         """End the backup. Raises ServerUnfit, ServerUnreachable: then there is none."""
@@ -71,6 +84,9 @@ class Source(Protocol):
 
         One that has to be fetched is put into the directory `scratch`.
         """
+
+    def close(self) -> None:
+        """Leave nothing open, however it went."""
 
 
 def check_server(

@@ -12,8 +12,10 @@ this label can never come true behind our back.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,11 +30,14 @@ from pgvault.backup.copying import Copier, CopyResult
 from pgvault.backup.inventory import take_inventory
 from pgvault.backup.local import LocalSource
 from pgvault.backup.reading import ReadingRules
+from pgvault.backup.remote import RemoteSource
 from pgvault.backup.source import Source, Started, check_ended, check_server, postgres_facts
 from pgvault.config.anomaly import AnomalyConfig
 from pgvault.errors import ArchiveNotWorking, ObjectMissing, PgvaultError
 from pgvault.instants import Clock
 from pgvault.postgres.backuplabel import BackupLabel
+from pgvault.postgres.basebackup import BaseBackupOrder
+from pgvault.postgres.replication import ServerAddress
 from pgvault.postgres.server import ServerFacts, Session, StoppedBackup, Watermark
 from pgvault.postgres.sizes import databases_bytes
 from pgvault.postgres.standby import knowing_primary
@@ -59,6 +64,15 @@ PING_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteOrder:
+    """How to reach the server once more, for what it sends."""
+
+    dsn: str
+    password: str | None = field(default=None, repr=False)
+    max_rate: int | None = None  # bytes a second
+
+
+@dataclass(frozen=True, slots=True)
 class BackupRequest:
     """What to back up, and how hard to try."""
 
@@ -70,11 +84,12 @@ class BackupRequest:
     stream_slot: str | None = None  # of `pgvault wal stream`, which brings the WAL; None: the server archives
     terms: Terms = USUAL_TERMS  # of the lease
     anomaly: AnomalyConfig = field(default_factory=AnomalyConfig)  # by which later ones are compared with it
+    remote: RemoteOrder | None = None  # by the replication protocol, from any host; None: files on this one
     # Of a standby: the way to where its WAL is switched. None: whatever finishes the last segment is waited for.
     connect_primary: Callable[[], Session] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
     """One backup under way."""
 
@@ -84,6 +99,15 @@ class _Run:
     source: Source
     request: BackupRequest
     progress: Progress
+    _looked_at: float = -math.inf
+
+    def look_after(self) -> None:
+        """See, now and then, that session and lease are still ours. Raises ServerUnreachable, AlreadyRunning."""
+        now = self.server.clock.monotonic()
+        if now - self._looked_at > PING_SECONDS:
+            self.session.ping()
+            self.lease.require_not_lost()
+            self._looked_at = self.server.clock.monotonic()
 
     @property
     def repository(self) -> Repository:
@@ -114,14 +138,24 @@ def take_backup(
             is_streamed=request.stream_slot is not None,
             primary=None if primary is None else primary.facts,
         )
-        source = LocalSource.of(session, facts, request.data_directory)
         server = ArchivingServer(
             repository, request.cluster, session, facts, request.archive_wait, clock, request.stream_slot, primary
         )
         label = layout.make_label(clock.now(), os.urandom(2))
         claim = Claim(request.cluster, label)
-        with being_alone(repository, session, PHYSICAL, claim=claim, terms=request.terms) as lease:
+        with (
+            closing(_open_source(session, facts, request)) as source,
+            being_alone(repository, session, PHYSICAL, claim=claim, terms=request.terms) as lease,
+        ):
             return _take(_Run(label, lease, server, source, request, progress))
+
+
+def _open_source(session: Session, facts: ServerFacts, request: BackupRequest) -> Source:
+    remote = request.remote
+    if remote is None:
+        return LocalSource.of(session, facts, request.data_directory)
+    address = ServerAddress.of(session, remote.dsn, password=remote.password)
+    return RemoteSource(session, BaseBackupOrder(address, remote.max_rate))
 
 
 def _take(run: _Run) -> Manifest:
@@ -174,7 +208,7 @@ def _leave_last_watermarks(server: ArchivingServer, stopped: Watermark | None) -
 
 def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark | None]:
     started_at = run.session.clock()
-    started = run.source.start(f"pgvault {run.label}")
+    started = run.source.start(f"pgvault {run.label}", run.look_after)
     run.progress.phase("copying", databases_bytes(run.session))
     copied = _copy(run, started)
     ended = run.source.stop()
@@ -192,6 +226,7 @@ def _copy_and_stop(run: _Run) -> tuple[Manifest, Watermark | None]:
         label=run.label,
         type="full",
         cluster=run.request.cluster,
+        source=run.source.kind,
         system_identifier=facts.system_identifier,
         timeline=positions.timeline,
         start_lsn=positions.start_lsn,
@@ -240,16 +275,13 @@ def _copy(run: _Run, started: Started) -> CopyResult:
     pages = started.layout
     rules = ReadingRules(started.start_lsn, pages.has_data_checksums, pages.relseg_size, key)
     copier = Copier(repository, run.request.cluster, run.label, rules=rules, progress=run.progress)
-    clock = run.server.clock
-    pinged = clock.monotonic()
-    for _ in copier.copy(make_batches(run.source.pieces()), jobs=run.request.jobs):
-        if clock.monotonic() - pinged > PING_SECONDS:
-            run.session.ping()
-            run.lease.require_not_lost()
-            pinged = clock.monotonic()
+    jobs = run.request.jobs
+    for records in copier.copy(make_batches(run.source.pieces()), jobs=jobs, ahead=run.source.ahead(jobs)):
+        run.source.copied(records)
+        run.look_after()
     last = make_batches([run.source.control()], first=copier.batch_count)
-    for _ in copier.copy(last, jobs=1):
-        pass
+    for records in copier.copy(last, jobs=1):
+        run.source.copied(records)
     return copier.finish()
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pgvault.backup.take import BackupRequest, take_backup
+from pgvault.backup.take import BackupRequest, RemoteOrder, take_backup
 from pgvault.cli import render
 from pgvault.cli.auditing import book_of, recording
 from pgvault.cli.copy import bring_up_to_date
@@ -19,6 +19,7 @@ from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_
 from pgvault.cli.schemabackup import back_up_schema, schema_document, schema_line
 from pgvault.cli.sessions import connect, connect_primary
 from pgvault.cli.signals import leaving_in_order
+from pgvault.config import ClusterConfig
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
 from pgvault.logical.schema import SchemaTaken
@@ -57,7 +58,7 @@ def backup(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a backup of a cluster: a full one on this host, or a logical one from anywhere.
+    """Take a backup of a cluster: a full one, of files on this host or streamed, or a logical one.
 
     Example: pgvault backup --cluster main
     """
@@ -121,9 +122,17 @@ def _back_up_files(opened: OpenedCluster, is_untested_major_allowed: bool) -> Ma
         slot,
         anomaly=config.anomaly,
         connect_primary=connect_primary(config),
+        remote=_remote(config),
     )
     with leaving_in_order(PgvaultError.exit_code), connect(config) as session, render.showing_progress() as progress:
         return take_backup(opened.repository, session, request, clock=SystemClock(), progress=progress)
+
+
+def _remote(config: ClusterConfig) -> RemoteOrder | None:
+    if config.source != "stream":
+        return None
+    password = None if config.password is None else config.password.read().decode()
+    return RemoteOrder(config.dsn, password, config.max_rate)
 
 
 def _back_up_all(

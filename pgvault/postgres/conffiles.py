@@ -4,8 +4,9 @@
     pg_hba.conf         include f · include_if_exists f · include_dir d (16+) · @f  in a list of databases or users
     pg_ident.conf       as pg_hba.conf
 
-Read from disk, not asked from the server: pg_file_settings and pg_hba_file_rules need grants of their own, name no
-file that sets nothing (its absence is an error at the next start all the same), and no @file at all.
+Read file by file, from disk or through a session, not asked from the server's views: pg_file_settings and
+pg_hba_file_rules need grants of their own, name no file that sets nothing (its absence is an error at the next start
+all the same), and no @file at all.
 Relative names are relative to the file that includes them. What is in the files is not understood here.
 """
 
@@ -16,6 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pgvault.errors import SourceUnreadable
 
@@ -47,61 +49,102 @@ class ConfigurationFile:
     path: Path  # absolute, as the server names it; symbolic links are not resolved
 
 
-def find_configuration_files(config_file: Path, hba_file: Path, ident_file: Path) -> tuple[ConfigurationFile, ...]:
+class Files(Protocol):
+    """Where the files lie."""
+
+    def read(self, path: Path) -> bytes | None:
+        """Return a file's content, None where there is none. Raises SourceUnreadable, ServerUnfit."""
+
+    def names(self, directory: Path) -> list[str]:
+        """Return the names in a directory, none where there is none. Raises SourceUnreadable, ServerUnfit."""
+
+
+class HereFiles:
+    """Files on this host."""
+
+    def read(self, path: Path) -> bytes | None:
+        """Read a file."""
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SourceUnreadable(f"configuration file '{path}' can not be read: {error.strerror}") from error
+
+    def names(self, directory: Path) -> list[str]:
+        """List a directory."""
+        try:
+            return [entry.name for entry in directory.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise SourceUnreadable(
+                f"configuration directory '{directory}' can not be read: {error.strerror}"
+            ) from error
+
+
+HERE = HereFiles()
+
+
+def find_configuration_files(
+    config_file: Path, hba_file: Path, ident_file: Path, *, files: Files = HERE
+) -> tuple[ConfigurationFile, ...]:
     """Return the three files and what they include, each once, in the order the server meets them.
 
-    A file that does not exist is left out. Raises SourceUnreadable for one that may not be read.
+    A file that does not exist is left out. Raises what `files` raises for one that may not be read.
     """
     found: dict[Path, FileRole] = {}
     for role, path in ((FileRole.CONFIG, config_file), (FileRole.HBA, hba_file), (FileRole.IDENT, ident_file)):
-        _follow(path, role, is_settings=role is FileRole.CONFIG, found=found, depth=0)
+        _Following(files, role is FileRole.CONFIG, found).follow(path, role, 0)
     return tuple(ConfigurationFile(role, path) for path, role in found.items())
 
 
-def _follow(path: Path, role: FileRole, *, is_settings: bool, found: dict[Path, FileRole], depth: int) -> None:
-    if path in found or depth > DEPTH_LIMIT:
-        return
-    try:
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """One of the three files, and what it includes."""
+
+    files: Files
+    is_settings: bool
+    found: dict[Path, FileRole]
+
+    def follow(self, path: Path, role: FileRole, depth: int) -> None:
+        if path in self.found or depth > DEPTH_LIMIT:
+            return
+        content = self.files.read(path)
+        if content is None:
+            return
         # Latin-1 reads any byte, and names survive by the way back in _target.
-        text = path.read_bytes().decode("latin-1")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise SourceUnreadable(f"configuration file '{path}' can not be read: {error.strerror}") from error
-    found[path] = role
-    for included in (_settings_includes if is_settings else _access_includes)(text, path.parent):
-        _follow(included, FileRole.INCLUDED, is_settings=is_settings, found=found, depth=depth + 1)
+        text = content.decode("latin-1")
+        self.found[path] = role
+        included = _settings_includes if self.is_settings else _access_includes
+        for target in included(text, path.parent, self.files):
+            self.follow(target, FileRole.INCLUDED, depth + 1)
 
 
-def _settings_includes(text: str, directory: Path) -> Iterator[Path]:
+def _settings_includes(text: str, directory: Path, files: Files) -> Iterator[Path]:
     for line in text.splitlines():
         if match := GUC_INCLUDE.match(line):
             keyword, quoted, plain = match.groups()
             name = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted.replace("''", "'"))
-            yield from _targets(keyword.lower(), name, directory)
+            yield from _targets(keyword.lower(), name, directory, files)
 
 
-def _access_includes(text: str, directory: Path) -> Iterator[Path]:
+def _access_includes(text: str, directory: Path, files: Files) -> Iterator[Path]:
     for line in text.replace("\\\n", " ").splitlines():
         comment = ACCESS_COMMENT.match(line)
         statement = comment[1] if comment is not None else ""
         if match := ACCESS_INCLUDE.match(statement):
             keyword, quoted, plain = match.groups()
-            yield from _targets(keyword, quoted or plain, directory)
+            yield from _targets(keyword, quoted or plain, directory, files)
         else:
             for quoted, plain in ACCESS_LIST_FILE.findall(statement):
-                yield from _targets("include", quoted or plain, directory)
+                yield from _targets("include", quoted or plain, directory, files)
 
 
-def _targets(keyword: str, name: str, directory: Path) -> Iterator[Path]:
+def _targets(keyword: str, name: str, directory: Path, files: Files) -> Iterator[Path]:
     target = directory / name.encode("latin-1").decode("utf-8", "surrogateescape")
     if keyword != "include_dir":
         yield target
         return
-    try:
-        entries = sorted(target.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise SourceUnreadable(f"configuration directory '{target}' can not be read: {error.strerror}") from error
-    yield from (entry for entry in entries if entry.suffix == ".conf" and not entry.name.startswith("."))
+    names = sorted(files.names(target))
+    yield from (target / each for each in names if each.endswith(".conf") and not each.startswith("."))

@@ -182,6 +182,17 @@ def relation_of(name: bytes) -> tuple[int, bytes, int] | None:
     return int(match[1]), match[2] or b"", int(match[3] or 0)
 
 
+def relation_at(path: bytes) -> tuple[int, bytes, int] | None:
+    """Read the path of a relation's file, relative to PGDATA, as `relation_of` reads its name; None for any other."""
+    *above, name = path.split(b"/")
+    match above:
+        case [b"global"]:
+            return relation_of(name)
+        case [b"base", database] | [b"pg_tblspc", _, _, database] if OID_NAME.fullmatch(database):
+            return relation_of(name)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Scan:
     """One pass over a cluster."""

@@ -9,12 +9,11 @@ REPLICATION besides, and pg_hba.conf a line for it.
 from __future__ import annotations
 
 SETTINGS_ROLE = "pg_read_all_settings"  # data_directory, config_file, shared_preload_libraries are hidden else
-GRANTED_FUNCTIONS = (
-    "pg_backup_start(text, boolean)",
-    "pg_backup_stop(boolean)",
-    "pg_create_restore_point(text)",
-    "pg_switch_wal()",
-)
+WAL_FUNCTIONS = ("pg_create_restore_point(text)", "pg_switch_wal()")
+GRANTED_FUNCTIONS = ("pg_backup_start(text, boolean)", "pg_backup_stop(boolean)", *WAL_FUNCTIONS)
+# Read by `source: stream` where the configuration lies outside the data directory; it goes without, and says so.
+FILES_ROLE = "pg_read_server_files"
+FILE_FUNCTIONS = ("pg_read_binary_file(text, bigint, bigint, boolean)", "pg_ls_dir(text, boolean, boolean)")
 GRANTS = (
     f"GRANT {SETTINGS_ROLE} TO {{role}}",
     *(f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {{role}}" for function in GRANTED_FUNCTIONS),

@@ -75,7 +75,7 @@ def identify(address: ServerAddress) -> tuple[Identity, TimelineHistory]:
 
     Raises ServerUnreachable, ServerUnfit where it admits no replication.
     """
-    with closing(_connect(address)) as connection:
+    with closing(connect_replication(address)) as connection:
         try:
             row = connection.execute(b"IDENTIFY_SYSTEM").fetchone()
             if row is None:
@@ -83,13 +83,26 @@ def identify(address: ServerAddress) -> tuple[Identity, TimelineHistory]:
             found = Identity(int(_text(row[0])), int(_text(row[1])), Lsn.parse(_text(row[2])))
             if found.timeline == 1:
                 return found, TimelineHistory(1)
-            history = connection.execute(b"TIMELINE_HISTORY %d" % found.timeline).fetchone()
+            content = _history(connection, found.timeline)
         except psycopg.Error as error:
-            raise _explain(error) from error
-    if history is None:
-        raise ServerUnreachable(f"the server did not send the history of timeline {found.timeline}")
-    content = history[1] if isinstance(history[1], bytes) else str(history[1]).encode()
+            raise explain_replication(error) from error
     return found, TimelineHistory.parse(content, found.timeline)
+
+
+def read_history(address: ServerAddress, timeline: int) -> bytes:
+    """Return the history file of a timeline as the server has it. Raises ServerUnreachable, ServerUnfit."""
+    with closing(connect_replication(address)) as connection:
+        try:
+            return _history(connection, timeline)
+        except psycopg.Error as error:
+            raise explain_replication(error) from error
+
+
+def _history(connection: psycopg.Connection[tuple[object, ...]], timeline: int) -> bytes:
+    row = connection.execute(b"TIMELINE_HISTORY %d" % timeline).fetchone()
+    if row is None:
+        raise ServerUnreachable(f"the server did not send the history of timeline {timeline}")
+    return row[1] if isinstance(row[1], bytes) else str(row[1]).encode()
 
 
 def holds_segment(address: ServerAddress, segment: WalSegment) -> bool:
@@ -97,7 +110,7 @@ def holds_segment(address: ServerAddress, segment: WalSegment) -> bool:
 
     Raises ServerUnreachable, ServerUnfit when it refuses for another reason.
     """
-    with closing(_connect(address)) as connection:
+    with closing(connect_replication(address)) as connection:
         raw = connection.pgconn
         command = f"START_REPLICATION PHYSICAL {segment.start_lsn} TIMELINE {segment.timeline}"
         try:
@@ -108,7 +121,7 @@ def holds_segment(address: ServerAddress, segment: WalSegment) -> bool:
                 if result is None:
                     return True
         except psycopg.Error as error:
-            raise _explain(error) from error
+            raise explain_replication(error) from error
     if result is None:
         raise ServerUnreachable(f"the server did not answer when asked for WAL segment {segment.name}")
     if result.error_field(pq.DiagnosticField.SQLSTATE) == REMOVED:
@@ -145,7 +158,8 @@ def _wait_for_input(raw: pq.abc.PGconn, deadline: float) -> bool:
     return bool(readable)
 
 
-def _connect(address: ServerAddress) -> psycopg.Connection[tuple[object, ...]]:
+def connect_replication(address: ServerAddress) -> psycopg.Connection[tuple[object, ...]]:
+    """Open a replication connection; the caller closes it. Raises ServerUnreachable, ServerUnfit."""
     given = {name: str(value) for name, value in conninfo.conninfo_to_dict(address.replication_dsn()).items()}
     if address.password is not None:
         given["password"] = address.password
@@ -153,10 +167,11 @@ def _connect(address: ServerAddress) -> psycopg.Connection[tuple[object, ...]]:
     try:
         return psycopg.connect(conninfo.make_conninfo("", **given), autocommit=True)
     except psycopg.OperationalError as error:
-        raise _explain(error) from error
+        raise explain_replication(error) from error
 
 
-def _explain(error: psycopg.Error) -> ServerUnreachable | ServerUnfit:
+def explain_replication(error: psycopg.Error) -> ServerUnreachable | ServerUnfit:
+    """Turn what went wrong on a replication connection into an error of ours."""
     said = error.diag.message_primary or str(error).strip().partition("\n")[0]
     if "replication" in said and "pg_hba.conf" in said:
         return ServerUnfit(

@@ -21,6 +21,7 @@ from pgvault.repository.measures import Measures, read_measures, write_measures
 from pgvault.repository.objects import Stored
 
 MANIFEST_VERSION = 1
+LOCAL, STREAM = "local", "stream"  # ways by which files came
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Manifest:
     refs: Stored
     written_by: str  # "pgvault 0.1.0"
     inventory: tuple[Stored, ...] = ()  # what the server held (inventory.py); empty: nothing was noted
+    source: str = LOCAL  # of a STREAM, file lists are in the order in which the server sent them
     measures: Measures | None = None  # None: an older pgvault took it, or the others could not be seen
 
     @property
@@ -140,6 +142,7 @@ class Manifest:
             "refs": self.refs.to_json(),
             "written_by": self.written_by,
             **({"inventory": [stored.to_json() for stored in self.inventory]} if self.inventory else {}),
+            **({"source": self.source} if self.source != LOCAL else {}),
             **write_measures(self.measures),
         }
 
@@ -185,6 +188,7 @@ class Manifest:
                 refs=Stored.from_json(document["refs"]),
                 written_by=read_text(document["written_by"]),
                 inventory=tuple(map(Stored.from_json, read_list(document.get("inventory", [])))),
+                source=read_text(document.get("source", LOCAL)),
                 measures=read_measures(document),
             )
         except (AttributeError, KeyError, TypeError, UsageError, ValueError) as error:
