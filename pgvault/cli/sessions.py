@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable
+from functools import partial
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -22,18 +23,9 @@ def connect(cluster: ClusterConfig) -> Session:
 
 
 def connect_primary(cluster: ClusterConfig) -> Callable[[], Session] | None:
-    """Return what connects to the primary of a standby, None where no primary_dsn is configured.
-
-    Roles and their passwords are the same on both: without a primary_password, `password` is tried.
-    """
-    dsn, secret = cluster.primary_dsn, cluster.primary_password or cluster.password
-    if dsn is None:
-        return None
-
-    def connect() -> Session:
-        return Session(dsn, password=None if secret is None else secret.read().decode())
-
-    return connect
+    """Return what connects to the primary of a standby, None where no primary_dsn is configured."""
+    primary = cluster.of_primary()
+    return None if primary is None else partial(connect, primary)
 
 
 def role_of(cluster: ClusterConfig) -> str:

@@ -131,7 +131,7 @@ def _look_at(loaded: Config, name: str, chosen: ClusterConfig) -> list[Finding]:
         name,
         chosen,
         open_repository=lambda: open_from(loaded, elsewhere=impatient(None)),
-        open_session=lambda: connect(chosen),
+        connect=connect,
         clock=SystemClock(),
     )
 

@@ -117,6 +117,17 @@ class ClusterConfig(Section):
     archive_wait: Duration = timedelta(minutes=2)
     jobs: int = Field(default=4, ge=1, le=64)
 
+    def of_primary(self) -> ClusterConfig | None:
+        """Return the configuration with the way to the primary instead; None where there is none.
+
+        Roles and their passwords are the same on both: without a primary_password, `password` is tried.
+        """
+        if self.primary_dsn is None:
+            return None
+        return self.model_copy(
+            update={"dsn": self.primary_dsn, "password": self.primary_password or self.password, "primary_dsn": None}
+        )
+
     @field_validator("dsn", "checks_dsn", "primary_dsn")
     @classmethod
     def _dsn(cls, value: str | None) -> str | None:

@@ -1,13 +1,16 @@
 """`check`: can this cluster archive now? Every answer comes from trying it, none from a setting alone.
 
 repository opens · store keeps put-if-absent · server answers · grants · settings · directory readable · a real
-segment goes through the server's own archive_command, or the stream. A finding that could not be looked at is red as
+segment goes through the server's own archive_command, or the stream. Of a standby, the one that archives and switches
+WAL is its primary: without a way to it, what it would say is unknown. A finding that could not be looked at is red as
 well; a warning is something that holds today and may hurt later: it fails nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 from pgvault.backup.local import check_directory
@@ -22,6 +25,7 @@ from pgvault.monitor.streamcheck import check_kept, check_replication, check_rol
 from pgvault.monitor.tried import Finding, tried
 from pgvault.postgres.connection import read_text
 from pgvault.postgres.server import ServerFacts, Session
+from pgvault.postgres.standby import Primary
 from pgvault.repository.repository import Repository
 from pgvault.repository.systems import System, require_system
 from pgvault.restore.adopt import awaits_backup
@@ -40,7 +44,7 @@ def check_cluster(
     config: ClusterConfig,
     *,
     open_repository: Callable[[], Repository],
-    open_session: Callable[[], Session],
+    connect: Callable[[ClusterConfig], Session],
     clock: Clock,
 ) -> list[Finding]:
     """Try everything that archiving needs, in order, and stop at the first thing that the rest depends on."""
@@ -49,15 +53,37 @@ def check_cluster(
         repository = open_repository()
         findings.append(Finding("repository", f"opens ({repository.deciding.store.url})"))
         findings += store_findings(repository)
-        with open_session() as session:
+        with connect(config) as session, ExitStack() as stack:
             facts = session.facts()
-            findings.append(Finding("server", f"PostgreSQL {facts.version_text}, system {facts.system_identifier}"))
+            kind = "a standby, " if facts.in_recovery else ""
+            said = f"PostgreSQL {facts.version_text}, {kind}system {facts.system_identifier}"
+            findings.append(Finding("server", said))
             slot = None if config.stream is None else config.stream.slot
             server = ArchivingServer(repository, name, session, facts, config.archive_wait, clock, slot)
+            if facts.in_recovery:
+                found, primary = _find_primary(facts, config, connect, stack)
+                findings.append(found)
+                server = replace(server, primary=primary)
             findings += _server_findings(server, config)
     except PgvaultError as error:
         findings.append(Finding("repository" if not findings else "server", "", error))
     return [*findings, *_way_out(findings)]
+
+
+def _find_primary(
+    facts: ServerFacts, config: ClusterConfig, connect: Callable[[ClusterConfig], Session], stack: ExitStack
+) -> tuple[Finding, Primary | None]:
+    """Return the primary of a standby, to be closed by `stack`, and what is to be said of it."""
+    way = config.of_primary()
+    if way is None:
+        warning = "Set primary_dsn, so that a backup need not wait for somebody to finish its last WAL segment."
+        return Finding("primary", "not known: its WAL is waited for", warning=warning), None
+    try:
+        primary = Primary(lambda: connect(way), facts)
+    except PgvaultError as error:
+        return Finding("primary", "", error), None
+    stack.callback(primary.close)
+    return Finding("primary", f"answers, and writes timeline {primary.facts.timeline}"), primary
 
 
 def _way_out(findings: list[Finding]) -> Iterator[Finding]:
@@ -77,10 +103,15 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
     data = config.data_directory or facts.data_directory
     yield tried("grants", lambda: _grants(server.session))
     yield inventory_finding(server.session)
-    fit = tried("settings", lambda: _settings(facts, config.stream))
+    primary = None if server.primary is None else server.primary.facts
+    writer = primary if facts.in_recovery else facts
+    fit = tried("settings", lambda: _settings(facts, writer, config.stream))
     yield fit
-    if config.stream is None:
-        yield tried("archive_timeout", lambda: _timeout(facts))
+    if config.stream is None and writer is not None:
+        yield tried("archive_timeout", lambda: _timeout(writer))
+    elif config.stream is None:
+        warning = "Unless it is set there, a backup waits in vain for its last WAL segment: or set primary_dsn."
+        yield Finding("archive_timeout", "unknown: it is the primary's, which is not known", warning=warning)
     else:
         yield from _stream_findings(server, config, config.stream)
     yield tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
@@ -125,13 +156,15 @@ def inventory_finding(session: Session) -> Finding:
     )
 
 
-def _settings(facts: ServerFacts, stream: StreamConfig | None) -> str:
-    check_server(facts, is_untested_major_allowed=False, is_streamed=stream is not None)
+def _settings(facts: ServerFacts, writer: ServerFacts | None, stream: StreamConfig | None) -> str:
+    check_server(facts, is_untested_major_allowed=False, is_streamed=stream is not None, primary=writer)
     if facts.wal_level == "minimal":
         raise ServerUnfit("wal_level is minimal", hint="Set wal_level = replica and restart the server.")
     if stream is not None:
         return f"streamed, a tail every {stream.every.total_seconds():g} s; archive_mode {facts.archive_mode}"
-    return f"archive_mode {facts.archive_mode}, archive_command {facts.archive_command or facts.archive_library!r}"
+    if writer is None:
+        return f"archive_mode {facts.archive_mode} on the standby; its primary's is not known"
+    return f"archive_mode {writer.archive_mode}, archive_command {writer.archive_command or writer.archive_library!r}"
 
 
 def _timeout(facts: ServerFacts) -> str:
@@ -159,4 +192,7 @@ def _adoption(server: ArchivingServer) -> str:
 def _archiving(server: ArchivingServer) -> str:
     stored = prove_archiving(server)
     leave_watermark(server, source="check")
-    return f"{stored.path.rpartition('/')[2]} went through {way_of(server)} and was read back"
+    name = stored.path.rpartition("/")[2]
+    if server.writer is None:
+        return f"{name} is there, just before what the standby replays: nothing was switched, since nobody can here"
+    return f"{name} went through {way_of(server)} and was read back"

@@ -230,13 +230,20 @@ def _at_end_of(candidate: Candidate) -> Stop:
 
 
 def _at_backup(candidate: Candidate, *, last_commit: Transaction | None = None, notes: tuple[str, ...] = ()) -> Stop:
-    return Stop(
-        {"recovery_target": "immediate", "recovery_target_inclusive": "on"},
-        at_least=candidate.backup.stop_lsn,
-        reads_to=candidate.backup.stop_lsn,
-        last_commit=last_commit,
-        notes=notes,
-    )
+    """Stop where the backup is whole.
+
+    PostgreSQL stops there before the next record, or after one that ends a transaction. A primary's backup ends with a
+    record that others follow. Behind that of a standby there may be none yet: then the last one is named.
+    """
+    stop_lsn = candidate.backup.stop_lsn
+    settings, reads_to = {"recovery_target": "immediate", "recovery_target_inclusive": "on"}, stop_lsn
+    if candidate.backup.is_from_standby:
+        behind, last = candidate.wal.record_at(stop_lsn), candidate.wal.end_of_records()
+        if behind is not None:
+            reads_to = behind[1]
+        elif last is not None:
+            settings = _settings("lsn", str(last))
+    return Stop(settings, at_least=stop_lsn, reads_to=reads_to, last_commit=last_commit, notes=notes)
 
 
 def _beyond(candidate: Candidate, target: str, furthest_at: datetime | None) -> PgvaultError:
