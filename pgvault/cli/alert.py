@@ -55,7 +55,7 @@ def run(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = F
     """Look at all clusters as `status` does, and tell what is new, worse, still red or over. For cron.
 
     A thing is told once, whichever host looks. Exit 0: everybody who was to be told was; what is red is told by
-    `status`. 30: a receiver did not take it; the next look tries again.
+    `status`. 30: a receiver did not take it; the next look tries again. 40: another host is telling just now.
 
     Example: pgvault alert run
     """
@@ -64,8 +64,10 @@ def run(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = F
     if as_json:
         render.write_json(document(told))
     else:
-        render.write_lines(lines(told))
+        (render.write_lines if told.failed or told.notes else render.write_success)(lines(told))
     told.require_told()
+    if told.busy is not None:
+        raise told.busy  # whether everybody was told is not known here
 
 
 @alert.command()

@@ -159,11 +159,11 @@ def _render(taken: list[Taken], *, as_json: bool) -> None:
         return
     for manifest in taken:
         if isinstance(manifest, SchemaTaken):
-            render.write_lines([schema_line(manifest)])
+            render.write_success([schema_line(manifest)])
             continue
         took = render.duration(manifest.stopped_at - manifest.started_at)
         sizes = f"{render.size(manifest.total_bytes)} in {took}, stored {render.size(manifest.stored_bytes)}"
-        render.write_lines([f"{manifest.label}: {_contents(manifest)}{sizes}"])
+        render.write_success([f"{manifest.label}: {_contents(manifest)}{sizes}"])
         if isinstance(manifest, Manifest) and manifest.page_errors.count:
             render.write_error(
                 f"{manifest.page_errors.count} pages have wrong checksums: {manifest.page_errors.first[0]} …",

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pgvault.cli import render
+from pgvault.cli.alone import alone_here
 from pgvault.cli.completing import complete_cluster, complete_copy
 from pgvault.cli.logs import setup_logging
 from pgvault.cli.opening import RepositorySource, make_copies
@@ -62,7 +63,9 @@ def copy(
     elif watch:
         _watch(copies[0], targets, chosen, every=parse_duration(every))
     else:
-        _copy(copies[0], targets, chosen, as_json=as_json)
+        places = [loaded.repository.copies[each.name] for each in targets]
+        with alone_here("copy", *((each.url, each.endpoint_url) for each in places), sorted(chosen or ())):
+            _copy(copies[0], targets, chosen, as_json=as_json)
 
 
 def _copy(source: Copy, targets: tuple[Copy, ...], clusters: frozenset[str] | None, *, as_json: bool) -> None:
@@ -71,8 +74,9 @@ def _copy(source: Copy, targets: tuple[Copy, ...], clusters: frozenset[str] | No
         reports = copy_round(order)
     if as_json:
         render.write_json({"copies": [report_document(report) for report in reports]})
-    else:
-        render.write_lines([line for report in reports for line in report_lines(report)])
+    for report in () if as_json else reports:
+        write = render.write_success if report.error is None and not report.problems else render.write_lines
+        write(report_lines(report))
     require_done(reports)
 
 

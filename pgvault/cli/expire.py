@@ -68,12 +68,21 @@ def expire(
         clusters = [_document(each) for each in ended]
         render.write_json({"dry_run": dry_run, "clusters": clusters, "audit": cut_document(cut)})
     else:
+        is_asked = dry_run or any(each.error is not None or _notes(each, loaded) for each in ended)
+        write = render.write_lines if is_asked else render.write_success
         for each in ended:
-            render.write_lines([] if each.report is None else report_lines(each.report, is_dry=dry_run))
-        render.write_lines(cut_lines(cut, is_dry=dry_run))
+            write([] if each.report is None else report_lines(each.report, is_dry=dry_run))
+        write(cut_lines(cut, is_dry=dry_run))
     raise_first(ended)
     if cut is not None:
         cut.require_done()
+
+
+def _notes(ended: Ended, config: Config) -> tuple[str, ...]:
+    """Return what is worth a mail, though it went well; that a cluster has no retention is not, every day anew."""
+    if ended.report is None or config.clusters[ended.cluster].retention is None:
+        return ()
+    return (*ended.report.plan.notes, *ended.report.notes)
 
 
 def cold_rules(config: Config) -> dict[str, ColdRule]:

@@ -14,6 +14,7 @@ from pgvault.checks.live import LiveRun, chosen_checks, make_run, run_live, with
 from pgvault.checks.result import NOT_BLOCKING
 from pgvault.cli import render
 from pgvault.cli.alert import tell_run
+from pgvault.cli.alone import alone_here
 from pgvault.cli.auditing import Book, recording
 from pgvault.cli.opening import open_from
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
@@ -52,11 +53,12 @@ def run(
     loaded = source_of(ctx, config).load()
     name, chosen = loaded.cluster(cluster)
     checks = chosen_checks(chosen.checks, check or ())
-    found = _run(name, chosen, checks)
+    with alone_here("run of these checks", loaded.repository.copies, name, check or ()):
+        found = _run(name, chosen, checks)
     repository = _store(loaded, found)
     if as_json:
         render.write_json(found.to_json())
-    else:
+    elif render.is_success_shown() or any(each["verdict"] != "passed" for each in found.to_json()["results"]):
         write_run(found.to_json())
     tell_run(loaded, found, repository)
     found.require_passed()

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 def render_error(error: PgvaultError) -> None:
     """Write one sentence to stderr, and the hint, if there is one, below it."""
     from pgvault.cli.logs import complain
+    from pgvault.errors import AlreadyRunning
 
-    complain("error", str(error), error.hint, exception=type(error).__name__, exit_code=error.exit_code)
+    # cron mails it whenever a run meets another: one line will do.
+    is_met = isinstance(error, AlreadyRunning) and not sys.stderr.isatty()
+    hint = None if is_met else error.hint
+    complain("error", str(error), hint, exception=type(error).__name__, exit_code=error.exit_code)
 
 
 def run_for_machines() -> None:

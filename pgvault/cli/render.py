@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pgvault.amounts import say_bytes
-from pgvault.cli.logs import complain
+from pgvault.cli.logs import NAME, complain
 from pgvault.instants import SystemClock, say_seconds
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ def write_lines(lines: Sequence[str]) -> None:
     """Write lines for people to stdout."""
     for line in lines:
         sys.stdout.write(line + "\n")
+
+
+def is_success_shown() -> bool:
+    """Tell whether anybody is there who wants to know that all went well."""
+    return sys.stdout.isatty() or logging.getLogger(NAME).isEnabledFor(logging.INFO)
+
+
+def write_success(lines: Sequence[str]) -> None:
+    """Write to stdout that all went well: on a terminal, or with --verbose. cron would mail it every day."""
+    if is_success_shown():
+        write_lines(lines)
 
 
 def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

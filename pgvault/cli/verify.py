@@ -77,8 +77,10 @@ def verify(
     if as_json:
         render.write_json({**_document(opened.name, reports, selection), "repairs": repair_documents(repairs)})
     else:
-        render.write_lines([line for each in reports.copies for line in _lines(each, selection)])
-        render.write_lines([line for each in repairs for line in repair_lines(each)])
+        is_plain = not any(each.report.problems or each.report.notes for each in reports.copies)
+        write = render.write_success if is_plain and not any(each.healed for each in repairs) else render.write_lines
+        write([line for each in reports.copies for line in _lines(each, selection)])
+        write([line for each in repairs for line in repair_lines(each)])
     reports.require_whole()
 
 

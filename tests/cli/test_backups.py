@@ -199,7 +199,7 @@ def test_verify_says_what_it_read(place: Place, backup: dict[str, Any]) -> None:
     assert document["passed"] is True
     assert backup["label"] in document["backups"]
     assert document["stored_bytes"] >= backup["stored_bytes"]
-    assert "0 problems" in pgvault("--config", place.archive.config, "verify").output
+    assert "0 problems" in pgvault("-v", "--config", place.archive.config, "verify").output
 
 
 @pytest.mark.parametrize("words", [("list",), ("show",), ("verify",)])

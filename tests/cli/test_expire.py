@@ -97,7 +97,7 @@ def test_without_retention_nothing_expires(archive: Archive) -> None:
     """It is said, and no error."""
     Vault(archive.repository, {}).fill(3)
 
-    finished = pgvault("--config", archive.config, "expire")
+    finished = pgvault("-v", "--config", archive.config, "expire")
 
     assert finished.status == 0
     assert "has no retention section: nothing expires" in finished.output

@@ -52,7 +52,7 @@ def site(tmp_path: Path, whole: Vault) -> Site:  # noqa: F811  the fixture
 
 def test_every_copy_is_named(site: Site) -> None:
     """In lines, and in JSON with the fields that there were before there were copies."""
-    finished = pgvault("--config", site.config, "verify")
+    finished = pgvault("-v", "--config", site.config, "verify")
     document = pgvault_json("--config", site.config, "verify")
 
     lines = finished.output.splitlines()
@@ -83,7 +83,7 @@ def test_damage_in_a_copy_is_red_until_it_is_repaired(site: Site) -> None:
     assert [each["object"] for each in dr["repaired"]] == [PACK, wal_key(segment_of(6).name)]
     assert site.path("dr", dr["repaired"][0]["quarantine"]).read_bytes() == bad
     assert site.path("dr", PACK).read_bytes() == site.path("primary", PACK).read_bytes()
-    assert "0 objects repaired, 0 not" in pgvault("--config", site.config, "verify", "--repair").output
+    assert "0 objects repaired, 0 not" in pgvault("-v", "--config", site.config, "verify", "--repair").output
 
 
 def test_what_can_not_be_repaired_is_red(site: Site) -> None:
@@ -100,7 +100,7 @@ def test_what_can_not_be_repaired_is_red(site: Site) -> None:
 def test_a_sample_says_what_it_left_out(site: Site) -> None:
     """With the seed that draws the same again."""
     document = pgvault_json("--config", site.config, "verify", "--sample", "5%")
-    again = pgvault("--config", site.config, "verify", "--sample", "5%", "--seed", str(document["seed"]))
+    again = pgvault("-v", "--config", site.config, "verify", "--sample", "5%", "--seed", str(document["seed"]))
 
     assert document["sample"] == 0.05
     assert document["copies"][0]["left_out"] > 0

@@ -35,9 +35,9 @@ def test_definitions_are_kept_when_they_change_and_rows_are_drilled(server: Serv
 
     (first,) = pgvault_json("--config", config, "backup", "--type", "schema")["backups"]
     (again,) = pgvault_json("--config", config, "backup", "--type", "schema")["backups"]
-    said = pgvault("--config", config, "backup", "--type", "schema")
+    said = pgvault("-v", "--config", config, "backup", "--type", "schema")
     one.sql("ALTER TABLE t ADD c date")
-    line = pgvault("--config", config, "backup", "--type", "schema").output
+    line = pgvault("-v", "--config", config, "backup", "--type", "schema").output
 
     assert (first["type"], first["loaded"], first["unchanged"]) == ("schema", True, False)
     assert (again["label"], again["unchanged"]) == (first["label"], True)
