@@ -32,10 +32,10 @@ STARTING = "starting"
 LINE_SECONDS = 30.0  # between two lines of a phase
 DRAWN_PER_SECOND = 5
 # From which width on there is room for it; a line that is folded could not be taken back.
-AMOUNT_COLUMNS, BAR_COLUMNS = 80, 60
+AMOUNT_COLUMNS, BAR_COLUMNS = 100, 60
 BAR_WIDTH = 24
 SPINNING, SPINNING_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "-\\|/"
-NAME_SHARE = 3  # a name may take a third of the line
+NAME_LEAST = 8  # characters of a name that are shown, whatever else is not
 
 
 class Shown(Progress, Protocol):
@@ -242,18 +242,21 @@ def draw(looks: list[Look], console: Console) -> RenderableType:
     from rich.text import Text
 
     width = console.width
+    said = [words(look, width) for look in looks]
+    bar_width = min(BAR_WIDTH, width // 4) if width >= BAR_COLUMNS else 0
+    room = width - sum(map(len, ("⠙ ", " " * bar_width, "  ", max(said, key=len))))
     grid = Table.grid(padding=(0, 1))
     for _ in range(4):
         grid.add_column(no_wrap=True, overflow="ellipsis")
     frames = SPINNING if console.encoding.startswith("utf") else SPINNING_ASCII
-    for look in looks:
+    for look, fact in zip(looks, said, strict=True):
         name = Text(look.name, style="bold", overflow="ellipsis", no_wrap=True)
-        name.truncate(max(8, width // NAME_SHARE), overflow="ellipsis")
+        name.truncate(max(NAME_LEAST, room), overflow="ellipsis")  # what is said of it matters more
         bar: RenderableType = ""
-        if look.share is not None and width >= BAR_COLUMNS:
-            bar = ProgressBar(total=1.0, completed=look.share, width=min(BAR_WIDTH, width // 4))
+        if look.share is not None and bar_width:
+            bar = ProgressBar(total=1.0, completed=look.share, width=bar_width)
         frame = frames[int(look.seconds * DRAWN_PER_SECOND) % len(frames)]
-        grid.add_row(Text(frame, style="green"), name, bar, words(look, width))
+        grid.add_row(Text(frame, style="green"), name, bar, fact)
     return grid
 
 

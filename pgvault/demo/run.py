@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg
 
+from pgvault.amounts import say_bytes
 from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.checks.measure import run_check
 from pgvault.config import Objectives
@@ -190,7 +191,7 @@ class _Demo:
         with self._host.recording(repository, "backup") as details, Session(production.dsn) as session:
             manifest = take_backup(repository, session, request, clock=self._host.clock, progress=self._host.progress)
             details.update(label=manifest.label, size_bytes=manifest.total_bytes, stored_bytes=manifest.stored_bytes)
-        return f"{manifest.label}: {manifest.total_bytes >> 20} MiB, stored {manifest.stored_bytes >> 20} MiB"
+        return f"{manifest.label}: {say_bytes(manifest.total_bytes)}, stored {say_bytes(manifest.stored_bytes)}"
 
     def _write_orders(self, dsn: str) -> str:
         for _ in range(3):

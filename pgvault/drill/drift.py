@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pgvault.amounts import say_bytes
 from pgvault.checks.result import SAMPLE_ROWS, CheckResult, NotTested, Verdict, finding, unproven
 from pgvault.postgres.inventory import ExtensionEntry, RelationEntry, RoleEntry, ServerEntry
 from pgvault.postgres.lsn import Lsn
@@ -141,7 +142,7 @@ def judge(name: str, noun: str, compared: Compared, *, is_certain: bool, seconds
 def judge_size(expected_bytes: int, found_bytes: int, *, is_idle: bool, seconds: float) -> CheckResult:
     """Hold the size of all databases against that of the backup's files."""
     smaller, larger = sorted((expected_bytes, found_bytes))
-    what = f"the databases take {_mib(found_bytes)}, the backup's files {_mib(expected_bytes)}"
+    what = f"the databases take {say_bytes(found_bytes)}, the backup's files {say_bytes(expected_bytes)}"
     if larger <= SIZE_FACTOR * smaller or larger - smaller <= SIZE_SLACK:
         return finding("size", None, seconds=seconds, detail=what)
     if is_idle:  # a table that was dropped while it was copied is in the backup's files all the same
@@ -170,7 +171,3 @@ def _host(server: ServerEntry) -> dict[str, str | None]:
         "libc collations": server.libc,
         "ICU collations": server.icu,
     }
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"

@@ -90,7 +90,7 @@ def finish_restore(site: Site, manifest: Manifest, plan: RestorePlan, *, progres
             ident_file=private[IDENT],
         )
         try:
-            _recover(instance, plan, Replayed(instance, manifest.wal_segment_size, progress))
+            _recover(instance, plan, Replayed(log, manifest.wal_segment_size, progress))
         finally:
             instance.stop(timeout=STOP_SECONDS)
     finished = read_end(site.data)

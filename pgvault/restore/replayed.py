@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from pgvault.postgres.instance import Instance
 from pgvault.postgres.walrange import SegmentRange
 from pgvault.progress import Progress
 
@@ -17,19 +17,18 @@ DELIVERED = re.compile(rb'restored log file "[0-9A-F]{24}" from archive')  # his
 class Replayed:
     """Tells of segments since it was made; to be made before the server is started, and called now and then."""
 
-    instance: Instance
+    log: Path  # of the server
     segment_size: int
     progress: Progress
     _offset: int = field(init=False)
 
     def __post_init__(self) -> None:
         """What an earlier life of the server logged is no news."""
-        log = self.instance.log
-        self._offset = log.stat().st_size if log.exists() else 0
+        self._offset = self.log.stat().st_size if self.log.exists() else 0
 
     def __call__(self) -> None:
         """Read what was logged since the last call, whole lines alone."""
-        with self.instance.log.open("rb") as file:
+        with self.log.open("rb") as file:
             file.seek(self._offset)
             said = file.read()
         whole = said[: said.rfind(b"\n") + 1]

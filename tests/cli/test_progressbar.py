@@ -15,7 +15,7 @@ from rich.console import Console
 from pgvault.cli import progressbar
 from pgvault.cli.logs import FORMAT_VARIABLE, JSON, JsonFormatter
 from pgvault.cli.pace import Look, Pace
-from pgvault.cli.progressbar import Bar, Lines, draw, words
+from pgvault.cli.progressbar import BAR_COLUMNS, Bar, Lines, draw, words
 
 GIB = 1 << 30
 HALF = Look("copying", GIB, 2 * GIB, 8.0, GIB / 8)
@@ -77,6 +77,7 @@ def test_a_line_is_never_wider_than_the_terminal(width: int) -> None:
     assert text.count("\n") == 1
     assert len(text.rstrip("\n")) <= width
     assert "50 %" in text
+    assert "8 s left" in text or width < BAR_COLUMNS
 
 
 def test_a_narrow_one_says_how_much_and_how_long() -> None:
