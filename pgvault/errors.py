@@ -48,6 +48,7 @@ failure. 77 is private to `wal fetch` (confirmed absent); the guard in restore_c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 WAL_ABSENT_EXIT = 77  # `wal fetch`: the plan, or the store, confirms that this file does not exist
@@ -61,6 +62,14 @@ class PgvaultError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Return a sentence that names what was meant, with a space behind it; nothing where nothing is near."""
+    from difflib import get_close_matches  # WAL commands, which import this module, have no use for it
+
+    near = get_close_matches(wrong.lower(), known, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 class UsageError(PgvaultError):

@@ -77,3 +77,17 @@ def test_readme_lists_the_same_exit_codes() -> None:
 def test_readme_names_the_private_status_of_wal_fetch() -> None:
     """The one status without an error class is explained too."""
     assert re.search(rf"^\| *{WAL_ABSENT_EXIT} *\|.*`pgvault wal fetch`", README.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("mian", "Did you mean 'main'? "),
+        ("MAIN", "Did you mean 'main'? "),
+        ("shop2", "Did you mean 'shop'? "),
+        ("x", ""),
+    ],
+)
+def test_what_was_meant_is_said_where_something_is_near(wrong: str, said: str) -> None:
+    """And nothing is guessed where nothing is."""
+    assert errors.did_you_mean(wrong, ["main", "shop"]) == said

@@ -112,7 +112,8 @@ def list_backups(
     if broken:
         raise VerifyFailed(
             f"{len(broken)} backups or timelines are left out, since what names them does not open: "
-            + ", ".join(f"{name} ({error})" for name, error in broken)
+            + ", ".join(f"{name} ({error})" for name, error in broken),
+            hint="pgvault verify says what is damaged, and --repair brings it from another copy.",
         )
 
 

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import psycopg
@@ -21,6 +22,7 @@ from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, global_
 from pgvault.cli.reading import open_to_read
 from pgvault.cli.sessions import connect
 from pgvault.cli.status import chosen, statuses_of
+from pgvault.cli.statusscreen import GROUPS
 from pgvault.config import SEARCH_PATH, ClusterConfig, Config, find_config, load_config
 from pgvault.doctor.examine import Once, Told, examine, is_well
 from pgvault.doctor.gather import Means, looks
@@ -111,6 +113,7 @@ def _means(explicit: Path | None, cluster: str | None) -> Means:
         connect=lambda of: connect(_soon(of)),
         status=status,
         wish=lambda of: isolation_of(of.drill),
+        names=tuple(chain.from_iterable(GROUPS.values())),
         clock=SystemClock(),
     )
 

@@ -44,7 +44,7 @@ from pgvault.drill.logical import LogicalDrillRequest, run_logical_drill
 from pgvault.drill.report import DrillReport
 from pgvault.drill.run import DrillRequest, require_passed, run_drill
 from pgvault.drill.several import require_all_passed
-from pgvault.errors import DrillNotRun, ObjectMissing, UsageError
+from pgvault.errors import DrillNotRun, ObjectMissing, UsageError, did_you_mean
 from pgvault.instants import SystemClock
 from pgvault.progress import Progress
 from pgvault.recovery.plan import RestoreRequest
@@ -183,8 +183,10 @@ def _require_backup(opened: OpenedCluster, label: str | None) -> None:
     """Refuse a label that no backup has: a slip of the pen is no failed drill to be stored and told for ever."""
     if label in (None, "latest"):
         return
-    if label not in opened.repository.reader.names(layout.backups(opened.name)):
-        raise ObjectMissing(f"there is no backup {label!r} of cluster {opened.name!r}", hint="See: pgvault list")
+    known = opened.repository.reader.names(layout.backups(opened.name))
+    if label not in known:
+        hint = f"{did_you_mean(str(label), known)}See: pgvault list"
+        raise ObjectMissing(f"there is no backup {label!r} of cluster {opened.name!r}", hint=hint)
 
 
 def _drill(opened: OpenedCluster, aim: Aim, wanted: Wanted, known: Known, progress: Progress) -> DrillReport:

@@ -26,6 +26,7 @@ from pgvault.instants import iso
 from pgvault.recovery.archived import ArchivedRun, ArchivedSystem, ArchivedTail, only_timeline, read_archived
 from pgvault.repository.catalog import read_catalog
 
+AFTER_A_GAP = "Moments before and behind it: pgvault list. From now on every moment counts again after: pgvault backup"
 COLUMNS = ("first", "last", "segments", "timeline", "WAL from", "to", "stored", "last pushed")
 
 
@@ -76,11 +77,11 @@ def require_nothing_missing(systems: Sequence[ArchivedSystem]) -> None:
         first = gaps[0]
         more = "" if len(gaps) == 1 else f", and {len(gaps) - 1} more gaps"
         place = f"on timeline {first.timeline} from {first.start_lsn} to {first.end_lsn}"
-        raise WalGap(f"WAL is missing {place} ({first.cause}){more}")
+        raise WalGap(f"WAL is missing {place} ({first.cause}){more}", hint=AFTER_A_GAP)
     if lost:
-        raise WalGap(f"backup {lost[0].label!r} can not be restored: {lost[0].reason}")
+        raise WalGap(f"backup {lost[0].label!r} can not be restored: {lost[0].reason}", hint=AFTER_A_GAP)
     if not any(window.ranges for window in windows):
-        raise WalGap("there is no recovery window: no backup, or none of this timeline")
+        raise WalGap("there is no recovery window: no backup, or none of this timeline", hint=AFTER_A_GAP)
 
 
 def _read(

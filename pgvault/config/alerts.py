@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from pgvault.config.sections import Duration, Secret, Section, secret
-from pgvault.errors import PlainSecret
+from pgvault.errors import PlainSecret, did_you_mean
 
 PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
 SECRET_HOSTS = re.compile(r"(^|\.)(slack\.com|discord(app)?\.com|office\.com|hc-ping\.com|pagerduty\.com)$")
@@ -173,7 +173,9 @@ class AlertsConfig(Section):
         named += [(f"routes.{route}", name) for route, names in self.routes.items() for name in names]
         for place, name in named:
             if name not in self.receivers:
-                raise ValueError(f"{place} names receiver {name!r}, and there is none: {', '.join(self.receivers)}")
+                meant = did_you_mean(name, self.receivers)
+                known = ", ".join(self.receivers)
+                raise ValueError(f"{place} names receiver {name!r}, and there is none. {meant}Known: {known}")
         if self.default == ():
             raise ValueError("default must name a receiver: what no route names would be told to nobody")
         return self

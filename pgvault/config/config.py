@@ -34,7 +34,7 @@ from pgvault.config.repository import RepositoryConfig
 from pgvault.config.retention import RetentionConfig
 from pgvault.config.schedule import Schedule
 from pgvault.config.sections import Duration, Secret, Section, require_no_password, secret
-from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, TargetInvalid
+from pgvault.errors import ConfigInvalid, ConfigUnknownKey, PgvaultError, TargetInvalid, did_you_mean
 from pgvault.instants import parse_instant
 
 SEARCH_PATH = (Path("pgvault.yaml"), Path("/etc/pgvault/pgvault.yaml"))
@@ -208,7 +208,9 @@ class Config(Section):
                 )
             name = next(iter(self.clusters))
         if name not in self.clusters:
-            raise ConfigInvalid(f"cluster {name!r} is not configured", hint="Known: " + ", ".join(self.clusters))
+            known = ", ".join(self.clusters) or "none"
+            hint = f"{did_you_mean(name, self.clusters)}Known: {known}"
+            raise ConfigInvalid(f"cluster {name!r} is not configured", hint=hint)
         return name, self.clusters[name]
 
 
@@ -238,7 +240,8 @@ def parse_config(document: object, *, where: str, directory: Path = Path()) -> C
     Same errors as `load_config`.
     """
     if not isinstance(document, dict):
-        raise ConfigInvalid(f"configuration {where!r} is empty or not a mapping")
+        hint = "It begins with `repository:` and `clusters:`; the README has one to start from."
+        raise ConfigInvalid(f"configuration {where!r} is empty or not a mapping", hint=hint)
     try:
         return Config.model_validate(document, context={"directory": directory})
     except ValidationError as error:
@@ -262,9 +265,19 @@ def _load_yaml(path: Path) -> Any:
         with path.open("rb") as file:
             return yaml.load(file, Loader=_Loader)  # noqa: S506 - a SafeLoader that is stricter still
     except OSError as error:
-        raise ConfigInvalid(f"configuration {str(path)!r} can not be read: {error.strerror}") from error
+        hint = "Name another by --config or PGVAULT_CONFIG, or let the user who runs this read it."
+        raise ConfigInvalid(f"configuration {str(path)!r} can not be read: {error.strerror}", hint=hint) from error
     except yaml.YAMLError as error:
-        raise ConfigInvalid(f"configuration {str(path)!r} is not YAML: {error}") from error
+        hint = "Indent by spaces, never tabs, and quote what holds ': ' or '#'."
+        raise ConfigInvalid(f"configuration {str(path)!r} is not YAML: {error}", hint=hint) from error
+
+
+def _known_keys() -> set[str]:
+    """Return every key that any section has."""
+    sections = Section.__subclasses__()
+    for section in sections:
+        sections += section.__subclasses__()  # the list grows while it is walked, until there are no more
+    return {field.alias or name for section in sections for name, field in section.model_fields.items()}
 
 
 def _explain(error: ValidationError, where: str) -> PgvaultError:
@@ -276,6 +289,7 @@ def _explain(error: ValidationError, where: str) -> PgvaultError:
     parts = [str(part) for part in first["loc"]]
     place = ".".join(part for part in parts if "[" not in part)
     if unknown:
-        return ConfigUnknownKey(f"unknown key {place!r} in {where!r}", hint="Is it a typo? Nothing was done.")
+        hint = did_you_mean(parts[-1], _known_keys()) or "Is it a typo? "
+        return ConfigUnknownKey(f"unknown key {place!r} in {where!r}", hint=f"{hint}Nothing was done.")
     message = first["msg"].removeprefix("Value error, ")
     return ConfigInvalid(f"{place or 'configuration'} in {where!r}: {message[:1].lower()}{message[1:]}")

@@ -57,20 +57,24 @@ class Secret(Section):
         content = self._read_environment() if self.source == "env" else self._read_file()
         secret = content.removesuffix(b"\n").removesuffix(b"\r")
         if not secret:
-            raise KeyUnusable(f"secret {str(self)!r} is empty")
+            raise KeyUnusable(f"secret {str(self)!r} is empty", hint="Write the secret into it, on one line.")
         return secret
 
     def _read_environment(self) -> bytes:
         value = os.environ.get(self.name)
         if value is None:
-            raise KeyUnusable(f"environment variable {self.name!r} is not set")
+            hint = "Set it where pgvault is started: cron, systemd and archive_command each have their own environment."
+            raise KeyUnusable(f"environment variable {self.name!r} is not set", hint=hint)
         return os.fsencode(value)
 
     def _read_file(self) -> bytes:
         try:
             return Path(self.name).read_bytes()
         except OSError as error:
-            raise KeyUnusable(f"secret file {self.name!r} can not be read: {error.strerror}") from error
+            hint = (
+                "It must be there, and belong to the user that runs pgvault (mode 0400): pgvault doctor looks at both."
+            )
+            raise KeyUnusable(f"secret file {self.name!r} can not be read: {error.strerror}", hint=hint) from error
 
     def __str__(self) -> str:
         return f"{self.source}:{self.name}"

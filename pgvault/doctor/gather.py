@@ -7,7 +7,7 @@ Host and configuration are looked at first and at once; stores, servers and what
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -55,6 +55,7 @@ class Means:
     connect: Callable[[ClusterConfig], Session]
     status: Callable[[str, ClusterConfig], ClusterStatus]
     wish: Callable[[ClusterConfig], IsolationWish]
+    names: Collection[str]  # of findings
     clock: Clock
 
 
@@ -69,7 +70,7 @@ def looks(means: Means) -> Iterator[Look]:
     yield Look(HOST, "time zone", lambda: [_zone(means.host, config)])
     yield Look(HOST, "files", lambda: _files(config))
     yield from _isolation(means)
-    yield Look(REPOSITORY, "configuration", lambda: judge_config(config))
+    yield Look(REPOSITORY, "configuration", lambda: judge_config(config, names=means.names))
     yield Look(REPOSITORY, "second copy", lambda: _copies(config))
     for number, name in enumerate(config.repository.copies):
         yield Look(REPOSITORY, f"store {name}", partial(_store, means, number))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from pgvault.config import ClusterConfig, Config
+from pgvault.config import AlertsConfig, ClusterConfig, Config
+from pgvault.errors import did_you_mean
 from pgvault.hosts.jobs import jobs_of
 from pgvault.keyring.documents import SlotSummary
-from pgvault.monitor.finding import Finding, ok, warn
+from pgvault.monitor.finding import Finding, Level, ok, warn
 from pgvault.monitor.schedulestatus import protecting_job
 
+SEVERITIES = ("critical", "high", "medium", "low", "warning", "info")  # usual words: a check may say any
 
-def judge_config(config: Config) -> Iterator[Finding]:
-    """Yield what counts for all clusters."""
+
+def judge_config(config: Config, *, names: Collection[str] = ()) -> Iterator[Finding]:
+    """Yield what counts for all clusters; `names` are those that findings have, which routes may name."""
     if config.alerts is None:
         yield warn(
             "alerts",
@@ -21,8 +24,21 @@ def judge_config(config: Config) -> Iterator[Finding]:
         )
     else:
         yield ok("alerts", f"receivers: {', '.join(config.alerts.receivers)}")
+        yield from judge_routes(config.alerts, config, names)
     if not config.clusters:
         yield warn("clusters", "none is configured", hint="Add one below `clusters:`.")
+
+
+def judge_routes(alerts: AlertsConfig, config: Config, names: Collection[str]) -> Iterator[Finding]:
+    """Yield the routes that look misspelt; one that names nothing we know may be there for what is to come."""
+    checks = [check for of in config.clusters.values() for check in of.checks]
+    known = {*names, *(level.value for level in Level), *SEVERITIES, *(check.severity for check in checks)}
+    known |= {check.action for check in checks if check.action is not None}
+    for route in alerts.routes:
+        if route not in known and (meant := did_you_mean(route, known)):
+            yield warn(
+                "alert routes", f"route {route!r} is of no finding, severity, level or action", hint=meant.strip()
+            )
 
 
 def judge_cluster(config: ClusterConfig, *, has_copies: bool) -> Iterator[Finding]:

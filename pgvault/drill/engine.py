@@ -101,7 +101,8 @@ def find_image(engine: Engine, name: str, *, pull: bool) -> Image:
     if told.status != 0 and pull:
         pulled = engine.ask("pull", "--quiet", name, timeout=PULL_SECONDS)
         if pulled.status != 0:
-            raise DrillNotRun(f"image '{name}' can not be pulled: {last_line(pulled.errors)}")
+            hint = "Name one that is here, or that this host may pull: drill: {image: NAME}."
+            raise DrillNotRun(f"image '{name}' can not be pulled: {last_line(pulled.errors)}", hint=hint)
         told = engine.ask("image", "inspect", name)
     if told.status != 0:
         raise DrillNotRun(

@@ -115,7 +115,8 @@ class SandboxLauncher:
         probe = attempt(words, timeout=PROBE_SECONDS, env={})
         if probe.status != 0:
             said = probe.errors.strip().splitlines() or ["it said nothing"]
-            raise DrillNotRun(f"bubblewrap does not work here: {said[-1]}")
+            hint = "Let users make user namespaces (sysctl kernel.unprivileged_userns_clone), or drill in a container."
+            raise DrillNotRun(f"bubblewrap does not work here: {said[-1]}", hint=hint)
 
     def _words(self, argv: Sequence[str | Path], *more: str) -> list[str]:
         words = [self._bwrap, *SEPARATE, *(["--disable-userns"] if _may_disable_userns(self._bwrap) else []), *more]

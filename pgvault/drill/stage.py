@@ -133,7 +133,8 @@ def require_room_left(instance: Instance) -> None:
     """Raise DiskFull where the scratch's server has said so, DrillNotRun where its memory was not enough."""
     said = instance.log_text() if instance.log.exists() else ""
     if FULL in said:
-        raise DiskFull(f"the scratch server on '{instance.data}' ran out of disk space")
+        hint = "Drill where there is room: --scratch DIR, or drill: {scratch: DIR}."
+        raise DiskFull(f"the scratch server on '{instance.data}' ran out of disk space", hint=hint)
     if KILLED in said:
         raise DrillNotRun(
             f"a process of the scratch server on '{instance.data}' was killed, as happens where memory is short",

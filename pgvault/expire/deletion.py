@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pgvault.errors import ObjectMissing, Refused
+from pgvault.errors import ObjectMissing, Refused, did_you_mean
 from pgvault.expire.actions import ExpireRequest, Mark, WindowChange
 from pgvault.expire.facts import BackupFacts, ExpireFacts, PhysicalBackup
 from pgvault.expire.removals import who_pins
@@ -31,7 +31,8 @@ def choose_deleted(facts: ExpireFacts, surveyed: Survey, request: ExpireRequest)
     }
     for label in asked:
         if label not in surveyed.present and label not in unreadable:
-            raise ObjectMissing(f"there is no backup {label!r} of cluster {facts.cluster!r}", hint="See: pgvault list")
+            hint = f"{did_you_mean(label, surveyed.present)}See: pgvault list"
+            raise ObjectMissing(f"there is no backup {label!r} of cluster {facts.cluster!r}", hint=hint)
         _require_free(facts, surveyed, label, staying)
     _require_rest(surveyed, asked, tuple(staying.values()))
     known = {label for label, tombstone in facts.tombstones.items() if tombstone.is_deliberate}

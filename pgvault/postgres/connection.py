@@ -42,6 +42,9 @@ TIMEOUTS_17 = ("transaction_timeout",)
 CONFLICT_RETRIES = 4
 CONFLICT_PAUSE_SECONDS = 0.25
 
+UNREACHED = (
+    "Does it run, and does psql with the same dsn get in? A socket is named by its directory: host=/run/postgresql."
+)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -212,7 +215,7 @@ def open_connection(
     except psycopg.OperationalError as error:
         lines = [line.strip() for line in str(error).removeprefix("connection failed: ").splitlines()]
         said = "; ".join(line for line in lines if line and not line.startswith("Is the server running"))
-        raise ServerUnreachable(f"PostgreSQL can not be reached: {said}") from error
+        raise ServerUnreachable(f"PostgreSQL can not be reached: {said}", hint=UNREACHED) from error
 
 
 def read_bytes(value: object) -> bytes:

@@ -24,6 +24,7 @@ from pgvault.errors import (
     TargetTooEarly,
     TargetTooLate,
     WalGap,
+    did_you_mean,
 )
 from pgvault.instants import iso, parse_instant
 from pgvault.postgres.lsn import Lsn
@@ -308,7 +309,8 @@ def _labelled(facts: RestoreFacts, label: str | None) -> Backup | None:
     for backup in facts.backups:
         if backup.label == label:
             return backup
-    raise TargetInvalid(f"there is no backup {label!r}", hint="pgvault list shows them.")
+    meant = did_you_mean(label, (backup.label for backup in facts.backups))
+    raise TargetInvalid(f"there is no backup {label!r}", hint=f"{meant}pgvault list shows them.")
 
 
 def _reads_to(candidate: Candidate, stop: Stop) -> Lsn:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey
+from pgvault.errors import FormatUnsupported, ObjectCorrupt, ObjectMissing, PgvaultError, WrongKey, did_you_mean
 from pgvault.pipeline.header import HEADER, Kind, ObjectHeader
 from pgvault.pooling import map_bounded
 from pgvault.repository import layout
@@ -77,7 +77,10 @@ class Catalog:
         for entry in self.unreadable:
             if entry.label == label:
                 raise entry.error
-        raise ObjectMissing(f"there is no backup {label!r} of cluster {self.cluster!r}", hint="See: pgvault list")
+        meant = did_you_mean(label, (root.label for root in self.roots))
+        raise ObjectMissing(
+            f"there is no backup {label!r} of cluster {self.cluster!r}", hint=f"{meant}See: pgvault list"
+        )
 
 
 def read_catalog(repository: Repository, cluster: str) -> Catalog:

@@ -22,7 +22,8 @@ def write_key_file(path: Path, content: str, *, hint: str) -> None:
     except FileExistsError as error:
         raise Refused(f"key file {str(path)!r} exists and is never overwritten", hint=hint) from error
     except OSError as error:
-        raise KeyUnusable(f"key file {str(path)!r} can not be made: {error.strerror}") from error
+        hint = "Make its directory first, for the user that runs pgvault: install -d -m 0700 -o USER DIR."
+        raise KeyUnusable(f"key file {str(path)!r} can not be made: {error.strerror}", hint=hint) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content.encode())

@@ -214,7 +214,10 @@ def _refuse_foreign(
         elif states[copy.name] is _State.INTERRUPTED:
             is_ours = all(copy.store.get(path) == documents.get(path) for path in _key_document_paths(copy))
         if not is_ours:
-            raise RepositoryForeign(f"copy {copy.name!r} holds another repository ({copy.store.url})")
+            raise RepositoryForeign(
+                f"copy {copy.name!r} holds another repository ({copy.store.url})",
+                hint="Each repository needs a directory or prefix of its own: choose another url for this copy.",
+            )
 
 
 def _make_identity(repository_id: bytes, keys: Keyring, *, now: datetime) -> bytes:

@@ -19,6 +19,7 @@ from pgvault.postgres.instance import postmaster_pid
 from pgvault.repository.layout import IDENTITY
 
 MARKS_SUFFIX = ".pgvault"
+ELSEWHERE = "Name a new directory, or an empty one, elsewhere."
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,13 @@ def require_free_place(path: Path, *, forbidden: Mapping[str, Path]) -> None:
     above = list(_existing_above(path))
     for directory in above:
         if (directory / CONTROL_PATH).exists():
-            raise Refused(f"'{path}' lies inside the data directory '{directory}'")
+            raise Refused(f"'{path}' lies inside the data directory '{directory}'", hint=ELSEWHERE)
         if (directory / IDENTITY).exists():
-            raise Refused(f"'{path}' lies inside the repository '{directory}'")
+            raise Refused(f"'{path}' lies inside the repository '{directory}'", hint=ELSEWHERE)
     for what, other in forbidden.items():
         if _is_related(path, other):
-            raise Refused(f"'{path}' and {what} '{other}' are the same directory, or one lies inside the other")
+            said = f"'{path}' and {what} '{other}' are the same directory, or one lies inside the other"
+            raise Refused(said, hint=ELSEWHERE)
 
 
 def require_apart(paths: Sequence[Path]) -> None:
@@ -104,10 +106,10 @@ def _require_empty(path: Path) -> None:
         names = [entry.name for entry in path.iterdir()]
     except FileNotFoundError:
         if path.is_symlink():
-            raise Refused(f"'{path}' is a link that leads nowhere") from None
+            raise Refused(f"'{path}' is a link that leads nowhere", hint=ELSEWHERE) from None
         return
     except NotADirectoryError:
-        raise DirectoryNotEmpty(f"'{path}' is no directory") from None
+        raise DirectoryNotEmpty(f"'{path}' is no directory", hint=ELSEWHERE) from None
     except OSError as error:
         raise Refused(f"'{path}' can not be looked into: {error.strerror}") from error
     if names == ["lost+found"]:

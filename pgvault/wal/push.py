@@ -106,7 +106,8 @@ def read_source(path: Path, file: WalFile) -> tuple[bytes, datetime]:
             content = source.readall()
             after = os.fstat(source.fileno())
     except OSError as error:
-        raise SourceUnreadable(f"WAL file {str(path)!r} can not be read: {error.strerror}") from error
+        hint = "PostgreSQL calls this in its data directory, where %p is; by hand, name the file by its whole path."
+        raise SourceUnreadable(f"WAL file {str(path)!r} can not be read: {error.strerror}", hint=hint) from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(content) != after.st_size:
         raise SourceUnreadable(f"WAL file {str(path)!r} changed while it was read")
     return content, datetime.fromtimestamp(after.st_mtime, UTC)

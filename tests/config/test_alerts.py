@@ -116,3 +116,9 @@ def test_a_routing_key_is_not_written_here() -> None:
         configured(receivers={"pager": {"pagerduty": "R0123456789"}})
     with pytest.raises(PlainSecret):
         configured(receivers={"mail": {**MAIL, "user": "env:U", "password": "hush"}})
+
+
+def test_a_misspelt_receiver_is_answered_by_the_one_that_was_meant() -> None:
+    """Beside those that there are."""
+    with pytest.raises(ValueError, match=r"Did you mean 'pager'\? Known: .*pager"):
+        AlertsConfig.model_validate({"receivers": RECEIVERS, "routes": {"red": "pagre"}})

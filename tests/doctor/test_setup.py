@@ -58,6 +58,25 @@ def test_that_nobody_is_told_is_told() -> None:
     assert [each.level for each in judge_config(parse_config(document, where="x"))] == [Level.OK]
 
 
+@pytest.mark.parametrize(
+    ("route", "meant"),
+    [("rde", "red"), ("bakcup", "backup"), ("criticl", "critical"), ("opsgenie", None), ("red", None), ("page", None)],
+)
+def test_a_misspelt_route_is_told(route: str, meant: str | None) -> None:
+    """It would match nothing, for ever; what is like nothing known may be the action of a check to come."""
+    document: dict[str, Any] = {
+        "repository": {"key": "file:/k", "copies": {"primary": {"url": "file:///r"}}},
+        "clusters": {"main": {"dsn": "", "checks": [{**CHECK, "action": "page"}]}},
+        "alerts": {"receivers": {"pager": {"command": ["true"]}}, "routes": {route: "pager"}},
+    }
+
+    found = [
+        each for each in judge_config(parse_config(document, where="x"), names=["backup"]) if each.name != "alerts"
+    ]
+
+    assert [each.hint for each in found] == ([] if meant is None else [f"Did you mean {meant!r}?"])
+
+
 def test_one_key_slot_is_told() -> None:
     """A slot that opens only keys which seal nothing any more does not count."""
     old, new = SlotSummary("old", "raw", None, (1,), ""), SlotSummary("new", "raw", None, (2,), "")
