@@ -17,7 +17,7 @@ from time import sleep
 from typing import Any, TypeVar
 
 from pgvault.config import ClusterConfig, Config
-from pgvault.errors import PgvaultError
+from pgvault.errors import OtherCluster, PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.logical.request import LogicalRequest
 from pgvault.monitor.finding import Finding, worst
@@ -142,9 +142,14 @@ def gather(
     clock: Clock,
 ) -> ClusterFacts:
     """Look at one cluster."""
-    server = _tried(lambda: _ask_server(config, connect))
+    asked = _tried(lambda: _ask_server(config, connect))
+    primary = _ask_primary(asked, config, connect)
+    # The slot is that of whoever is streamed from: the server that the dsn names.
+    server = (
+        replace(primary, slot=asked.slot) if isinstance(primary, WalState) and isinstance(asked, WalState) else asked
+    )
     host_at = clock.now()
-    disk = look_at_disk(server, config.data_directory) if isinstance(server, WalState) else "the server is not reached"
+    disk = look_at_disk(asked, config.data_directory) if isinstance(asked, WalState) else "the server is not reached"
     known = server if isinstance(server, WalState) else None
     held: RepositoryFacts | PgvaultError
     waited = timedelta(0)
@@ -161,12 +166,31 @@ def gather(
         is_streamed=config.stream is not None,
         rpo=config.objectives.rpo,
         waited=waited,
+        standby=asked if isinstance(asked, WalState) and isinstance(primary, WalState) else None,
+        primary_error=primary if isinstance(primary, PgvaultError) else None,
     )
 
 
 def _ask_server(config: ClusterConfig, connect: Callable[[ClusterConfig], Session]) -> WalState:
     with connect(config) as session:
         return read_wal_state(session, slot=None if config.stream is None else config.stream.slot)
+
+
+def _ask_primary(
+    standby: WalState | PgvaultError, config: ClusterConfig, connect: Callable[[ClusterConfig], Session]
+) -> WalState | PgvaultError | None:
+    """Ask the primary of a standby what only that knows; None where there is no standby, or no way to its primary."""
+    way = config.of_primary()
+    if way is None or isinstance(standby, PgvaultError) or not standby.is_standby:
+        return None
+    primary = _tried(lambda: _ask_server(way, connect))
+    if isinstance(primary, PgvaultError):
+        return primary
+    if primary.system_identifier != standby.system_identifier:
+        return OtherCluster(f"primary_dsn reaches system {primary.system_identifier}, which is not the standby's")
+    if primary.is_standby:
+        return ServerUnfit("primary_dsn reaches a standby, which does not know what its primary has written")
+    return primary
 
 
 def look_again(

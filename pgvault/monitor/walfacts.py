@@ -134,6 +134,8 @@ class ClusterFacts:
     rpo: timedelta | None  # the objective
     waited: timedelta = timedelta(0)  # for the repository to hold what the server had written
     age: AgePromise = field(default_factory=AgePromise)  # when its newest backup is too old
+    standby: WalState | None = None  # that the dsn names, where `server` is its primary
+    primary_error: PgvaultError | None = None  # why `server` is that standby, although there is a way to its primary
 
 
 # Where no objective says otherwise: what customers were promised, or what archive_timeout itself makes of it.

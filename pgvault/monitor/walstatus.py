@@ -66,8 +66,14 @@ def _server(facts: ClusterFacts) -> Iterator[Finding]:
         return
     figures: Figures = {"timeline": server.timeline, "lsn": str(server.end_lsn), "at": iso(server.at)}
     said = f"PostgreSQL {server.version_text}, timeline {server.timeline}, WAL at {server.end_lsn}"
-    if server.is_standby:
-        yield warn("server", f"{said}: it is a standby, and its primary may be further", figures)
+    if facts.primary_error is not None:
+        yield red("primary", str(facts.primary_error), hint=facts.primary_error.hint)
+    if facts.standby is not None:
+        behind = say_bytes(max(0, server.end_lsn - facts.standby.end_lsn))
+        yield ok("server", f"{said}; the standby that is backed up has received all but {behind} of it", figures)
+    elif server.is_standby:
+        hint = "Set primary_dsn, so that what the primary has written and archived is asked there."
+        yield warn("server", f"{said}: it is a standby, and its primary may be further", figures, hint=hint)
     else:
         yield ok("server", said, figures)
     offset = facts.host_at - server.at
@@ -253,6 +259,9 @@ def _lag(facts: ClusterFacts, held: RepositoryFacts) -> Finding:
         waited = facts.waited.total_seconds()
         lag = Lag(0, waited, is_exact=False, reason="what the server had written was stored while we waited")
     limit = lag_limit(server, facts.rpo)
+    if server.is_standby and (lag.seconds is None or lag.seconds <= limit.total_seconds()):
+        stored = f"{say_bytes(lag.size)} of what the standby has received is not stored"
+        return warn("WAL lag", f"unknown: {stored}, and its primary may be further")
     promise = f"the objective is {span(limit)}" if facts.rpo else f"no objective is set, {span(limit)} is usual"
     seconds = "" if lag.seconds is None else ("" if lag.is_exact else "at most ") + span(lag.seconds)
     said = f"{say_bytes(lag.size)}, {seconds or 'of unknown age'} ({lag.reason})"
@@ -299,6 +308,7 @@ def _missing(gap: GapFact) -> str:
 
 def _disk(facts: ClusterFacts) -> Finding:
     name, disk, server, held = "pg_wal disk", facts.disk, facts.server, facts.repository
+    whose = " beside the standby; the primary's is not seen from here" if facts.standby is not None else ""
     if not isinstance(disk, DiskFacts):
         elsewhere: Figures = {"is_here": False} if isinstance(server, WalState) else {}
         return warn(name, f"unknown: {disk}", elsewhere)
@@ -311,7 +321,7 @@ def _disk(facts: ClusterFacts) -> Finding:
         "ready_bytes": disk.ready_bytes,
     }
     waiting = "" if not disk.ready_count else f", {disk.ready_count} files wait for the archiver"
-    said = f"{say_bytes(disk.free_bytes)} free of {say_bytes(disk.total_bytes)}{waiting}"
+    said = f"{say_bytes(disk.free_bytes)} free of {say_bytes(disk.total_bytes)}{waiting}{whose}"
     positions = held.positions if isinstance(held, RepositoryFacts) else ()
     pace = measure_pace(server, positions) if isinstance(server, WalState) else None
     if pace is None:

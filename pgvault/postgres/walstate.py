@@ -14,6 +14,7 @@ from pathlib import Path
 from pgvault.postgres.connection import read_instant, read_lsn, read_number, read_text
 from pgvault.postgres.lsn import MIB, Lsn
 from pgvault.postgres.server import ArchiverStatistics, Session
+from pgvault.postgres.standby import read_standby_state
 
 WAL_SETTINGS = (
     "archive_command",
@@ -62,7 +63,7 @@ class WalState:
     timeline: int
     is_standby: bool
     at: datetime  # the server's clock, read before `end_lsn`
-    end_lsn: Lsn  # end of the last record; on a standby, of the last one replayed
+    end_lsn: Lsn  # end of the last record; on a standby, of what it has received
     next_xid: int | None  # 64-bit; one more than the latest that ended; None on a standby
     checkpoint_lsn: Lsn  # of the last checkpoint's record
     redo_lsn: Lsn  # where WAL stood when it began ...
@@ -93,6 +94,7 @@ def read_wal_state(session: Session, *, slot: str | None = None) -> WalState:
     # The checkpoint before the position: whatever is quiet at its redo point is so at or before the end of WAL.
     checkpoint, redo, redo_at, quiet = _checkpoint(session, has_prepared=settings["max_prepared_transactions"] != "0")
     position = session.idle_watermark()
+    end_lsn = read_standby_state(session).known_lsn if in_recovery else position.lsn
     command = settings["archive_command"]
     keep_mib = int(settings["max_slot_wal_keep_size"])
     return WalState(
@@ -101,7 +103,7 @@ def read_wal_state(session: Session, *, slot: str | None = None) -> WalState:
         timeline=position.timeline,
         is_standby=bool(in_recovery),
         at=position.server_at,
-        end_lsn=position.lsn,
+        end_lsn=end_lsn,
         next_xid=position.next_xid,
         checkpoint_lsn=checkpoint,
         redo_lsn=redo,

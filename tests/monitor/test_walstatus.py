@@ -12,7 +12,8 @@ from pgvault.errors import ObjectCorrupt, ServerUnreachable, StoreUnreachable
 from pgvault.monitor.finding import Level, worst
 from pgvault.monitor.walfacts import BackupFact, ClusterFacts, DiskFacts, TimedPosition
 from pgvault.monitor.walstatus import is_broken, judge
-from pgvault.postgres.lsn import MIB
+from pgvault.postgres.lsn import MIB, Lsn
+from pgvault.postgres.walstate import WalState
 from tests.monitor.healthy import (
     ARCHIVER,
     DISK,
@@ -294,9 +295,22 @@ def test_a_standby_is_not_taken_for_its_primary() -> None:
     """It replays, and its primary archives: neither is green."""
     facts = with_server(is_standby=True, next_xid=None)
 
-    assert levels(facts) == {"server": Level.WARN, "archiving": Level.WARN}
+    assert levels(facts) == {"server": Level.WARN, "archiving": Level.WARN, "WAL lag": Level.WARN}
     always = with_server(is_standby=True, next_xid=None, archive_mode="always")
-    assert levels(always) == {"server": Level.WARN}
+    assert levels(always) == {"server": Level.WARN, "WAL lag": Level.WARN}
+    assert found(facts, "WAL lag").figures == {}  # no lag of a standby is its primary's
+
+
+def test_a_standby_is_judged_by_what_its_primary_says() -> None:
+    """Where there is a way to it, that is; where that leads nowhere, nobody may think it did."""
+    primary = HEALTHY.server
+    assert isinstance(primary, WalState)
+    standby = replace(primary, is_standby=True, next_xid=None, end_lsn=Lsn(primary.end_lsn.value - 2048))
+
+    assert levels(replace(HEALTHY, standby=standby)) == {}
+    assert "all but 2" in found(replace(HEALTHY, standby=standby), "server").detail
+    lost = replace(with_server(is_standby=True, next_xid=None), primary_error=ServerUnreachable("it is gone"))
+    assert levels(lost)["primary"] is Level.RED
 
 
 def test_a_window_that_retention_made_is_told_and_is_well() -> None:
