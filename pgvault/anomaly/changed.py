@@ -6,7 +6,8 @@
 
 Blocks are compared by their CRC-32C. The keyed hash beside it changes when the repository key does, and then all would
 have changed; that a changed block keeps its CRC happens once in four thousand million. Both lists are streamed in the
-order of paths: at most one part and one map of each are held (8 MiB and 4 MiB of plaintext).
+order of paths: at most one part and few maps of each are held (8 MiB and 4 MiB of plaintext). The list of a streamed
+backup has the order in which its server sent it: then the places of the earlier one's maps are held, 200 bytes a file.
 
 Maps are a 3,000th part of what they are of: two backups of 64 GiB in 1,300 files take 0.2 s of a core and 17 MiB of
 heap. What takes longer are file lists: 25 µs a file, 2.6 s for two of 50,000 (2026-11).
@@ -15,6 +16,8 @@ heap. What takes longer are file lists: 25 µs a file, 2.6 s for two of 50,000 (
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +26,7 @@ from pgvault.errors import ObjectCorrupt
 from pgvault.pipeline.header import Kind
 from pgvault.repository.blockmap import BLOCK_BYTES, ENTRY
 from pgvault.repository.filelist import FileKind, FileRecord, read_records
-from pgvault.repository.manifest import Manifest
+from pgvault.repository.manifest import LOCAL, Manifest
 from pgvault.repository.objects import read_plain
 from pgvault.repository.repository import Repository
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 CONTROL = b"global/pg_control"  # comes last in a list, out of the order
+MAPS_HELD = 4
 ENTRIES = np.dtype([("crc32c", ">u4"), ("hash", "V16")])
 
 
@@ -41,7 +45,8 @@ def changed_share(repository: Repository, earlier: Manifest, later: Manifest) ->
     """
     changed = total = 0
     old_maps, new_maps = _Maps(repository, earlier), _Maps(repository, later)
-    for old, new in _pairs(_files(repository, earlier), _files(repository, later)):
+    pair = _pairs if earlier.source == later.source == LOCAL else _unordered_pairs
+    for old, new in pair(_files(repository, earlier), _files(repository, later)):
         fresh = new_maps.of(new)
         total += len(fresh)
         if old is None:
@@ -70,32 +75,40 @@ def _pairs(
         yield (old if old is not None and old.path == new.path else None), new
 
 
+def _unordered_pairs(
+    earlier: Iterator[FileRecord], later: Iterator[FileRecord]
+) -> Iterator[tuple[FileRecord | None, FileRecord]]:
+    known = {record.path: (record.size, record.block_map) for record in earlier}
+    for new in later:
+        size, block_map = known.get(new.path, (0, None))
+        yield (None if block_map is None else replace(new, size=size, block_map=block_map)), new
+
+
 def _place(record: FileRecord) -> tuple[bool, list[bytes]]:
     """What lists are sorted by."""
     return record.kind is FileKind.EXTERNAL, record.path.split(b"/")
 
 
 class _Maps:
-    """The block maps of a backup, one held at a time: files come in the order of their entries."""
+    """The block maps of a backup, few held at a time: files come in the order of their entries, or nearly so."""
 
     def __init__(self, repository: Repository, manifest: Manifest) -> None:
         self._repository = repository
         self._manifest = manifest
-        self._number = -1
-        self._plain = b""
+        self._plain = lru_cache(MAPS_HELD)(self._read)
 
     def of(self, record: FileRecord) -> npt.NDArray[np.uint32]:
         """Return the CRCs of a file's blocks."""
         assert record.block_map is not None
         number, offset = record.block_map
-        if number != self._number:
-            if number >= len(self._manifest.maps):
-                raise ObjectCorrupt(f"backup {self._manifest.label!r} has no map {number}")
-            stored = self._manifest.maps[number]
-            self._plain = read_plain(self._repository, stored.path, Kind.MAP, expected=stored)
-            self._number = number
+        if number >= len(self._manifest.maps):
+            raise ObjectCorrupt(f"backup {self._manifest.label!r} has no map {number}")
+        plain = self._plain(number)
         count = -(-record.size // BLOCK_BYTES)
-        if offset + count * ENTRY.size > len(self._plain):
+        if offset + count * ENTRY.size > len(plain):
             raise ObjectCorrupt(f"map {number} of backup {self._manifest.label!r} ends too early")
-        entries = np.frombuffer(self._plain, ENTRIES, count, offset)
-        return entries["crc32c"]
+        return np.frombuffer(plain, ENTRIES, count, offset)["crc32c"]
+
+    def _read(self, number: int) -> bytes:
+        stored = self._manifest.maps[number]
+        return read_plain(self._repository, stored.path, Kind.MAP, expected=stored)

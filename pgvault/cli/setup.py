@@ -100,13 +100,13 @@ def check(
     Example: pgvault check --cluster main
     """
     if print_grants and role is not None:
-        _write_grants(role, is_streamed=False, as_json=as_json)
+        _write_grants(role, None, as_json=as_json)
         return
     source = source_of(ctx, config)
     loaded = source.load()
     name, chosen = loaded.cluster(cluster)
     if print_grants:
-        _write_grants(role_of(chosen), is_streamed=chosen.stream is not None, as_json=as_json)
+        _write_grants(role_of(chosen), chosen, as_json=as_json)
         return
     if print_settings:
         write_settings(loaded, find_config(source.config), name, as_json=as_json)
@@ -172,8 +172,10 @@ def request_of(name: str, chosen: ClusterConfig) -> LogicalRequest:
     )
 
 
-def _write_grants(role: str, *, is_streamed: bool, as_json: bool) -> None:
-    statements = [*grants_for(role), *([replication_grant(role)] if is_streamed else [])]
+def _write_grants(role: str, chosen: ClusterConfig | None, *, as_json: bool) -> None:
+    is_remote = chosen is not None and chosen.source == "stream"
+    is_streamed = is_remote or (chosen is not None and chosen.stream is not None)
+    statements = [*grants_for(role, is_remote=is_remote), *([replication_grant(role)] if is_streamed else [])]
     hba_line = replication_line(role) if is_streamed else None
     if as_json:
         render.write_json({"role": role, "grants": statements, "pg_hba": hba_line})

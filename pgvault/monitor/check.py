@@ -20,6 +20,7 @@ from pgvault.config import ClusterConfig, StreamConfig
 from pgvault.errors import PgvaultError, ServerUnfit
 from pgvault.instants import Clock
 from pgvault.monitor.copycheck import check_copies
+from pgvault.monitor.remotecheck import remote_findings
 from pgvault.monitor.storecheck import store_findings
 from pgvault.monitor.streamcheck import check_kept, check_replication, check_role, check_slot
 from pgvault.monitor.tried import Finding, tried
@@ -32,7 +33,7 @@ from pgvault.restore.adopt import awaits_backup
 from pgvault.wal.arrival import ArchivingServer, prove_archiving, way_of
 
 # What a managed server refuses.
-ACCESS = ("server", "grants", "data directory", "replication role", "replication")
+ACCESS = ("server", "grants", "data directory", "replication role", "replication", "wal senders")
 CLOSED = """
 SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 AND NOT has_database_privilege(oid, 'CONNECT')
 ORDER BY datname
@@ -101,7 +102,7 @@ def _way_out(findings: list[Finding]) -> Iterator[Finding]:
 def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator[Finding]:
     facts, repository = server.facts, server.repository
     data = config.data_directory or facts.data_directory
-    yield tried("grants", lambda: _grants(server.session))
+    yield tried("grants", lambda: _grants(server.session, is_remote=config.source == "stream"))
     yield inventory_finding(server.session)
     primary = None if server.primary is None else server.primary.facts
     writer = primary if facts.in_recovery else facts
@@ -114,7 +115,10 @@ def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator
         yield Finding("archive_timeout", "unknown: it is the primary's, which is not known", warning=warning)
     else:
         yield from _stream_findings(server, config, config.stream)
-    yield tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
+    if config.source == "stream":
+        yield from remote_findings(server.session, config, facts)
+    else:
+        yield tried("data directory", lambda: f"is the server's ({check_directory(facts, data).version_directory})")
     system = System(facts.system_identifier, facts.major)
     known = tried("system", lambda: _system(server, system))
     yield known
@@ -130,14 +134,15 @@ def _stream_findings(server: ArchivingServer, config: ClusterConfig, stream: Str
     yield tried("replication", lambda: check_replication(session, config, facts))
     yield tried("slot", lambda: check_slot(session, stream.slot))
     try:
-        detail, warning = check_kept(session, config.data_directory or facts.data_directory)
+        here = None if config.source == "stream" else config.data_directory or facts.data_directory
+        detail, warning = check_kept(session, here)
         yield Finding("kept WAL", detail, warning=warning)
     except PgvaultError as error:
         yield Finding("kept WAL", "", error)
 
 
-def _grants(session: Session) -> str:
-    missing = session.missing_grants()
+def _grants(session: Session, *, is_remote: bool) -> str:
+    missing = session.missing_grants(is_remote=is_remote)
     if missing:
         raise ServerUnfit(f"the role lacks {len(missing)} grants", hint=f"As a superuser: {'; '.join(missing)};")
     return "the role may do all that pgvault needs"

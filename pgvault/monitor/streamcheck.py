@@ -58,15 +58,18 @@ def check_slot(connection: Connection, name: str) -> str:
     return f"slot {name!r} is read by process {slot.active_pid} and keeps WAL from {slot.restart_lsn} on"
 
 
-def check_kept(connection: Connection, data: Path) -> tuple[str, str | None]:
-    """Return how much WAL a slot may hold back, and a warning where that is everything, or nothing."""
+def check_kept(connection: Connection, data: Path | None) -> tuple[str, str | None]:
+    """Return how much WAL a slot may hold back, and a warning where that is everything, or nothing.
+
+    `data` is the data directory, None where it is on another host.
+    """
     mib = int(connection.settings((KEEP_SETTING,))[KEEP_SETTING])
     if mib > 0:
         return f"a stream that stands still keeps {say_bytes(mib * MIB)} of WAL at most", None
     advice = f"Set {KEEP_SETTING} = '{suggested_keep_mib(data)}MB' and reload."
     if mib == 0:
         return f"{KEEP_SETTING} is 0: a slot keeps next to nothing, and each pause of the stream may be a gap", advice
-    free = free_bytes(data)
+    free = None if data is None else free_bytes(data)
     room = "is full" if free is None else f"is full: {say_bytes(free)} are left"
     return f"{KEEP_SETTING} is -1: a stream that stands still keeps WAL until the file system of pg_wal {room}", advice
 

@@ -107,7 +107,7 @@ class Connection:
         if pid != self._pid:
             raise ServerUnreachable("the session with PostgreSQL was replaced by another one")
 
-    def missing_grants(self) -> tuple[str, ...]:
+    def missing_grants(self, *, is_remote: bool = False) -> tuple[str, ...]:
         """Return those statements of `grants_for` our role that were not executed in this database."""
         (role,) = self.row("SELECT current_user::text")
         (has_settings,) = self.row("SELECT pg_has_role(current_user, %s, 'USAGE')", SETTINGS_ROLE)
@@ -115,7 +115,9 @@ class Connection:
             self.row("SELECT has_function_privilege(current_user, %s, 'EXECUTE')", f"pg_catalog.{function}")[0]
             for function in GRANTED_FUNCTIONS
         ]
-        return tuple(grant for grant, is_held in zip(grants_for(read_text(role)), held, strict=True) if not is_held)
+        name = read_text(role)
+        missing = {grant for grant, is_held in zip(grants_for(name), held, strict=True) if not is_held}
+        return tuple(grant for grant in grants_for(name, is_remote=is_remote) if grant in missing)
 
     def settings(self, names: Sequence[str]) -> dict[str, str]:
         """Read settings as pg_settings has them, numbers without units. Raises ServerUnfit for hidden ones."""

@@ -2,8 +2,8 @@
 
 Found by trying on 15, 17 and 18: without any of them something that a Session does is refused, with all of them
 nothing is. What else it asks (pg_control_*, pg_locks, pg_stat_archiver, pg_logical_emit_message) is everybody's.
-Function grants live in one database: they are for the database that the dsn names. A cluster that is streamed wants
-REPLICATION besides, and pg_hba.conf a line for it.
+Function grants live in one database: they are for the database that the dsn names. A cluster whose files or WAL are
+streamed wants REPLICATION besides, and pg_hba.conf a line for it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ GRANTS = (
 )
 
 
-def grants_for(role: str) -> tuple[str, ...]:
-    """Return the statements that let `role` do all that a Session does."""
-    return tuple(grant.format(role=quoted_name(role)) for grant in GRANTS)
+def grants_for(role: str, *, is_remote: bool = False) -> tuple[str, ...]:
+    """Return the statements that let `role` do all that a Session does; where files are streamed, that is less."""
+    grants = GRANTS if not is_remote else tuple(each for each in GRANTS if "pg_backup_" not in each)
+    return tuple(grant.format(role=quoted_name(role)) for grant in grants)
+
+
+def file_grants(role: str) -> tuple[str, ...]:
+    """Return the statements that let `role` read configuration outside the data directory, and every other file."""
+    functions = (f"GRANT EXECUTE ON FUNCTION pg_catalog.{each} TO {quoted_name(role)}" for each in FILE_FUNCTIONS)
+    return (f"GRANT {FILES_ROLE} TO {quoted_name(role)}", *functions)
 
 
 def replication_grant(role: str) -> str:

@@ -1,4 +1,4 @@
-"""The file list of a backup ("parts"): one JSON document a line, in path order, cut into objects.
+"""The file list of a backup ("parts"): one JSON document a line, cut into objects.
 
     {"path": "base/5/1259", "kind": "file", "mode": 384, "mtime_ns": 1768473000123456789, "size": 106496,
      "crc32c": "9a71bb4c", "extents": [[0, 106496, 3, 7, 4096, "9a71bb4c"]], "map": [0, 1280]}
@@ -6,8 +6,9 @@
     {"path": "pg_tblspc/16388", "kind": "symlink", "mode": 511, "mtime_ns": 0, "target": "/srv/fast"}
     {"path": "/etc/postgresql/18/main/pg_hba.conf", "kind": "external", …as file…}
 
-Names are bytes: one that is not UTF-8 is given as "path_hex" (and "target_hex") instead. Path order compares component
-by component; behind it come external files, and `global/pg_control`, which was read last, comes last.
+Names are bytes: one that is not UTF-8 is given as "path_hex" (and "target_hex") instead. They come in path order,
+component by component, or in that of a stream, a directory always before what is in it; then external files, and
+`global/pg_control`, which was read last, comes last.
 An extent is [file offset, length, pack, frame, offset in that frame's plaintext, CRC-32C]: `length` bytes that start
 in frame `frame` of pack number `pack` of the root's table and go on through the following frames; pack null means
 zeros. Extents are in file order and cover 0..size without gap or overlap. CRC-32C values are taken from what was read
@@ -126,7 +127,7 @@ class FileRecord:
 
 
 def read_records(repository: Repository, manifest: Manifest | LogicalManifest) -> Iterator[FileRecord]:
-    """Yield a backup's records in path order. Raises ObjectMissing, ObjectCorrupt."""
+    """Yield a backup's records in their order. Raises ObjectMissing, ObjectCorrupt."""
     for part in manifest.parts:
         for line in _lines(read_frames(repository, part.path, Kind.PART, expected=part)):
             yield FileRecord.decode(line, where=part.path)
