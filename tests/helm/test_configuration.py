@@ -12,16 +12,19 @@ from pgvault.hosts.jobs import JOBS, jobs_of
 from pgvault.schedule import read_cron
 from tests.helm.cases import BASE, CASES, DSN, MAIN, one
 from tests.helm.cases import JOBS as NAMES
-from tests.helm.chart import Document, Rendered, merged, render, workloads
+from tests.helm.chart import EXAMPLES, Document, Rendered, merged, render, workloads
 
 pytestmark = pytest.mark.endurance
 CLUSTER = "pgvault/cluster"
 COMPONENT = "app.kubernetes.io/component"
 
 
-@pytest.fixture(scope="module", params=[name for name in CASES if CASES[name]["clusters"]])
+WITH_CLUSTERS = [name for name in CASES if CASES[name]["clusters"]]
+
+
+@pytest.fixture(scope="module", params=[*WITH_CLUSTERS, *(path.stem for path in EXAMPLES)])
 def name(request: pytest.FixtureRequest) -> str:
-    """A case that has clusters."""
+    """A case that has clusters, or an example."""
     return str(request.param)
 
 
@@ -55,9 +58,15 @@ def jobs_by_cluster(rendered: Rendered) -> dict[str, dict[str, Document]]:
     return found
 
 
-def test_pgvault_reads_what_is_rendered(name: str, rendered: Rendered, tmp_path: Path) -> None:
+@pytest.fixture
+def values(name: str, case_of: Callable[[str], tuple[Path, Rendered]]) -> dict[str, Any]:
+    """What it was rendered with."""
+    read: dict[str, Any] = yaml.safe_load(case_of(name)[0].read_text())
+    return read
+
+
+def test_pgvault_reads_what_is_rendered(values: dict[str, Any], rendered: Rendered, tmp_path: Path) -> None:
     """Each cluster's own file has that cluster alone; the fleet's has them all, alike."""
-    values = CASES[name]
     names = [each["name"] for each in values["clusters"]]
     alone: dict[str, object] = {}
     fleet: list[Config] = []
