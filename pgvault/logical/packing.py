@@ -158,7 +158,7 @@ class Packer:
             result = self._running.popleft().result()
             self._copier.accept(result)
             for piece in result.pieces:
-                if piece.piece.is_last and piece.piece.content is None:
+                if piece.piece.is_last and piece.piece.entry.source:  # of `add` there is no file
                     self._forget(piece.piece)
 
     def _forget(self, piece: Piece) -> None:
