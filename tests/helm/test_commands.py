@@ -24,7 +24,6 @@ from tests.sandboxes import require_sandbox
 from tests.servers import NEWEST, Server, ServerFactory
 
 pytestmark = [pytest.mark.endurance, pytest.mark.cluster]
-SOURCE = "local"
 CHECK = {"name": "orders", "severity": "critical", "threshold": 0, "query": "SELECT count(*) FROM orders WHERE id < 0"}
 SECRETS = "/etc/pgvault/secrets/pgvault"
 GRACE_SECONDS = 30  # Kubernetes' own
@@ -66,7 +65,6 @@ def make_values(server: Server, directory: Path, port: int, sink: str) -> dict[s
     alerts = {"receivers": {"desk": {"webhook": sink}}, "default": "desk"}
     cluster = {
         "dsn": server.dsn,
-        "source": SOURCE,
         "checks": [CHECK],
         "stream": {"every": "1s"},
         "retention": {"full": 7},
@@ -100,7 +98,7 @@ def fleet(templates: Path, tmp_path: Path) -> Iterator[Fleet]:
             values = make_values(server, tmp_path, port, sink.url)
             rendered = render(tmp_path, values)
             maps = {each["metadata"]["name"]: each["data"] for each in rendered.of("ConfigMap")}
-            shared = (tmp_path / "repository", server.instance.socket_dir, server.data)
+            shared = (tmp_path / "repository", server.instance.socket_dir)
             node = Node(tmp_path, maps, {"pgvault": tmp_path / "secrets"}, shared)
             prepare(node, rendered)
             yield Fleet(rendered, node, server, factory, port, sink)
