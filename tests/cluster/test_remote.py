@@ -73,3 +73,17 @@ def test_what_was_streamed_restores(servers: ServerFactory, tmp_path: Path, majo
     server.stop()
     assert manifest.source == STREAM
     assert manifest.page_errors.count == 0
+
+    damage(vault.server.data / str(vault.server.value("SELECT pg_relation_filepath('large')")), block=3)
+    second = back_up(vault)
+
+    # 15 to 18 complain about it at the very end, when all was sent.
+    assert [name.rpartition("/")[2].split(" ", 1)[1] for name in second.page_errors.first] == ["block 3"]
+    assert second.page_errors.first[0].startswith("pg_tblspc/")
+
+
+def damage(path: Path, *, block: int) -> None:
+    """Overwrite a few bytes of a page."""
+    with path.open("r+b") as file:
+        file.seek(block * 8192 + 5000)
+        file.write(b"damage")
