@@ -68,7 +68,7 @@ def expire(
         clusters = [_document(each) for each in ended]
         render.write_json({"dry_run": dry_run, "clusters": clusters, "audit": cut_document(cut)})
     else:
-        is_asked = dry_run or any(each.error is not None or _notes(each, loaded) for each in ended)
+        is_asked = dry_run or any(each.error is not None or _notes(each) for each in ended)
         write = render.write_lines if is_asked else render.write_success
         for each in ended:
             write([] if each.report is None else report_lines(each.report, is_dry=dry_run))
@@ -78,11 +78,9 @@ def expire(
         cut.require_done()
 
 
-def _notes(ended: Ended, config: Config) -> tuple[str, ...]:
-    """Return what is worth a mail, though it went well; that a cluster has no retention is not, every day anew."""
-    if ended.report is None or config.clusters[ended.cluster].retention is None:
-        return ()
-    return (*ended.report.plan.notes, *ended.report.notes)
+def _notes(ended: Ended) -> tuple[str, ...]:
+    """Return what is worth a mail, though it went well: what happened, not what the plan says every day anew."""
+    return () if ended.report is None else tuple(ended.report.notes)
 
 
 def cold_rules(config: Config) -> dict[str, ColdRule]:
