@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pgvault.process import attempt, run
-from tests.image.yard import DATA, HARDENED, IMAGE, RESTORED, STATE, TIMEOUT, USER, Yard, made_yard, missing
+from tests.image.yard import DATA, HARDENED, IMAGE, REMOTE, RESTORED, STATE, TIMEOUT, USER, Yard, made_yard, missing
 from tests.wal.servers import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
@@ -24,11 +24,15 @@ def yard() -> Iterator[Yard]:
 
 
 def test_from_the_first_check_to_a_restored_row(yard: Yard) -> None:
-    """Streamed, backed up, listed, restored onto a volume, drilled and dumped: each by a container of its own."""
+    """Streamed, backed up with the server's files and without, restored onto a volume, drilled, dumped.
+
+    Each by a container of its own.
+    """
     stream = yard.stream()
     stream.wait_for("streaming from")
     yard.good("check", reads=[DATA])
     yard.good("backup", reads=[DATA])
+    yard.good("backup", "--config", str(REMOTE))
     yard.write(1)
     ((moment,),) = yard.sql("SELECT clock_timestamp()::text")
     yard.write(2)
@@ -46,7 +50,7 @@ def test_from_the_first_check_to_a_restored_row(yard: Yard) -> None:
     yard.good("drill", "--logical", "latest")
     backups = yard.json("list")
     assert isinstance(backups, dict)
-    assert [len(backups[kind]) for kind in ("backups", "logical")] == [1, 1]
+    assert [len(backups[kind]) for kind in ("backups", "logical")] == [2, 1]
 
     stream.signal("TERM")
     assert stream.end() == 0

@@ -60,6 +60,7 @@ clusters:
     checks:
       - {{name: few, query: SELECT count(*) FROM rows WHERE number < 0, threshold: 0}}
 """
+REMOTE = ETC / "remote.yaml"  # of a job that does not have the server's files
 # Segments are small, so that tests have many. No archive_command: nothing is archived but by the stream.
 SETTINGS = {"listen_addresses": "", "fsync": "off", "shared_buffers": "16MB", "max_wal_size": "32MB"}
 
@@ -220,6 +221,8 @@ def made_yard() -> Iterator[Yard]:
     yard = Yard(Path(tempfile.mkdtemp(prefix="pgv-", dir="/tmp")))
     try:
         (yard.outside(ETC) / "pgvault.yaml").write_text(CONFIG)
+        remote = CONFIG.replace("    dsn:", "    source: stream\n    dsn:")
+        (yard.outside(ETC) / REMOTE.name).write_text(remote)
         key = yard.outside(ETC) / "audit.key"
         key.write_bytes(SigningKey.generate().encode())
         os.chown(key, USER, USER)
