@@ -36,7 +36,7 @@ def test_expire_marks_and_says_why(held: Archive) -> None:
     document = pgvault_json(*words)
     assert [each["label"] for each in document["clusters"][0]["plan"]["kept"]] == KEPT
     assert document["clusters"][0]["done"]["marked"] == [OLD]
-    again = pgvault(*words)
+    again = pgvault("-v", *words)
     assert (again.status, f"marked before: {OLD}: its grace is not over, until" in again.output) == (0, True)
     assert "nothing to do" in again.output
 
