@@ -140,6 +140,7 @@ def test_one_that_does_not_answer_keeps_the_others_from_nothing(
     assert (found.get("repository: store primary", {}).get("level") == "red") == (repository is not None)
     assert (found.get("cluster main: backup", {}).get("level") == "ok") == (repository is None)
     assert found["host: isolation of drills"]["level"] in ("ok", "warn")
+    assert "cluster main: disk" in found
     assert found["cluster main: retention"]["level"] == "warn"
 
 
