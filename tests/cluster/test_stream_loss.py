@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.streams import EVERY_SECONDS, Load, Streamed, make_streamed, standby_of, write_stream_config
-from tests.servers import Server, ServerFactory
+from tests.servers import MAJORS, NEWEST, Server, ServerFactory
 from tests.wal.servers import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
@@ -85,7 +85,7 @@ class Clients:
         return worst
 
 
-@pytest.mark.parametrize("pause_seconds", [0.0, SLOW], ids=["fast", "slow"])
+@pytest.mark.parametrize(("major", "pause_seconds"), [*((major, 0.0) for major in MAJORS), (NEWEST, SLOW)])
 def test_nothing_is_lost_with_the_server_alone(streamed: Streamed, pause_seconds: float) -> None:
     """kill -9 of the server under load: `latest` has every commit it acknowledged, and PITR stops where it is told."""
     clients = Clients.start(streamed.dsn, pause_seconds=pause_seconds)
@@ -251,10 +251,9 @@ def test_two_failovers(streamed: Streamed, server: ServerFactory) -> None:
         assert restored.sql(held) == streamed.server.sql(held)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_kill_loop(streamed: Streamed, seed: int) -> None:
+def test_kill_loop(streamed: Streamed, major: int) -> None:
     """Whatever is killed, in any order, under load: no hole, no gap, and every acknowledged commit comes back."""
-    dice = random.Random(seed)
+    dice = random.Random(major)
     clients = Clients.start(streamed.dsn)
     for _ in range(10):
         time.sleep(dice.uniform(0.1, 1.5))
