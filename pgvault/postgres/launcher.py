@@ -11,6 +11,7 @@ PostgreSQL writes into postmaster.pid means something here only where `Launched.
 from __future__ import annotations
 
 import ctypes
+import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -169,6 +170,7 @@ class _HostServer:
             return
         family = children(self.pid)
         segment = _shared_memory(self._data, self.pid)
+        files = {file for process in (self.pid, *family) for file in _mapped_memory(process)}
         self.signal(signal.SIGKILL)
         self.wait(KILL_SECONDS)
         deadline = time.monotonic() + KILL_SECONDS  # children notice the postmaster's death by themselves, and at once
@@ -176,9 +178,11 @@ class _HostServer:
             if time.monotonic() > deadline:
                 raise ProgramFailed(f"processes of the server on '{self._data}' survived its postmaster")
             time.sleep(POLL_SECONDS)
+        # A power cut leaves neither, and nobody else removes them: of the one the kernel has 4096, the other is memory.
         if segment is not None:
-            # A power cut leaves none either. The kernel has 4096 of them, and nobody else removes it.
             ctypes.CDLL(None).shmctl(segment, IPC_RMID, None)
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def pid_file_lines(data: Path) -> list[str]:
@@ -201,6 +205,15 @@ def _shared_memory(data: Path, pid: int) -> int | None:
         return None
     words = lines[6].split()
     return int(words[1]) if len(words) == 2 and words[1].isdigit() else None
+
+
+def _mapped_memory(pid: int) -> set[Path]:
+    """Return the files of POSIX shared memory that a process of a server has mapped."""
+    try:
+        text = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except OSError:  # gone; or not ours to look at, and so not ours to remove
+        return set()
+    return {Path(file) for file in re.findall(r" (/dev/shm/PostgreSQL\.\d+)$", text, re.MULTILINE)}
 
 
 def _stat_fields(pid: int) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from pgvault.errors import ClusterRunning, ProgramFailed, RecoveryFailed, ServerUnfit
 from pgvault.postgres.instance import Instance, ServerState, init_cluster, postmaster_pid
+from pgvault.postgres.launcher import children
 from pgvault.postgres.programs import find_programs
 from tests.servers import NEWEST, ServerFactory, older_in_ci
 
@@ -41,15 +42,18 @@ def test_a_killed_server_leaves_nobody_and_recovers(server: ServerFactory, major
     one = server(major)
     one.sql("CREATE TABLE t AS SELECT 1 AS a")
     pid = one.instance.pid
+    assert pid is not None
 
     (segment,) = (one.data / "postmaster.pid").read_text().splitlines()[6].split()[1:]
     assert segment in shared_memory()
+    mapped = {file for number in (pid, *children(pid)) for file in mapped_memory(number)}
+    assert mapped
 
     one.kill()
 
     assert (one.data / "postmaster.pid").exists()
     assert segment not in shared_memory()
-    assert pid is not None
+    assert not [file for file in mapped if file.exists()]
     assert postmaster_pid(one.data) is None
     one.start()
     assert one.value("SELECT a FROM t") == 1
@@ -58,6 +62,15 @@ def test_a_killed_server_leaves_nobody_and_recovers(server: ServerFactory, major
 def shared_memory() -> set[str]:
     """The ids of the System V segments of this machine."""
     return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+
+def mapped_memory(pid: int) -> set[Path]:
+    """The files in memory that a process shares with others."""
+    try:
+        words = Path(f"/proc/{pid}/maps").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):  # a backend whose session is over
+        return set()
+    return {Path(word) for word in words if word.startswith("/dev/shm/")}
 
 
 def test_the_pid_is_the_postmasters(server: ServerFactory) -> None:
