@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from pgvault.backup.batches import Piece, cut
+from pgvault.backup.batches import BATCH_BYTES, Piece, cut
 from pgvault.backup.inventory import Before, look_before
 from pgvault.backup.source import Ended, PageLayout, Started
 from pgvault.errors import OtherCluster, ServerUnfit, SourceUnreadable
@@ -30,6 +30,7 @@ class LocalSource:
     session: Session
     data: Path
     kind: str = LOCAL
+    batch_bytes: int = BATCH_BYTES
     _started: Started | None = None
     _control: ControlData | None = None
     _before: Before | None = None  # of a standby, whose backup may end before what it shows us later

@@ -57,6 +57,7 @@ class Source(Protocol):
     """One backup's source: each method once, in this order."""
 
     kind: str  # for the manifest
+    batch_bytes: int  # of plaintext, in one pack
 
     def start(self, label: str, look_after: Callable[[], None]) -> Started:
         """Start the backup; `look_after` is called every few seconds while the server keeps us waiting, and may raise.

@@ -276,7 +276,8 @@ def _copy(run: _Run, started: Started) -> CopyResult:
     rules = ReadingRules(started.start_lsn, pages.has_data_checksums, pages.relseg_size, key)
     copier = Copier(repository, run.request.cluster, run.label, rules=rules, progress=run.progress)
     jobs = run.request.jobs
-    for records in copier.copy(make_batches(run.source.pieces()), jobs=jobs, ahead=run.source.ahead(jobs)):
+    batches = make_batches(run.source.pieces(), limit=run.source.batch_bytes)
+    for records in copier.copy(batches, jobs=jobs, ahead=run.source.ahead(jobs)):
         run.source.copied(records)
         run.look_after()
     last = make_batches([run.source.control()], first=copier.batch_count)
