@@ -54,7 +54,7 @@ CASES: dict[str, Values] = {
     "all jobs off": one({"schedule": dict.fromkeys(JOBS, "off")}),
     "off as YAML reads it": one({"schedule": {"drill": False}}),
     "schedules said": one(
-        {"schedule": {"backup": "daily", "drill": "@weekly", "verify": "5 4 1,15 * *", "copy": "hourly"}}
+        {"schedule": {"backup": "daily", "drill": "@weekly", "verify": "5 4 1,15 JUL-DEC sun", "copy": "hourly"}}
     ),
     "a schedule in the configuration": one({"config": {"schedule": {"backup": "30 2 * * *"}}}),
     "logical alone": one({"config": {"source": "logical"}}),
@@ -145,6 +145,10 @@ REFUSED: dict[str, tuple[Values, str]] = {
     "a password in clear": (one({"config": {"password": "secret"}}), "password"),
     "a key in clear": (one(config={"repository": {"key": "secret"}}), "key"),
     "no schedule that cron knows": (one({"schedule": {"backup": "dialy"}}), "backup"),
+    "Sunday by a seven": (one({"schedule": {"backup": "0 1 * * 5-7"}}), "Sunday is 0"),
+    "the last day": (one({"schedule": {"backup": "0 1 L * *"}}), "no L"),
+    "the second Monday": (one({"schedule": {"backup": "0 1 * * 1#2"}}), "numbers"),
+    "every other day, and Monday": (one({"config": {"schedule": {"backup": "0 1 */2 * 1"}}}), "weekday"),
     "a switch that is none": (one(networkPolicy={"enabled": "perhaps"}), "enabled"),
     "root": (one(pod={"runAsUser": 0}), "runAsUser"),
     "restore to nowhere": (one(restore={"cluster": "main", "to": "latest", "runAsUser": 999}), "claim"),
@@ -158,6 +162,13 @@ REFUSED: dict[str, tuple[Values, str]] = {
     "restore of a stranger": (
         one(restore={"cluster": "stranger", "to": "latest", "claim": "restored", "runAsUser": 999}),
         "stranger",
+    ),
+    "restore of dumps": (
+        one(
+            defaults={"config": {"source": "logical"}},
+            restore={"cluster": "main", "to": "latest", "claim": "restored", "runAsUser": 999},
+        ),
+        "--logical",
     ),
     "a secret without a name": (one(secrets=[{"mount": "pgvault"}]), "name"),
 }

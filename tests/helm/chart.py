@@ -32,18 +32,18 @@ def merged(below: Values, above: Values) -> dict[str, Any]:
     return result
 
 
-def call_helm(command: str, values: Path, *words: str) -> Finished:
+def call_helm(command: str, values: Path, *words: str, release: str = RELEASE) -> Finished:
     """Run `helm template` or `helm lint` on the chart with a values file."""
-    names = [RELEASE] if command == "template" else []
+    names = [release] if command == "template" else []
     options = ["--namespace=backups", f"--kube-version={KUBERNETES}"]  # which one Helm takes depends on who built it
     argv: list[str | Path] = [helm(), command, *names, CHART, *options, f"--values={values}", *words]
     return attempt(argv, timeout=TIMEOUT_SECONDS)
 
 
 def write_values(directory: Path, values: Values) -> Path:
-    """Write a values file."""
+    """Write a values file: as JSON, since PyYAML leaves "1e3" bare, and Helm takes that for a number."""
     path = directory / "values.yaml"
-    path.write_text(yaml.safe_dump(dict(values), sort_keys=False))
+    path.write_text(json.dumps(values))
     return path
 
 
@@ -74,18 +74,18 @@ def render(directory: Path, values: Values) -> Rendered:
     return render_file(write_values(directory, values))
 
 
-def render_file(values: Path) -> Rendered:
+def render_file(values: Path, *, release: str = RELEASE) -> Rendered:
     """Render the chart with a values file."""
-    finished = call_helm("template", values)
+    finished = call_helm("template", values, release=release)
     assert finished.status == 0, finished.errors
     documents = tuple(each for each in yaml.load_all(finished.output, Loader=yaml.CSafeLoader) if each is not None)
     assert documents, "nothing was rendered"
     return Rendered(finished.output, documents)
 
 
-def refusal(directory: Path, values: Values) -> str:
+def refusal(directory: Path, values: Values, *, release: str = RELEASE) -> str:
     """Return what Helm says of values that must not render."""
-    finished = call_helm("template", write_values(directory, values))
+    finished = call_helm("template", write_values(directory, values), release=release)
     assert finished.status != 0, finished.output
     return finished.errors
 

@@ -126,6 +126,8 @@ def misnamed(rendered: Rendered) -> Iterator[str]:
         kind, name = document["kind"], document["metadata"]["name"]
         if not LABEL_NAME.fullmatch(name) or len(name) > 52:  # a CronJob's is the shortest: 11 characters are appended
             yield f"{kind} is called {name!r}, {len(name)} characters"
+        if kind == "Service" and not name[:1].isalpha():  # RFC 1035, which is stricter
+            yield f"Service is called {name!r}"
         if (kind, name) in seen:
             yield f"two of kind {kind} are called {name!r}"
         seen.add((kind, name))

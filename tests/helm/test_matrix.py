@@ -20,6 +20,15 @@ from tests.helm.pods import dangling, misnamed, unselected, weaknesses
 
 pytestmark = pytest.mark.endurance
 
+# Names as they may be, which YAML takes for numbers and truths where nobody quotes them.
+NUMBERS = {
+    "image": {"pullSecrets": ["1e3"]},
+    "pod": {"priorityClassName": "on"},
+    "scratch": {"storageClass": "7"},
+    "stream": {"storageClass": "true"},
+    "restore": {"cluster": "main", "to": "latest", "claim": "1", "runAsUser": 999},
+}
+
 
 @pytest.fixture(scope="module", params=[*CASES, *(path.stem for path in EXAMPLES)])
 def case(request: pytest.FixtureRequest, case_of: Callable[[str], tuple[Path, Rendered]]) -> tuple[Path, Rendered]:
@@ -117,6 +126,18 @@ def test_what_can_not_be_meant_is_refused(name: str, tmp_path: Path) -> None:
     values, named = REFUSED[name]
 
     assert named in refusal(tmp_path, values)
+
+
+def test_a_release_may_be_called_anything(schemas: Path, tmp_path: Path) -> None:
+    """Also what YAML takes for something else than a word; but for what no Service may be called."""
+    rendered = render_file(write_values(tmp_path, {**CASES["everything"], **NUMBERS}), release="null")
+    path = tmp_path / "rendered.yaml"
+    path.write_text(rendered.text)
+
+    assert complaints(schemas, [path]) == []
+    assert list(misnamed(rendered)) == []
+    assert list(unselected(rendered)) == []
+    assert "nameOverride" in refusal(tmp_path, BASE, release="2024")
 
 
 def test_nothing_is_rendered_of_a_restore_that_nobody_wants(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_what_is_not_there_is_told(told: str) -> None:
 
 def test_names_that_do_not_fit_are_told() -> None:
     """Too long, not a name, twice; a label's value that Kubernetes refuses."""
-    for name in ("a" * 53, "A", "a_b", "-a", ""):
+    for name in ("a" * 53, "A", "a_b", "-a", "", "1a"):
         assert list(misnamed(Rendered("", ({"kind": "Service", "metadata": {"name": name}},))))
     assert list(misnamed(Rendered("", ({"kind": "Service", "metadata": {"name": "a"}},) * 2)))
     for value in ("end-", "x" * 64, "a b"):

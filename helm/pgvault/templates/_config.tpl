@@ -71,7 +71,7 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
 {{- if hasKey $said $job -}}
 {{- $word := get $said $job | toString | trim | lower -}}
 {{- $words := dict "off" "" "false" "" "hourly" "0 * * * *" "daily" "0 1 * * *" "weekly" "0 2 * * 0" "monthly" "0 3 1 * *" "@hourly" "0 * * * *" "@daily" "0 0 * * *" "@midnight" "0 0 * * *" "@weekly" "0 0 * * 0" "@monthly" "0 0 1 * *" "@yearly" "0 0 1 1 *" "@annually" "0 0 1 1 *" -}}
-{{- hasKey $words $word | ternary (get $words $word) (get $said $job | toString | trim) -}}
+{{- if hasKey $words $word }}{{ get $words $word }}{{ else }}{{ include "pgvault.saidcron" (list (index . 1) $job (get $said $job | toString | trim)) }}{{ end -}}
 {{- else -}}
 {{- $fields := splitList " " $row.cron -}}
 {{- $seed := printf "%s/%s/%s" $root.Release.Name (index . 1) $job -}}
@@ -89,6 +89,28 @@ Find out what holds for one cluster, and put it into the dict that is given, whi
 {{- end -}}
 {{- concat (list $minute $hour) (slice $fields 2) | join " " -}}
 {{- end -}}
+{{- end }}
+
+{{/*
+What was said, where Kubernetes reads it as everybody else does: it knows no weekday 7, no L and no #, and takes a day
+with a star and a step beside a weekday for either of them, where cron, and so `status`, means both. (list cluster job said)
+*/}}
+{{- define "pgvault.saidcron" -}}
+{{- $said := index . 2 -}}
+{{- $fields := regexSplit " +" $said -1 -}}
+{{- $weekday := last $fields -}}
+{{- $why := "" -}}
+{{- if not (regexMatch "^([0-9A-Za-z,*/-]+ +){4}[0-9A-Za-z,*/-]+$" $said) -}}
+{{- $why = "write numbers, names, and * , - / alone" -}}
+{{- else if regexMatch "(?i)(^|[ ,])([0-9]*l|lw)([ ,]|$)" $said -}}
+{{- $why = "there is no L" -}}
+{{- else if regexMatch "(^|[,-])7" $weekday -}}
+{{- $why = "Sunday is 0, not 7" -}}
+{{- else if and (ne $weekday "*") (ne (index $fields 2) "*") (or (hasPrefix "*" $weekday) (hasPrefix "*" (index $fields 2))) -}}
+{{- $why = "a day */n and a weekday are one thing to cron and another to Kubernetes" -}}
+{{- end -}}
+{{- if $why }}{{ fail (printf "schedule of cluster %q, %s: %q is not read by Kubernetes as it is meant: %s" (index . 0) (index . 1) $said $why) }}{{ end -}}
+{{- $said -}}
 {{- end }}
 
 {{/* pgvault.yaml but for its clusters, laid over the dict that is given: (list $ into) */}}

@@ -70,11 +70,11 @@ spec:
                   spec:
                     accessModes: [ReadWriteOnce]
                     {{- with $scratch.storageClass }}
-                    storageClassName: {{ . }}
+                    storageClassName: {{ . | quote }}
                     {{- end }}
-                    resources: {requests: {storage: {{ $scratch.size }}}}
+                    resources: {requests: {storage: {{ $scratch.size | quote }}}}
             {{- end }}
             {{- if $row.server }}
-            - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ $values.sharedMemory }}}}
+            - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ $values.sharedMemory | quote }}}}
             {{- end }}
 {{- end }}

@@ -37,7 +37,7 @@ to a CronJob's. Where that had to be changed, a hash of what it was stands befor
 {{/* What selects an object's pods: (list $ kind cluster-or-empty) */}}
 {{- define "pgvault.selector" -}}
 app.kubernetes.io/name: pgvault
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- with index . 2 }}
 pgvault/cluster: {{ include "pgvault.clusterlabel" . | quote }}

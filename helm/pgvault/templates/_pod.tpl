@@ -1,7 +1,7 @@
 {{/* The pod spec that all have, and may not be weaker: (list $ user group) */}}
 {{- define "pgvault.pod" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ include "pgvault.account" $root }}
+serviceAccountName: {{ include "pgvault.account" $root | quote }}
 automountServiceAccountToken: {{ $root.Values.serviceAccount.automountToken }}
 enableServiceLinks: false
 securityContext:
@@ -14,12 +14,12 @@ securityContext:
 {{- with $root.Values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- with $root.Values.pod }}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .nodeSelector }}
 nodeSelector: {{ toJson . }}
@@ -54,7 +54,7 @@ env:
   - {name: POD_NAMESPACE, value: {{ .root.Release.Namespace | quote }}}
 {{- range $secret := .secrets }}
 {{- range $variable, $key := $secret.env }}
-  - {name: {{ $variable }}, valueFrom: {secretKeyRef: {name: {{ $secret.name | quote }}, key: {{ $key | quote }}}}}
+  - {name: {{ $variable | quote }}, valueFrom: {secretKeyRef: {name: {{ $secret.name | quote }}, key: {{ $key | quote }}}}}
 {{- end }}
 {{- end }}
 {{- range .root.Values.extraEnv }}
@@ -71,11 +71,11 @@ volumeMounts:
   - {name: config, mountPath: /etc/pgvault/config, readOnly: true}
   - {name: tmp, mountPath: /tmp}
 {{- range .mounts }}
-  - {name: {{ first . }}, mountPath: {{ last . }}}
+  - {name: {{ first . }}, mountPath: {{ last . | quote }}}
 {{- end }}
 {{- range $number, $secret := .secrets }}
 {{- if not $secret.env }}
-  - {name: secret-{{ $number }}, mountPath: /etc/pgvault/secrets/{{ $secret.mount }}, readOnly: true}
+  - {name: secret-{{ $number }}, mountPath: {{ printf "/etc/pgvault/secrets/%s" $secret.mount | quote }}, readOnly: true}
 {{- end }}
 {{- end }}
 {{- range .root.Values.extraVolumeMounts }}

@@ -45,7 +45,7 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         {{- with $own.storageClass }}
-        storageClassName: {{ . }}
+        storageClassName: {{ . | quote }}
         {{- end }}
-        resources: {requests: {storage: {{ $own.size }}}}
+        resources: {requests: {storage: {{ $own.size | quote }}}}
 {{- end }}
