@@ -133,7 +133,7 @@ def _ranges(
             members.setdefault(stretch, []).append(backup)
     entries = path.history.entries
     for stretch, backups in sorted(members.items(), key=lambda item: item[0].first):
-        first = backups[0]
+        first, starts_at = backups[0], _starts_at(backups)
         proven = proofs.until(stretch.end_lsn)
         has_branch = bool(entries) and first.stop_lsn < entries[-1].switch_lsn
         has_expired = expired.covers(stretch.last + 1, stretch.last + 1)
@@ -141,8 +141,8 @@ def _ranges(
             timeline=path.timeline,
             start_lsn=first.stop_lsn,
             end_lsn=stretch.end_lsn,
-            starts_at=first.stopped_at,
-            proven_until=max([*_proven_by(backups), *([proven] if proven else [])]),
+            starts_at=starts_at,
+            proven_until=max([starts_at, *_proven_by(backups), *([proven] if proven else [])]),
             backups=tuple(BackupPoint(each.label, each.stop_lsn, each.stopped_at) for each in backups),
             has_gap_behind=stretch is not stretches[-1] and not has_expired,
             has_expired_behind=has_expired,
@@ -153,10 +153,15 @@ def _ranges(
         )
 
 
+def _starts_at(backups: Sequence[Backup]) -> datetime:
+    """Return from when on moments are reached: a lagging standby stops before others in WAL, and later by a clock."""
+    first = backups[0]
+    return min(each.stopped_at for each in backups) if first.is_from_standby else first.stopped_at
+
+
 def _proven_by(backups: Sequence[Backup]) -> Iterator[datetime]:
     """Yield moments up to which everything is archived: a standby that was read may have lagged behind any of them."""
-    yield backups[0].stopped_at  # where the range begins
-    yield from (backup.stopped_at for backup in backups if not backup.is_from_standby)
+    return (backup.stopped_at for backup in backups if not backup.is_from_standby)
 
 
 def _standing(path: RecoveryPath, end_lsn: Lsn, leaders: Sequence[RecoveryPath]) -> Standing:

@@ -26,7 +26,7 @@ from pgvault.postgres.lsn import Lsn
 from pgvault.recovery.facts import Backup, Inventory, Watermark
 from pgvault.recovery.path import leading_timelines
 from pgvault.recovery.ways import RestoredFrom, find_lost, is_gap_told, is_told, walk
-from pgvault.recovery.windowparts import GapRecord, LostBackup, WindowGap, WindowRange
+from pgvault.recovery.windowparts import BackupPoint, GapRecord, LostBackup, WindowGap, WindowRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +125,17 @@ def recovery_window(
 
 def _at_instant(at: datetime, found: WindowRange) -> Point:
     if at <= found.starts_at:
-        return _at_start(found)
+        return _at_stop(found, next(backup for backup in found.backups if backup.stopped_at == found.starts_at))
     label = [backup for backup in found.backups if backup.stopped_at < at][-1].label
     return Point(found.timeline, label, at, None, found.labels)
 
 
 def _at_lsn(lsn: Lsn, found: WindowRange) -> Point:
     if lsn <= found.start_lsn:
-        return _at_start(found)
+        return _at_stop(found, found.backups[0])
     label = [backup for backup in found.backups if backup.stop_lsn <= lsn][-1].label
     return Point(found.timeline, label, None, lsn, found.labels)
 
 
-def _at_start(found: WindowRange) -> Point:
-    return Point(found.timeline, found.backups[0].label, found.starts_at, found.start_lsn, found.labels)
+def _at_stop(found: WindowRange, backup: BackupPoint) -> Point:
+    return Point(found.timeline, backup.label, backup.stopped_at, backup.stop_lsn, found.labels)

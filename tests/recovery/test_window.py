@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time as clock
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +63,26 @@ def test_when_a_standbys_backup_stopped_proves_nothing_of_the_range() -> None:
     (only,) = window(archive).ranges
 
     assert (only.starts_at, only.proven_until) == (early.stopped_at, early.stopped_at)
+
+
+def test_a_lagging_standbys_backup_takes_nothing_from_those_behind_it() -> None:
+    """In WAL it is the first, by the clock the last: the other one reaches every moment since its own stop."""
+    archive = make_archive()
+    early, late = sorted(archive.backups, key=lambda backup: backup.stop_lsn)
+    lagging = replace(early, is_from_standby=True, stopped_at=late.stopped_at + timedelta(minutes=5))
+    archive.backups[:] = [late, lagging]
+
+    found = window(archive)
+
+    (only,) = found.ranges
+    assert (only.start_lsn, only.starts_at, only.proven_until) == (early.stop_lsn, late.stopped_at, late.stopped_at)
+    assert found.begins_at == late.stopped_at
+    at_once = found.nearest(late.stopped_at).after
+    assert at_once is not None
+    assert (at_once.label, at_once.lsn) == ("late", late.stop_lsn)
+    lowest = found.nearest_lsn(Lsn(1)).after
+    assert lowest is not None
+    assert (lowest.label, lowest.at) == ("early", lagging.stopped_at)
 
 
 def test_wal_before_the_first_backup_is_no_range_and_no_gap() -> None:
