@@ -20,6 +20,7 @@ from tests.helm.pods import dangling, misnamed, unselected, weaknesses
 
 pytestmark = pytest.mark.endurance
 
+NAMES = [*CASES, *(path.stem for path in EXAMPLES)]
 # Names as they may be, which YAML takes for numbers and truths where nobody quotes them.
 NUMBERS = {
     "image": {"pullSecrets": ["1e3"]},
@@ -30,7 +31,7 @@ NUMBERS = {
 }
 
 
-@pytest.fixture(scope="module", params=[*CASES, *(path.stem for path in EXAMPLES)])
+@pytest.fixture(scope="module", params=NAMES)
 def case(request: pytest.FixtureRequest, case_of: Callable[[str], tuple[Path, Rendered]]) -> tuple[Path, Rendered]:
     """A file of values, and what they become."""
     return case_of(request.param)
@@ -48,12 +49,13 @@ def is_example(case: tuple[Path, Rendered]) -> bool:
     return case[0] in EXAMPLES
 
 
-def test_an_api_server_takes_it(case: tuple[Path, Rendered], schemas: Path, tmp_path: Path) -> None:
-    """Every document, by the strict schema of its kind."""
-    path = tmp_path / "rendered.yaml"
-    path.write_text(case[1].text)
+def test_an_api_server_takes_it(case_of: Callable[[str], tuple[Path, Rendered]], schemas: Path, tmp_path: Path) -> None:
+    """Every document of every case, by the strict schema of its kind."""
+    found = [case_of(name)[1] for name in NAMES]
+    for number, each in enumerate(found):
+        (tmp_path / f"{number}.yaml").write_text(each.text)
 
-    assert complaints(schemas, [path]) == []
+    assert complaints(schemas, sorted(tmp_path.iterdir()), count=sum(len(each.documents) for each in found)) == []
 
 
 def test_pods_are_restricted(rendered: Rendered) -> None:
@@ -134,7 +136,7 @@ def test_a_release_may_be_called_anything(schemas: Path, tmp_path: Path) -> None
     path = tmp_path / "rendered.yaml"
     path.write_text(rendered.text)
 
-    assert complaints(schemas, [path]) == []
+    assert complaints(schemas, [path], count=len(rendered.documents)) == []
     assert list(misnamed(rendered)) == []
     assert list(unselected(rendered)) == []
     assert "nameOverride" in refusal(tmp_path, BASE, release="2024")
