@@ -112,20 +112,21 @@ def by_need(backups: Sequence[Backup], marks: Marks) -> list[Backup]:
 
 
 def moment_of(
-    plan: RestorePlan, facts: RestoreFacts, *, stopped_at: datetime, last_commit_at: datetime | None
-) -> datetime:
-    """Return the moment that the restored data are of, by the server's clock.
+    plan: RestorePlan, facts: RestoreFacts, *, stopped_at: datetime | None, last_commit_at: datetime | None
+) -> datetime | None:
+    """Return the moment that the restored data are of, by the server's clock; None where nothing tells.
 
-    `stopped_at` is the backup's, `last_commit_at` that of the last replayed transaction.
+    `stopped_at` is the backup's, None for that of a standby, which may have lagged; `last_commit_at` that of the last
+    replayed transaction.
     """
     if isinstance(plan.target, TimeTarget):
         return plan.target.at
-    known = [stopped_at] if last_commit_at is None else [stopped_at, last_commit_at]
+    known = [each for each in (stopped_at, last_commit_at) if each is not None]
     if isinstance(plan.target, LatestTarget):
         path = find_path(plan.timeline, facts.inventory)
         idle = proven_until(path, plan.wal_end_lsn, watermarks=facts.watermarks)
         known += [] if idle is None else [idle]
-    return max(known)
+    return max(known, default=None)
 
 
 def _why(label: str, usual: str, marks: Marks) -> str:

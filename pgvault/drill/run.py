@@ -213,7 +213,7 @@ class _Drill:
         self._report.as_of = moment_of(
             plan,
             facts,
-            stopped_at=_consistent_at(manifest, reached.last_commit_at),
+            stopped_at=None if manifest.is_from_standby else manifest.stopped_at,
             last_commit_at=reached.last_commit_at,
         )
         self._report.sizes = {
@@ -281,8 +281,3 @@ class _Drill:
         if failure is not None and report.rpo is not None:
             measuring = Measuring(self._request.cluster, self._request.restore.options, failure, workplace)
             report.copies += measure_copies(self._repository, measuring, replayed=report.rpo)
-
-
-def _consistent_at(manifest: Manifest, last_commit_at: datetime | None) -> datetime:
-    """The moment that a backup is of: with that of a standby, the last transaction in it tells more than a clock."""
-    return last_commit_at if manifest.is_from_standby and last_commit_at is not None else manifest.stopped_at

@@ -56,8 +56,8 @@ class Drilled:
     drill_id: str
     at: datetime  # when the drill began, by the clock of its host
     target: str  # for people
-    as_of: datetime | None  # the moment that it went to, by the server's clock; None: it did not get there
-    lsn: Lsn | None  # the end of what was replayed; None: as before, or a logical backup
+    as_of: datetime | None  # the moment that it went to, by the server's clock; None: not reached, or not known
+    lsn: Lsn | None  # the end of what was replayed; None: not reached, or a logical backup
     timeline: int | None  # of that LSN
     outcome: Outcome
     copies: tuple[str, ...]  # that were read, or stood by

@@ -126,9 +126,12 @@ def test_where_no_moment_lies_behind_a_backup_nothing_is_drawn() -> None:
         settle_aim(RandomAim(7), LATEST, archive.facts)
 
 
-def moment(archive: Archive, request: RestoreRequest, last_commit_at: datetime | None) -> datetime:
+def moment(
+    archive: Archive, request: RestoreRequest, last_commit_at: datetime | None, *, is_standby: bool = False
+) -> datetime | None:
     plan = plan_restore(archive.facts, request)
-    return moment_of(plan, archive.facts, stopped_at=minute(2.9), last_commit_at=last_commit_at)
+    stopped_at = None if is_standby else minute(2.9)
+    return moment_of(plan, archive.facts, stopped_at=stopped_at, last_commit_at=last_commit_at)
 
 
 def test_data_are_of_the_moment_that_was_asked_for() -> None:
@@ -140,3 +143,15 @@ def test_data_are_of_the_moment_that_was_asked_for() -> None:
     assert moment(archive, RestoreRequest(ImmediateTarget()), None) == minute(2.9)
     archive.watermarks.append(FakeWatermark(minute(9) + timedelta(hours=1), lsn_in(9, 9000)))
     assert moment(archive, LATEST, minute(9)) == minute(69)
+
+
+def test_a_backup_of_a_standby_does_not_tell_of_which_moment_it_is() -> None:
+    """It may have lagged by hours: the last commit tells, or proven idleness, or nothing does."""
+    archive = archive_of(3)
+    immediate = RestoreRequest(ImmediateTarget())
+
+    assert moment(archive, immediate, None, is_standby=True) is None
+    assert moment(archive, immediate, minute(1), is_standby=True) == minute(1)
+    assert moment(archive, LATEST, None, is_standby=True) is None
+    archive.watermarks.append(FakeWatermark(minute(69), lsn_in(9, 9000)))
+    assert moment(archive, LATEST, None, is_standby=True) == minute(69)
