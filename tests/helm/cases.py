@@ -72,6 +72,7 @@ CASES: dict[str, Values] = {
     ),
     "odd names": merged(BASE, {"clusters": [{"name": name, "config": {"dsn": DSN}} for name in ODD_NAMES]}),
     "another name": one(nameOverride="a-name-that-is-much-longer-than-anybody-needs-it-to-be"),
+    "no init": one(init={"enabled": False}),
     "no metrics": one(metrics={"enabled": False}),
     "alerts": one(config={"alerts": ALERTS}, secrets=[{"name": "s3", "env": {"WEBHOOK": "url"}}]),
     "alerts off": one(config={"alerts": ALERTS}, alerts={"enabled": False}),

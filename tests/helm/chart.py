@@ -32,11 +32,11 @@ def merged(below: Values, above: Values) -> dict[str, Any]:
     return result
 
 
-def call_helm(command: str, values: Path, *words: str, release: str = RELEASE) -> Finished:
+def call_helm(command: str, values: Path, *words: str, release: str = RELEASE, chart: Path = CHART) -> Finished:
     """Run `helm template` or `helm lint` on the chart with a values file."""
     names = [release] if command == "template" else []
     options = ["--namespace=backups", f"--kube-version={KUBERNETES}"]  # which one Helm takes depends on who built it
-    argv: list[str | Path] = [helm(), command, *names, CHART, *options, f"--values={values}", *words]
+    argv: list[str | Path] = [helm(), command, *names, chart, *options, f"--values={values}", *words]
     return attempt(argv, timeout=TIMEOUT_SECONDS)
 
 

@@ -107,7 +107,7 @@ def fleet(templates: Path, tmp_path: Path) -> Iterator[Fleet]:
 
 
 def prepare(node: Node, rendered: Rendered) -> None:
-    """Do what is done once, by hand: the keys, the Secret of them, and the repository."""
+    """Do what is done once, by hand: the keys, and the Secret of them. The repository is made by the release."""
     secrets = node.secrets["pgvault"]
     for path in (secrets, *(node.shared[0] / name for name in ("primary", "second"))):
         path.mkdir(parents=True)
@@ -115,9 +115,10 @@ def prepare(node: Node, rendered: Rendered) -> None:
     document = yaml.safe_load(config)
     del document["audit"]  # a host's own key, which becomes the Secret's
     (node.directory / "pgvault.yaml").write_text(yaml.safe_dump(document))
-    for words in (["init", "--generate-key", secrets / "key"], ["audit", "key"]):
-        done = pgvault("--config", node.directory / "pgvault.yaml", *words)
-        assert done.status == 0, done.errors
+    (secrets / "key").write_text(os.urandom(32).hex() + "\n")
+    (secrets / "key").chmod(0o400)
+    done = pgvault("--config", node.directory / "pgvault.yaml", "audit", "key")
+    assert done.status == 0, done.errors
     shutil.copy(Path(os.environ["XDG_STATE_HOME"], "pgvault", "audit.key"), secrets)
 
 
@@ -133,6 +134,7 @@ def stopping(fleet: Fleet, component: str) -> Iterator[Service]:
 
 def test_every_rendered_command_does_its_work(fleet: Fleet) -> None:
     """Each container, as its pod is specified, against a server: what it is for has happened afterwards."""
+    fleet.run("init")
     with stopping(fleet, "alerts") as alerts:
         alerts.wait_until(lambda: fleet.sink.posted)  # there is no backup
     with stopping(fleet, "stream") as stream:

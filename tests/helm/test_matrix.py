@@ -8,7 +8,9 @@ import pytest
 from tests.helm.cases import BASE, CASES, CLAIMS, REFUSED, SECRETS
 from tests.helm.chart import (
     EXAMPLES,
+    Document,
     Rendered,
+    Values,
     call_helm,
     complaints,
     refusal,
@@ -142,11 +144,27 @@ def test_a_release_may_be_called_anything(schemas: Path, tmp_path: Path) -> None
     assert "nameOverride" in refusal(tmp_path, BASE, release="2024")
 
 
+def test_the_repository_is_made_once(case_of: Callable[[str], tuple[Path, Rendered]]) -> None:
+    """By a hook of the installation alone: after an upgrade, a mistyped url must fail, and not get an empty one."""
+    job = case_of("base")[1].one("Job")
+
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["init"]
+    hooks = {"helm.sh/hook": "post-install", "argocd.argoproj.io/hook": "Skip"}
+    assert hooks.items() <= job["metadata"]["annotations"].items()
+    assert not case_of("no init")[1].of("Job")
+
+
 def test_nothing_is_rendered_of_a_restore_that_nobody_wants(tmp_path: Path) -> None:
     """A Job that restores is there only while `restore:` is."""
-    assert not render_file(write_values(tmp_path, BASE)).of("Job")
+
+    def restores(values: Values) -> list[Document]:
+        jobs = render_file(write_values(tmp_path, values)).of("Job")
+        return [each for each in jobs if each["metadata"]["labels"]["app.kubernetes.io/component"] == "restore"]
+
+    assert restores(BASE) == []
     restore = {"cluster": "main", "to": "2025-10-25T10:00", "claim": "restored", "runAsUser": 999}
-    job = render_file(write_values(tmp_path, {**BASE, "restore": restore})).one("Job")
+    (job,) = restores({**BASE, "restore": restore})
 
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["args"][0] == "restore"
