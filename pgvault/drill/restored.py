@@ -56,7 +56,8 @@ class Restored:
 
 def scratch_dsn(instance: Instance, superuser: str) -> str:
     """Return the connection string of the scratch's superuser, to template1: the one database that is always there."""
-    return make_conninfo(instance.dsn, user=superuser, dbname="template1", hostaddr="", options=OPTIONS)
+    ours = {"hostaddr": "", "client_encoding": "UTF8", "options": OPTIONS}  # of SQL_ASCII, text would come as bytes
+    return make_conninfo(instance.dsn, user=superuser, dbname="template1", **ours)
 
 
 def default_database(wanted: str | None, databases: Sequence[str]) -> str:

@@ -210,6 +210,24 @@ def test_large_segments(server: ServerFactory, tmp_path: Path) -> None:
 
 
 @pytest.mark.endurance
+def test_a_cluster_without_an_encoding(server: ServerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQL_ASCII, which initdb takes where no locale is set: psycopg returns bytes for text there."""
+    monkeypatch.setenv("PGCLIENTENCODING", "UTF8")  # for the test's own questions
+    archive = make_archive(tmp_path)
+    source = archiving(server, NEWEST, archive, initdb=("--encoding=SQL_ASCII", "--locale=C"))
+    stage = Stage(source, archive, server.directory())
+    stage.server.sql("CREATE TABLE orders (name text UNIQUE CHECK (name <> '')); INSERT INTO orders VALUES ('row')")
+    stage.backup()
+    stage.archive_all()
+    monkeypatch.delenv("PGCLIENTENCODING")
+
+    report = stage.drill(checks=(COUNT_ORDERS,))
+
+    assert report.passed, report.reason
+    assert measured(report, "orders") == 1
+
+
+@pytest.mark.endurance
 def test_rpo_is_never_less_than_what_is_lost(server: ServerFactory, tmp_path: Path) -> None:
     """Power cut: the last archived commit is proven, the first that was not archived lies beyond, RPO covers it."""
     stage = make_told_stage(server, NEWEST, tmp_path)

@@ -23,9 +23,12 @@ def wait_until(claim: Callable[[], object], *, seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
-def archiving(server: ServerFactory, major: int, archive: Archive, *, wal_segsize_mib: int = 16) -> Server:
+def archiving(
+    server: ServerFactory, major: int, archive: Archive, *, wal_segsize_mib: int = 16, initdb: Sequence[str] = ()
+) -> Server:
     """A server that archives into `archive`, started as `env -i` would."""
-    one = server(major, settings=archiving_settings(archive), wal_segsize_mib=wal_segsize_mib, running=False)
+    settings = archiving_settings(archive)
+    one = server(major, settings=settings, wal_segsize_mib=wal_segsize_mib, initdb=initdb, running=False)
     one.instance.environment = {}
     one.start()
     return one
