@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from threading import Event
+
+import psycopg
 
 from pgvault.backup.take import BackupRequest, take_backup
 from pgvault.instants import SystemClock
@@ -87,17 +92,53 @@ def add_standby(factory: ServerFactory, primary: Server, *, settings: Mapping[st
 
 @contextmanager
 def loaded_pair(templates: Path, major: int, directory: Path) -> Iterator[Pair]:
-    """A pair with a table `rows` and pgbench's, for all tests of a module; each leaves both as they were."""
+    """A pair with tables `rows`, `accounts` and `history`, for all tests of a module; each leaves it as it was."""
     factory = ServerFactory(templates)
     try:
         pair = make_pair(factory, major, directory)
         pair.primary.sql("CREATE TABLE rows (number int)")
-        run([pair.primary.programs.path("pgbench"), "-i", "-q", "-s", "1", pair.primary.dsn], timeout=120)
+        pair.primary.sql("CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL DEFAULT 0)")
+        pair.primary.sql("INSERT INTO accounts (id) SELECT generate_series(1, 2000)")
+        pair.primary.sql("CREATE TABLE history (delta int)")
         pair.primary.sql("CHECKPOINT")  # what was made is not replayed by every restore
         pair.wait_replayed()
         yield pair
     finally:
         factory.clear()
+
+
+@contextmanager
+def written_to(primary: Server) -> Iterator[None]:
+    """Transactions, one after the other: what `history` holds is what `accounts` have."""
+    is_over = Event()
+
+    def write() -> None:
+        change = (
+            "WITH changed AS (UPDATE accounts SET balance = balance + %(number)s WHERE id = %(number)s %% 2000 + 1)"
+            " INSERT INTO history VALUES (%(number)s)"
+        )
+        with psycopg.connect(primary.dsn, autocommit=True) as connection:
+            for number in count(1):
+                connection.execute(change, {"number": number})
+                if is_over.wait(0.005):  # a segment now and then: each is archived and fetched by a program of its own
+                    return
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            yield
+        finally:
+            is_over.set()
+        writing.result()
+
+
+def sums(dsn: str) -> Sequence[object]:
+    """What `written_to` keeps in balance, and how much it did."""
+    with Session(dsn) as session:
+        return session.row(
+            "SELECT (SELECT sum(balance) FROM public.accounts), (SELECT sum(delta) FROM public.history),"
+            " (SELECT count(*) FROM public.history)"
+        )
 
 
 @contextmanager
