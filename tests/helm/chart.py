@@ -43,7 +43,7 @@ def call_helm(command: str, values: Path, *words: str, release: str = RELEASE, c
 def write_values(directory: Path, values: Values) -> Path:
     """Write a values file: as JSON, since PyYAML leaves "1e3" bare, and Helm takes that for a number."""
     path = directory / "values.yaml"
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps(values, ensure_ascii=False))
     return path
 
 

@@ -182,6 +182,37 @@ def test_a_stream_starts_anew_for_what_it_reads_alone(tmp_path: Path) -> None:
     assert pod({"config": {"stream": {"every": "3s"}}}) != usual
 
 
+def test_a_secret_that_one_cluster_lacks_blinds_nobody_to_the_others(
+    case_of: Callable[[str], tuple[Path, Rendered]],
+) -> None:
+    """To metrics and alerts every Secret is optional, to what works with it none."""
+    seen = set()
+    for name in ("alerts", "fleet"):
+        for work in workloads(case_of(name)[1]):
+            volumes = [each["secret"] for each in work.pod["volumes"] if "secret" in each]
+            variables = [
+                each["valueFrom"] for container in work.containers for each in container["env"] if "valueFrom" in each
+            ]
+            is_optional = [
+                each.get("optional", False) for each in (*volumes, *(each["secretKeyRef"] for each in variables))
+            ]
+            assert set(is_optional) == {work.kind == "Deployment"}, work.name
+            seen.add((work.kind, bool(variables)))
+    assert {("Deployment", True), ("CronJob", True), ("StatefulSet", False)} <= seen
+
+
+def test_values_arrive_as_they_were_written(tmp_path: Path) -> None:
+    """Numbers that Helm keeps as floats, texts that YAML takes for others, SQL of several lines, braces."""
+    texts = ["1e3", "0123", "on", "null", "a: b # c", "SELECT 1 -- {{ .Values }}\n\n  FROM \"ü☃\"\n WHERE a = 'b\\n'\n"]
+    checks = [{"name": f"c{n}", "severity": "warn", "threshold": 0, "query": text} for n, text in enumerate(texts)]
+    entry = {"checks": checks, "max_rate": 33554432, "logical": {"spool_limit": 268435456, "databases": ["1e3", "on"]}}
+    for _, config in configurations(render(tmp_path, one({"config": entry})), tmp_path):
+        read = config.clusters["main"]
+        assert [getattr(each, "query", None) for each in read.checks] == texts
+        assert (read.max_rate, read.logical.spool_limit) == (33554432, 268435456)
+        assert read.logical.databases == ("1e3", "on")
+
+
 def test_configurations_hold_references_alone(rendered: Rendered) -> None:
     """Whatever is called a key or a password is a file: or env:, and no Secret is made."""
 

@@ -54,7 +54,7 @@ env:
   - {name: POD_NAMESPACE, value: {{ .root.Release.Namespace | quote }}}
 {{- range $secret := .secrets }}
 {{- range $variable, $key := $secret.env }}
-  - {name: {{ $variable | quote }}, valueFrom: {secretKeyRef: {name: {{ $secret.name | quote }}, key: {{ $key | quote }}}}}
+  - {name: {{ $variable | quote }}, valueFrom: {secretKeyRef: {name: {{ $secret.name | quote }}, key: {{ $key | quote }}{{ if $.optional }}, optional: true{{ end }}}}}
 {{- end }}
 {{- end }}
 {{- range .root.Values.extraEnv }}
@@ -89,7 +89,7 @@ volumeMounts:
 - {name: tmp, emptyDir: {}}
 {{- range $number, $secret := .secrets }}
 {{- if not $secret.env }}
-- {name: secret-{{ $number }}, secret: {secretName: {{ $secret.name | quote }}, defaultMode: 0440
+- {name: secret-{{ $number }}, secret: {secretName: {{ $secret.name | quote }}, defaultMode: 0440{{ if $.optional }}, optional: true{{ end }}
 {{- with $secret.keys }}, items: [{{ range $index, $key := . }}{{ if $index }}, {{ end }}{key: {{ $key | quote }}, path: {{ $key | quote }}}{{ end }}]{{ end }}}}
 {{- end }}
 {{- end }}

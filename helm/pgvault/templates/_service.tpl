@@ -1,4 +1,7 @@
-{{/* A Deployment of one pod that looks at every cluster: (dict root kind args resources port) */}}
+{{/*
+A Deployment of one pod that looks at every cluster: (dict root kind args resources port). A Secret that is not there is
+told of its cluster, and must not keep the pod from telling of all others: to it, each is optional.
+*/}}
 {{- define "pgvault.deployment" }}
 {{- $root := .root }}
 {{- $values := $root.Values }}
@@ -30,7 +33,7 @@ spec:
     spec:
       {{- include "pgvault.pod" (list $root $values.pod.runAsUser $values.pod.runAsUser) | nindent 6 }}
       containers:
-        - {{- include "pgvault.container" (dict "root" $root "name" .kind "args" .args "resources" .resources "secrets" $all.secrets "mounts" (list (list "tmp" "/scratch"))) | nindent 10 | trimPrefix "\n" | trimPrefix "         " }}
+        - {{- include "pgvault.container" (dict "root" $root "name" .kind "args" .args "resources" .resources "secrets" $all.secrets "optional" true "mounts" (list (list "tmp" "/scratch"))) | nindent 10 | trimPrefix "\n" | trimPrefix "         " }}
           {{- with .port }}
           ports:
             - {name: metrics, containerPort: {{ . | int64 }}}
@@ -38,5 +41,5 @@ spec:
             tcpSocket: {port: metrics}
           {{- end }}
       volumes:
-        {{- include "pgvault.volumes" (dict "root" $root "map" (printf "%s-fleet" (include "pgvault.release" $root)) "secrets" $all.secrets) | nindent 8 }}
+        {{- include "pgvault.volumes" (dict "root" $root "map" (printf "%s-fleet" (include "pgvault.release" $root)) "secrets" $all.secrets "optional" true) | nindent 8 }}
 {{- end }}
