@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
@@ -139,7 +140,7 @@ class Bar:
         """Begin to draw."""
         from rich.live import Live
 
-        self._live = Live(
+        live = Live(
             console=self._console,
             get_renderable=self._draw,
             refresh_per_second=DRAWN_PER_SECOND,
@@ -148,13 +149,15 @@ class Bar:
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=True,
         )
-        self._live.start(refresh=True)
+        self._live = live
+        self._ask(partial(live.start, refresh=True))
 
     def end(self) -> None:
         """Take it away, and give the cursor back."""
         live, self._live = self._live, None
         if live is not None:
-            live.stop()
+            with suppress(OSError):
+                live.stop()
 
     def phase(self, name: str, total_bytes: int | None = None) -> None:
         """Draw how the last phase ended, and then the new one."""
@@ -204,7 +207,14 @@ class Bar:
     def _refresh(self) -> None:
         live = self._live
         if live is not None:
-            live.refresh()
+            self._ask(live.refresh)
+
+    def _ask(self, draw_on: Callable[[], None]) -> None:
+        """Draw; where the terminal is gone, as with a lost connection, the work goes on without."""
+        try:
+            draw_on()
+        except OSError:
+            self.end()
 
     def _draw(self) -> RenderableType:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,4 +15,5 @@ def stderr_console() -> Console:
     """Return the console on stderr. What is written by another one tears whatever bar this one shows."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    # Else rich believes $FORCE_COLOR: a pipe would be drawn upon, and when that breaks, rich ends the program.
+    return Console(stderr=True, force_terminal=sys.stderr is not None and sys.stderr.isatty())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from pgvault.cli import progressbar
 from pgvault.cli.logs import FORMAT_VARIABLE, JSON, JsonFormatter
 from pgvault.cli.pace import Look, Pace
 from pgvault.cli.progressbar import BAR_COLUMNS, Bar, Lines, draw, words
+from pgvault.cli.terminal import stderr_console
 
 GIB = 1 << 30
 HALF = Look("copying", GIB, 2 * GIB, 8.0, GIB / 8)
@@ -214,6 +217,39 @@ def test_a_log_has_a_line_for_each_phase_and_one_each_half_minute(caplog: pytest
     figures = caplog.records[1].__dict__["progress"]
     assert (figures["phase"], figures["done_bytes"], figures["total_bytes"]) == ("copying", 30 * GIB, 100 * GIB)
     assert len(figures) == MANY_FIELDS
+
+
+class _Gone(io.StringIO):
+    """A terminal whose connection is lost after the first line."""
+
+    def write(self, text: str) -> int:
+        if self.tell():
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
+
+
+def test_a_terminal_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `pgvault backup &` and a lost connection: every write fails, and the backup goes on."""
+    lost = Console(file=_Gone(), force_terminal=True)
+    monkeypatch.setattr(progressbar, "stderr_console", lambda: lost)
+    before = sys.stderr
+
+    with progressbar.showing(Standing()) as shown:
+        for name in ("copying", "waiting for WAL"):
+            shown.phase(name, GIB)
+            shown.advance(GIB)
+        with shown.beside("west") as west, shown.aside():
+            west.phase("wal")
+
+    assert sys.stderr is before
+
+
+def test_a_pipe_is_no_terminal_whatever_colour_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI sets $FORCE_COLOR; rich ends the program when such a pipe breaks."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+    assert not stderr_console.__wrapped__().is_terminal
 
 
 @pytest.mark.parametrize("is_verbose", [False, True])
