@@ -40,12 +40,15 @@ class JsonFormatter(logging.Formatter):
 def json_line(
     level: str, message: str, more: Mapping[str, object] = NO_MORE, *, logger: str = NAME, at: datetime | None = None
 ) -> str:
-    """Return one line of a log for machines; what is None is left out."""
+    """Return one line of a log for machines; what is None is left out.
+
+    It is ASCII: what a terminal's encoding lacks is written as Python writes it, which is not JSON.
+    """
     import json  # nobody else pays for it
 
     time = (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     fields = {"time": time, "level": level, "logger": logger, "message": message, **more}
-    return json.dumps({name: value for name, value in fields.items() if value is not None}, ensure_ascii=False)
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
 def is_json() -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from datetime import datetime, timedelta
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,19 @@ def test_records_of_the_library_are_objects(monkeypatch: pytest.MonkeyPatch) -> 
 
     line = json.loads(stream.getvalue())
     assert (line["logger"], line["level"], line["message"]) == ("pgvault.wal.push", "warning", "it waits\nfor 3")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_line_is_json_in_every_encoding(encoding: str) -> None:
+    """Of a host with another locale; and a file's name need be no text at all."""
+    stream = TextIOWrapper(BytesIO(), encoding=encoding, errors="backslashreplace")  # as stderr is
+    message = "\N{LATIN SMALL LETTER E WITH ACUTE} \N{EURO SIGN} \N{GRINNING FACE}" + os.fsdecode(b" \xff")
+
+    stream.write(logs.json_line("error", message))
+    stream.flush()
+
+    assert isinstance(stream.buffer, BytesIO)
+    assert json.loads(stream.buffer.getvalue().decode())["message"] == message
 
 
 def test_an_unknown_format_is_refused() -> None:
