@@ -40,6 +40,8 @@ def alone_here(what: str, *of: object) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRunning(f"another {what} is at work on this host") from None
+        except OSError:
+            pass  # a file system without locks, as NFS may be: better twice than not at all
         yield
     finally:
         os.close(descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,20 @@ def test_a_host_that_keeps_nothing_keeps_nobody_out(state: Path) -> None:
 
     with alone_here("copy", "a"), alone_here("copy", "a"):
         pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NFS without its lock service: a copy twice is better than none."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    ran = []
+    with alone_here("copy", "a"):
+        ran.append("copy")
+
+    assert ran == ["copy"]
 
 
 def test_expiry_beside_another_ends_with_40_and_one_line(archive: Archive) -> None:
