@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
+from pgvault.cli.logs import complain
+
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -17,12 +19,14 @@ GRACE_SECONDS = 9.0  # to end in order, after the first signal
 
 @contextmanager
 def leaving_in_order(status: int) -> Iterator[None]:
-    """Turn signals into an orderly end with `status`: what was begun is cleared away on the way out.
+    """Turn signals into an orderly end with `status`: what was begun is cleared away on the way out, and that is said.
 
     A second signal does not cut that short; SIGKILL does.
     """
+    told: list[int] = []
 
-    def leave(_number: int, _frame: object) -> None:
+    def leave(number: int, _frame: object) -> None:
+        told.append(number)
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise SystemExit(status)
@@ -33,6 +37,8 @@ def leaving_in_order(status: int) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        for number in told:
+            complain("error", f"ended by {signal.Signals(number).name}", None, exit_code=status)
 
 
 @contextmanager
