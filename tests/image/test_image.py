@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
+from pgvault.errors import AlreadyRunning
 from pgvault.process import attempt, run
-from tests.image.yard import DATA, HARDENED, IMAGE, REMOTE, RESTORED, STATE, TIMEOUT, USER, Yard, made_yard, missing
+from tests.image.yard import DATA, HARDENED, IMAGE, REMOTE, RESTORED, STATE, TIMEOUT, USER, Yard, missing
 from tests.wal.servers import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
@@ -17,17 +17,13 @@ SCRAPE = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:
 ANYBODY = 4242
 
 
-@pytest.fixture(scope="module")
-def yard() -> Iterator[Yard]:
-    with made_yard() as made:
-        yield made
-
-
 def test_from_the_first_check_to_a_restored_row(yard: Yard) -> None:
     """Streamed, backed up with the server's files and without, restored onto a volume, drilled, dumped.
 
-    Each by a container of its own.
+    Each by a container of its own; a second stream on the volume is refused at once, and the first goes on.
     """
+    before = yard.json("list")
+    assert isinstance(before, dict)
     stream = yard.stream()
     stream.wait_for("streaming from")
     yard.good("check", reads=[DATA])
@@ -50,8 +46,13 @@ def test_from_the_first_check_to_a_restored_row(yard: Yard) -> None:
     yard.good("drill", "--logical", "latest")
     backups = yard.json("list")
     assert isinstance(backups, dict)
-    assert [len(backups[kind]) for kind in ("backups", "logical")] == [2, 1]
+    assert [len(backups[kind]) for kind in ("backups", "logical")] == [len(before["backups"]) + 2, 1]
 
+    second = yard.stream()
+    assert second.end() == AlreadyRunning.exit_code
+    assert "another pgvault wal stream uses the spool" in second.log()
+    names = set(yard.write(3))
+    wait_until(lambda: names <= yard.archived(), seconds=120)
     stream.signal("TERM")
     assert stream.end() == 0
     assert "stopped: everything received is archived" in stream.log()
@@ -78,6 +79,7 @@ def test_a_job_that_is_told_to_end_says_so(yard: Yard) -> None:
     backup.signal("TERM")
 
     assert backup.end() == 1, backup.log()
+    assert "error: ended by SIGTERM" in backup.log()
     assert yard.json("list") == before
 
 

@@ -1,26 +1,19 @@
-"""What a StatefulSet promises for `wal stream`: one volume that outlives the container, one container at a time."""
+"""What a StatefulSet promises for `wal stream`: one volume that outlives the container."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pgvault.errors import AlreadyRunning, WalGap
-from tests.image.yard import DATA, REPOSITORY, Yard, made_yard
+from pgvault.errors import WalGap
+from tests.image.yard import DATA, REPOSITORY, Yard
 from tests.wal.servers import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.endurance]
 
 SEGMENTS = 4
 FRESH = Path("/var/lib/fresh")
-
-
-@pytest.fixture(scope="module")
-def yard() -> Iterator[Yard]:
-    with made_yard() as made:
-        yield made
 
 
 def test_nothing_is_lost_between_the_close_of_a_segment_and_its_upload(yard: Yard) -> None:
@@ -57,22 +50,6 @@ def test_nothing_is_lost_between_the_close_of_a_segment_and_its_upload(yard: Yar
     yard.good("wal", "list", "--missing")
     second.signal("KILL")
     second.end()
-
-
-def test_a_second_container_on_the_volume_is_refused(yard: Yard) -> None:
-    """At once, by a status of its own; the first goes on."""
-    first = yard.stream()
-    first.wait_for("streaming from")
-
-    second = yard.stream()
-
-    assert second.end() == AlreadyRunning.exit_code
-    assert "another pgvault wal stream uses the spool" in second.log()
-    names = set(yard.write(1))
-    wait_until(lambda: names <= yard.archived(), seconds=120)
-    assert first.runs()
-    first.signal("KILL")
-    first.end()
 
 
 def with_closed_repository(yard: Yard, *, closed: bool) -> None:

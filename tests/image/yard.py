@@ -202,8 +202,8 @@ class Yard:
     def clear(self) -> None:
         """End all containers, and remove the directories."""
         listed = run(["podman", "ps", "--all", "--quiet", f"--filter=label={LABEL}={self.root.name}"], timeout=TIMEOUT)
-        for container in listed.split():
-            attempt(["podman", "rm", "--force", "--time=0", container], timeout=TIMEOUT)
+        if containers := listed.split():
+            attempt(["podman", "rm", "--force", "--time=0", *containers], timeout=TIMEOUT)
         shutil.rmtree(self.root)
 
     def _detached(self, *words: str, writes: Sequence[Path], reads: Sequence[Path] = ()) -> Container:
