@@ -32,7 +32,7 @@ class FileFacts:
 class SecretFacts:
     """A file that holds a secret."""
 
-    what: str  # key, password of cluster main, …
+    what: str  # key, clusters.main.password, …
     path: Path  # as the configuration has it
     chain: Sequence[FileFacts]  # every directory above it from / on, and the file itself; empty: it can not be seen
     why: str = ""  # it can not

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pgvault.config import Config, CopyConfig, PassphraseKey, Secret
+from pgvault.config.sections import Section
 from pgvault.doctor.files import FileFacts, SecretFacts, UserFacts
 from pgvault.doctor.places import CopyPlace, Disk, Place
 
@@ -79,11 +80,25 @@ def secrets(config: Config) -> Iterator[SecretFacts]:
     key = key_file(config)
     if key is not None:
         yield see_secret("key", key)
-    named = {f"password of cluster {name}": of.password for name, of in config.clusters.items()}
-    named |= {f"secret key of copy {name}": of.secret_key for name, of in config.repository.copies.items()}
-    for what, secret in named.items():
-        if secret is not None and secret.source == "file":
+    of_repository = config.repository.model_copy(update={"key": None})
+    for what, secret in _named("", config.model_copy(update={"repository": of_repository})):
+        if secret.source == "file":
             yield see_secret(what, Path(secret.name))
+
+
+def _named(where: str, value: object) -> Iterator[tuple[str, Secret]]:
+    """Yield every secret below a value of the configuration, by its path there."""
+    below: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Secret):
+        yield where, value
+    elif isinstance(value, Section):
+        below = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        below = value.items()
+    elif isinstance(value, (tuple, list)):
+        below = enumerate(value)
+    for name, each in below:
+        yield from _named(f"{where}.{name}" if where else str(name), each)
 
 
 def copy_places(config: Config) -> list[CopyPlace]:
