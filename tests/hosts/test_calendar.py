@@ -60,7 +60,7 @@ def is_schedule(cron: str) -> bool:
     return True
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.tuples(st.just("17"), st.sampled_from(["3", "5,22"]), DAYS, MONTHS, WEEKDAYS).map(" ".join).filter(is_schedule)
 )
@@ -76,7 +76,7 @@ def test_days_are_the_same_through_a_year(cron: str) -> None:
     assert elapses(lines, NOW, until) == list(CronSchedule(cron).slots(NOW, until))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.tuples(MINUTES, HOURS, st.just("*"), st.just("*"), st.sampled_from(["*", "6-7", "0", "1"])).map(" ".join),
     st.sampled_from(ZONES),

@@ -46,7 +46,7 @@ def lines_of(config: Config, given: ScheduleOrder) -> list[CronLine]:
     return read_cron_file(cron_file(config, given, now=NOW).content, strips_backslash=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\n\\\r")), min_size=1, max_size=4))
 @example(['it\'s 100% "odd" $HOME `x` #;', "", "%", "a b"])
 def test_words_come_through_cron_and_the_shell(words: list[str]) -> None:
@@ -158,7 +158,7 @@ def test_moved_jobs_run_as_often(name: str) -> None:
     assert len(after) <= len(before) + 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from(["0", "5,50", "*/20", "30"]),
     st.sampled_from(["*", "0", "1,23", "*/6", "9-17"]),
