@@ -142,18 +142,6 @@ class Watermark:
     next_xid: int | None = None  # 64-bit; two idle marks with the same one: no transaction ended in between
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiverStatistics:
-    """What the server counts of its archive_command since the statistics were reset; it does not know the archive."""
-
-    archived_count: int
-    last_archived_name: str | None
-    last_archived_at: datetime | None
-    failed_count: int
-    last_failed_name: str | None
-    last_failed_at: datetime | None
-
-
 class Session(Connection):
     """A connection that can take a backup."""
 
@@ -226,7 +214,8 @@ class Session(Connection):
     def control_positions(self) -> tuple[Lsn, Lsn]:
         """Return checkpoint and minimum recovery point from the server's pg_control: ours must say the same."""
         checkpoint, minimum = self.row(
-            "SELECT checkpoint_lsn::text, min_recovery_end_lsn::text FROM pg_control_checkpoint(), pg_control_recovery()"
+            "SELECT checkpoint_lsn::text, min_recovery_end_lsn::text"
+            " FROM pg_control_checkpoint(), pg_control_recovery()"
         )
         return read_lsn(checkpoint), read_lsn(minimum)
 
@@ -319,22 +308,6 @@ class Session(Connection):
             sleep(WATERMARK_PAUSE_SECONDS)  # autovacuum's transactions are short
             watermark = self._look_for_idleness()
         return watermark
-
-    def archiver_statistics(self) -> ArchiverStatistics:
-        """Return what the server counts of its archive_command."""
-        archived, archived_name, archived_at, failed, failed_name, failed_at = self.row(
-            "SELECT archived_count, last_archived_wal, (extract(epoch FROM last_archived_time) * 1000000)::bigint,"
-            " failed_count, last_failed_wal, (extract(epoch FROM last_failed_time) * 1000000)::bigint"
-            " FROM pg_stat_archiver"
-        )
-        return ArchiverStatistics(
-            archived_count=read_number(archived),
-            last_archived_name=None if archived_name is None else read_text(archived_name),
-            last_archived_at=None if archived_at is None else read_instant(archived_at),
-            failed_count=read_number(failed),
-            last_failed_name=None if failed_name is None else read_text(failed_name),
-            last_failed_at=None if failed_at is None else read_instant(failed_at),
-        )
 
     def _tablespaces(self) -> dict[int, Tablespace]:
         rows = self.rows(

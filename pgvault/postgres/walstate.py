@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from pgvault.postgres.archiver import ArchiverStatistics, read_archiver_statistics
 from pgvault.postgres.connection import read_instant, read_lsn, read_number, read_text
 from pgvault.postgres.lsn import MIB, Lsn
-from pgvault.postgres.server import ArchiverStatistics, Session
+from pgvault.postgres.server import Session
 from pgvault.postgres.standby import read_standby_state
 
 WAL_SETTINGS = (
@@ -117,7 +118,7 @@ def read_wal_state(session: Session, *, slot: str | None = None) -> WalState:
         archive_timeout=timedelta(seconds=int(settings["archive_timeout"])),
         slot_keep_bytes=None if keep_mib < 0 else keep_mib * MIB,
         keep_bytes=int(settings["wal_keep_size"]) * MIB,
-        archiver=session.archiver_statistics(),
+        archiver=read_archiver_statistics(session),
         slot=None if slot is None else _slot(session, slot, version_num=int(settings["server_version_num"])),
     )
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from pgvault.errors import ArchiveNotWorking, ObjectCorrupt, PgvaultError
 from pgvault.instants import Clock
+from pgvault.postgres.archiver import read_archiver_statistics
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.server import ServerFacts, Session
@@ -119,7 +120,7 @@ class _Patience:
     def _archived_before(self, awaited: WalSegment) -> str | None:
         """What the archiver did last; a file behind the awaited one does not count: it stores elsewhere or nowhere."""
         try:
-            name = self._server.archiver.archiver_statistics().last_archived_name
+            name = read_archiver_statistics(self._server.archiver).last_archived_name
         except PgvaultError:
             if not self._server.facts.in_recovery:
                 raise
@@ -238,7 +239,7 @@ def _archiver_says(server: ArchivingServer, segment: WalSegment) -> tuple[str, s
     if server.facts.in_recovery and server.primary is None:
         why = "the server is a standby, which can not finish a segment, and its primary is not known"
         return why, PRIMARY_HINT
-    said = server.archiver.archiver_statistics()
+    said = read_archiver_statistics(server.archiver)
     archived = said.last_archived_name or "none"
     if said.last_failed_at is not None and (
         said.last_archived_at is None or said.last_failed_at > said.last_archived_at

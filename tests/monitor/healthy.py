@@ -18,8 +18,8 @@ from pgvault.monitor.walfacts import (
     TimedPosition,
 )
 from pgvault.monitor.walstatus import judge
+from pgvault.postgres.archiver import ArchiverStatistics
 from pgvault.postgres.lsn import MIB, Lsn
-from pgvault.postgres.server import ArchiverStatistics
 from pgvault.postgres.walname import WalSegment
 from pgvault.postgres.walstate import SlotState, WalState
 

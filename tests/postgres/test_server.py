@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgvault.errors import ServerUnfit, ServerUnreachable
+from pgvault.postgres.archiver import read_archiver_statistics
 from pgvault.postgres.grants import GRANTS, grants_for
 from pgvault.postgres.server import Session
 from pgvault.postgres.walstate import read_wal_state
@@ -33,7 +34,7 @@ DEEDS: dict[str, Callable[[Session], object]] = {
     "restore point": lambda session: session.create_restore_point("x"),
     "message": lambda session: session.emit_message("x"),
     "watermark": Session.idle_watermark,
-    "archiver": Session.archiver_statistics,
+    "archiver": read_archiver_statistics,
     "WAL state": lambda session: read_wal_state(session, slot="x"),
 }
 
@@ -213,9 +214,9 @@ def test_stopping_does_not_wait_for_the_archive(server: ServerFactory) -> None:
         session.stop_backup()
         assert time.monotonic() - began < 5
         session.switch_wal()
-        while not session.archiver_statistics().failed_count:
+        while not read_archiver_statistics(session).failed_count:
             time.sleep(0.05)
-        statistics = session.archiver_statistics()
+        statistics = read_archiver_statistics(session)
 
     assert statistics.archived_count == 0
     assert statistics.last_failed_name is not None
