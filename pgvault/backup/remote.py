@@ -15,8 +15,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from awscrt.checksums import crc32c
@@ -52,6 +52,8 @@ KINDS = {
     MemberKind.DIRECTORY: EntryKind.DIRECTORY,
     MemberKind.SYMLINK: EntryKind.SYMLINK,
 }
+# -2: half dropped, and not to be connected to any more
+DATABASES = "SELECT oid::bigint FROM pg_database WHERE datconnlimit <> -2"
 LAYOUT = "SELECT data_page_checksum_version, blocks_per_segment FROM pg_control_init()"
 
 
@@ -63,7 +65,6 @@ class _Received:
     tablespace_map: bytes = b""
     control: bytes = b""
     control_member: Member | None = None
-    archives: set[str] = field(default_factory=set)
 
 
 class RemoteSource:
@@ -78,6 +79,8 @@ class RemoteSource:
         self._received = _Received()
         self._sent = SentFiles()
         self._before = Before()
+        self._databases: Mapping[int, str] = {}  # at the start
+        self._mode = 0o700  # of directories, as the server makes them
         self._backup: BaseBackup | None = None
         self._head: Head | None = None
         self._main: TarStream | None = None
@@ -100,6 +103,8 @@ class RemoteSource:
         self._head = self._backup.start(label)
         self._parts = Parts(self._backup.messages())
         facts = self._session.facts()
+        self._databases = facts.databases
+        self._mode = int(self._session.settings(("data_directory_mode",))["data_directory_mode"], 8)
         checksums, segment = map(read_number, self._session.row(LAYOUT))
         return Started(self._head.start.lsn, _with_tablespaces(facts, self._head), PageLayout(checksums != 0, segment))
 
@@ -108,7 +113,7 @@ class RemoteSource:
         assert self._head is not None
         waiting = {f"{oid}.tar": oid for oid in self._head.tablespaces}
         if waiting:
-            yield Piece(_made(b"pg_tblspc", EntryKind.DIRECTORY))
+            yield Piece(_made(b"pg_tblspc", EntryKind.DIRECTORY, mode=self._mode))
         while (name := self._parts.next_archive()) is not None:
             stream = TarStream(name, self._parts.chunks())
             if name == MAIN_ARCHIVE and not waiting:
@@ -146,7 +151,10 @@ class RemoteSource:
         if tail.has_bad_pages:
             logger.warning("the server found pages with wrong checksums too, and sent them as they are")
         check_positions(BackupLabel.parse(received.label_file), self._head, tail, manifest)
-        control = check_control(received.control, self._session.facts(), self._head)
+        facts = self._session.facts()
+        remaining = {read_number(oid) for (oid,) in self._session.rows(DATABASES)}
+        self._sent.require_whole(remaining & self._databases.keys())
+        control = check_control(received.control, facts, self._head)
         before = self._before if self._before.is_within(tail.stop.lsn) else Before()
         member = received.control_member
         assert member is not None
@@ -170,7 +178,7 @@ class RemoteSource:
             target = location.encode("utf-8", "surrogateescape")
             yield Piece(replace(_made(path, EntryKind.SYMLINK, mode=0o777), target=target))
         else:
-            yield Piece(_made(path, EntryKind.DIRECTORY))
+            yield Piece(_made(path, EntryKind.DIRECTORY, mode=self._mode))
         is_empty = True
         while (member := stream.next()) is not None:
             is_empty = False
@@ -187,21 +195,24 @@ class RemoteSource:
             if name == CONTROL_FILE:
                 received.control, received.control_member = bytes(stream.take(member.size)), member
                 return
-            if name in (LABEL_FILE, MAP_FILE) or (b"/" not in name and EXCLUDED_AT_TOP.fullmatch(name)):
+            if EXCLUDED_AT_TOP.fullmatch(name.partition(b"/")[0]):
                 self._take_aside(name, member, stream)
             elif not (name == b"pg_tblspc" and has_tablespaces):
                 yield from _member_pieces(name, member, stream)
         raise ServerUnfit("the base backup holds no pg_control")
 
     def _take_aside(self, name: bytes, member: Member, stream: TarStream) -> None:
-        """Read what is no file of a backup; the server's manifest has it all the same."""
-        content = bytes(stream.take(member.size))
+        """Read what is no file of a backup, an operator's too; the server's manifest has it all the same."""
+        kept = {LABEL_FILE: bytearray(), MAP_FILE: bytearray()}
+        crc = 0
+        while content := stream.take(STREAM_BATCH_BYTES):
+            crc = crc32c(content, crc)
+            if name in kept:
+                kept[name] += content
         if member.kind is MemberKind.FILE:
-            self._sent.add_aside(name, len(content), crc32c(content))
-        if name == LABEL_FILE:
-            self._received.label_file = content
-        elif name == MAP_FILE:
-            self._received.tablespace_map = content
+            self._sent.add_aside(name, member.size, crc)
+        self._received.label_file += kept[LABEL_FILE]
+        self._received.tablespace_map += kept[MAP_FILE]
 
 
 def outside_pieces(session: Session) -> Iterator[Piece]:
@@ -278,6 +289,6 @@ def _entry(path: bytes, member: Member) -> Entry:
     )
 
 
-def _made(path: bytes, kind: EntryKind, *, mode: int = 0o700) -> Entry:
+def _made(path: bytes, kind: EntryKind, *, mode: int) -> Entry:
     """An entry that no archive holds."""
     return Entry(path, path, kind, 0, mode, time.time_ns(), 0, 0)

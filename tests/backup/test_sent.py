@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pgvault.backup.sent import SentFiles
 from pgvault.errors import ServerUnfit, SourceUnreadable
+from pgvault.postgres.datadir import SERVER_DIRECTORIES
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.servermanifest import ServerManifest, WalRange
 from pgvault.repository.filelist import FileKind, FileRecord
@@ -108,3 +109,16 @@ def test_a_changed_byte_is_noticed_by_its_sum() -> None:
 
     with pytest.raises(ServerUnfit, match="not whole"):
         stored(FILES).compare(ServerManifest([memoryview(changed)]).files())
+
+
+def test_a_directory_or_database_that_was_not_sent_ends_the_backup() -> None:
+    """PostgreSQL passes over symbolic links, and its manifest does not know of them."""
+    paths = SERVER_DIRECTORIES - {b"pg_xact"}
+    sent = stored({b"base/5/PG_VERSION": b"18", b"pg_tblspc/16388/PG_18_202506291/6/PG_VERSION": b"18"})
+    sent.add(FileRecord(path, FileKind.DIRECTORY, 0o700, 0) for path in paths)
+
+    with pytest.raises(SourceUnreadable, match=r"not send pg_xact, base/7$"):
+        sent.require_whole([5, 6, 7])
+
+    sent.add([FileRecord(b"pg_xact", FileKind.DIRECTORY, 0o700, 0)])
+    sent.require_whole([5, 6])

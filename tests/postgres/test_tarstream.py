@@ -109,3 +109,27 @@ def test_what_is_not_taken_is_passed_over() -> None:
         names.append(member.name)
 
     assert names == [b"pg_wal", *CONTENTS, b"pg_tblspc/16388"]
+
+
+@pytest.mark.parametrize("size", [8 << 30, 40 << 30])
+def test_a_size_of_more_than_eleven_octal_digits_is_read(size: int) -> None:
+    """PostgreSQL writes it in base 256, as GNU tar does; such a file is a segment of --with-segsize, or a log."""
+    header = tarfile.TarInfo("base/5/16385.1")
+    header.size = size
+    stream = TarStream("base.tar", cut(header.tobuf(tarfile.GNU_FORMAT) + b"begin", []))
+
+    member = stream.next()
+
+    assert member is not None
+    assert member.size == size
+    assert stream.take(5) == b"begin"
+
+
+@pytest.mark.parametrize("type_", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_a_header_that_postgresql_never_writes_is_refused(type_: bytes) -> None:
+    """Names have 99 bytes at most in its archives, so that none needs a second header."""
+    header = tarfile.TarInfo("base/5/" + "x" * 92)
+    header.type = type_
+
+    with pytest.raises(ServerUnfit, match="no tar of PostgreSQL"):
+        read(cut(header.tobuf(tarfile.USTAR_FORMAT) + bytes(1024), []))
