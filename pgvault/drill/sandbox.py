@@ -33,6 +33,7 @@ from pathlib import Path
 
 from pgvault.errors import DrillNotRun, ProgramFailed, ServerUnfit
 from pgvault.postgres.launcher import KILL_SECONDS, POLL_SECONDS, Command, Launched, children, is_alive
+from pgvault.postgres.owner import change_owner
 from pgvault.postgres.programs import Programs
 from pgvault.process import Process, attempt, start
 
@@ -104,7 +105,9 @@ class SandboxLauncher:
         return Command([*self._words(argv)], env)
 
     def give(self, path: Path) -> None:
-        """Do nothing: the user inside is us outside."""
+        """Make it ours: the user inside is us outside, and root is no root in there to what is another user's."""
+        if os.geteuid() == 0:
+            change_owner(path, 0, os.getegid())
 
     def close(self) -> None:
         """Do nothing: all that ran has ended."""
