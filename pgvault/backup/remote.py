@@ -31,7 +31,7 @@ from pgvault.postgres.basebackup import BaseBackup, BaseBackupOrder, Head, Parts
 from pgvault.postgres.connection import read_number
 from pgvault.postgres.control import ControlData, parse_control
 from pgvault.postgres.datadir import CONTROL_FILE, EXCLUDED_AT_TOP, Entry, EntryKind, relation_at
-from pgvault.postgres.replication import read_history
+from pgvault.postgres.replication import read_history, require_free_sender, require_replication_role
 from pgvault.postgres.server import ServerFacts, Session, StoppedBackup, Tablespace
 from pgvault.postgres.serverfiles import may_read_files, outside_settings, read_outside_files
 from pgvault.postgres.servermanifest import ServerManifest
@@ -97,6 +97,8 @@ class RemoteSource:
 
     def start(self, label: str, look_after: Callable[[], None]) -> Started:
         """Let the server begin; it sends as soon as its checkpoint is done."""
+        require_replication_role(self._session)
+        require_free_sender(self._session)
         # The server may have stopped its backup long before we have read all of it: what is settled, is before.
         self._before = look_before(self._session)
         self._backup = BaseBackup(self._order, look_after=look_after)

@@ -7,9 +7,11 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 from pgvault.config import ClusterConfig
+from pgvault.postgres.grants import replication_line
 from pgvault.postgres.server import Session
 
 # What libpq and setpriv need of our environment, beside PG*; the repository's key is not for them.
@@ -19,7 +21,7 @@ PASSED_ON = ("HOME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH", "PATH", "TZ
 def connect(cluster: ClusterConfig) -> Session:
     """Connect as the configuration says. Raises ServerUnreachable, KeyUnusable."""
     password = None if cluster.password is None else cluster.password.read().decode()
-    return Session(cluster.dsn, password=password)
+    return Session(cluster.dsn, password=password, is_remote=cluster.source == "stream")
 
 
 def connect_primary(cluster: ClusterConfig) -> Callable[[], Session] | None:
@@ -30,8 +32,24 @@ def connect_primary(cluster: ClusterConfig) -> Callable[[], Session] | None:
 
 def role_of(cluster: ClusterConfig) -> str:
     """Return the role that the dsn connects as: the one it names, else the operating system's user, as libpq does."""
-    named = conninfo_to_dict(cluster.dsn).get("user")
-    return str(named) if named else getpass.getuser()
+    return _parameters(cluster).get("user") or getpass.getuser()
+
+
+def admitting_line(cluster: ClusterConfig, role: str) -> str:
+    """Return the line of pg_hba.conf that admits `role`'s replication on the way that the dsn takes."""
+    given = _parameters(cluster)
+    return replication_line(
+        role,
+        host=given.get("hostaddr") or given.get("host", ""),
+        sslmode=given.get("sslmode", ""),
+        has_password=cluster.password is not None,
+    )
+
+
+def _parameters(cluster: ClusterConfig) -> dict[str, str]:
+    """Return what libpq makes of the dsn and of PGHOST, PGUSER and the like."""
+    defaults = {each.keyword.decode(): each.val.decode() for each in pq.Conninfo.get_defaults() if each.val}
+    return defaults | {name: str(value) for name, value in conninfo_to_dict(cluster.dsn).items()}
 
 
 def libpq_environment() -> dict[str, str]:

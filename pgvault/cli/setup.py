@@ -13,7 +13,7 @@ from pgvault.cli.opening import make_copies, open_from, read_credential
 from pgvault.cli.options import ClusterOption, ConfigOption, JsonOption, source_of
 from pgvault.cli.printing import write_settings
 from pgvault.cli.reading import impatient
-from pgvault.cli.sessions import connect, role_of
+from pgvault.cli.sessions import admitting_line, connect, role_of
 from pgvault.config import ClusterConfig, Config, Secret, find_config
 from pgvault.errors import PgvaultError, UsageError
 from pgvault.instants import SystemClock
@@ -24,7 +24,7 @@ from pgvault.monitor.keycheck import KeyFacts, check_keys
 from pgvault.monitor.logicalcheck import LogicalCluster, check_logical
 from pgvault.monitor.notifier import ROUTES, judge_routes
 from pgvault.monitor.tried import Finding
-from pgvault.postgres.grants import grants_for, replication_grant, replication_line
+from pgvault.postgres.grants import grants_for, replication_grant
 from pgvault.repository import layout
 from pgvault.repository.keyfile import generate_key_file
 from pgvault.repository.repository import InitOutcome, init_repository
@@ -176,12 +176,12 @@ def _write_grants(role: str, chosen: ClusterConfig | None, *, as_json: bool) -> 
     is_remote = chosen is not None and chosen.source == "stream"
     is_streamed = is_remote or (chosen is not None and chosen.stream is not None)
     statements = [*grants_for(role, is_remote=is_remote), *([replication_grant(role)] if is_streamed else [])]
-    hba_line = replication_line(role) if is_streamed else None
+    hba_line = admitting_line(chosen, role) if chosen is not None and is_streamed else None
     if as_json:
         render.write_json({"role": role, "grants": statements, "pg_hba": hba_line})
         return
     render.write_lines([f"{statement};" for statement in statements])
     if hba_line is not None:
         render.write_lines(
-            [f"-- pg_hba.conf, where nothing admits it yet (through TCP: host … ADDRESS scram-sha-256): {hba_line}"]
+            [f"-- pg_hba.conf, where nothing admits it yet (ADDRESS is the host that pgvault runs on): {hba_line}"]
         )

@@ -59,8 +59,9 @@ class Visit:
     def _ask(self) -> AskedServer:
         with self.connect(self.cluster) as session:
             facts = session.facts()
+            is_remote = self.cluster.source == "stream"
             data = self.cluster.data_directory or facts.data_directory
-            kept = None if self.cluster.stream is None else check_kept(session, data)
+            kept = None if self.cluster.stream is None else check_kept(session, None if is_remote else data)
             return AskedServer(facts, session.missing_grants(), kept, self._role())
 
     def _role(self) -> RoleFacts | PgvaultError | None:

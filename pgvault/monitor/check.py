@@ -102,7 +102,7 @@ def _way_out(findings: list[Finding]) -> Iterator[Finding]:
 def _server_findings(server: ArchivingServer, config: ClusterConfig) -> Iterator[Finding]:
     facts, repository = server.facts, server.repository
     data = config.data_directory or facts.data_directory
-    yield tried("grants", lambda: _grants(server.session, is_remote=config.source == "stream"))
+    yield tried("grants", lambda: _grants(server.session))
     yield inventory_finding(server.session)
     primary = None if server.primary is None else server.primary.facts
     writer = primary if facts.in_recovery else facts
@@ -141,8 +141,8 @@ def _stream_findings(server: ArchivingServer, config: ClusterConfig, stream: Str
         yield Finding("kept WAL", "", error)
 
 
-def _grants(session: Session, *, is_remote: bool) -> str:
-    missing = session.missing_grants(is_remote=is_remote)
+def _grants(session: Session) -> str:
+    missing = session.missing_grants()
     if missing:
         raise ServerUnfit(f"the role lacks {len(missing)} grants", hint=f"As a superuser: {'; '.join(missing)};")
     return "the role may do all that pgvault needs"

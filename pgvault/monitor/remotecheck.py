@@ -8,36 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pgvault.config import ClusterConfig
-from pgvault.errors import PgvaultError, ServerUnfit
+from pgvault.errors import PgvaultError
 from pgvault.monitor.streamcheck import check_replication, check_role
 from pgvault.monitor.tried import Finding, tried
-from pgvault.postgres.connection import Connection, read_number
+from pgvault.postgres.connection import Connection
 from pgvault.postgres.grants import file_grants
+from pgvault.postgres.replication import require_free_sender
 from pgvault.postgres.server import ServerFacts
 from pgvault.postgres.serverfiles import may_read_files, outside_settings
-
-SENDERS = "max_wal_senders"
-BUSY = "SELECT count(*) FROM pg_stat_get_wal_senders()"
 
 
 def remote_findings(connection: Connection, config: ClusterConfig, facts: ServerFacts) -> Iterator[Finding]:
     """See whether a base backup could begin. What the stream of WAL needs too is not asked twice."""
     if config.stream is None:
         yield tried("replication role", lambda: check_role(connection))
-        yield tried("replication", lambda: check_replication(connection, config, facts))
     yield tried("wal senders", lambda: check_senders(connection))
+    if config.stream is None:
+        yield tried("replication", lambda: check_replication(connection, config, facts))
     yield configuration_finding(connection, facts)
 
 
 def check_senders(connection: Connection) -> str:
     """See that a base backup finds a WAL sender of its own. Raises ServerUnfit."""
-    most = int(connection.settings((SENDERS,))[SENDERS])
-    (busy,) = connection.row(BUSY)
-    used = read_number(busy)
-    if used >= most:
-        raise ServerUnfit(
-            f"all {most} WAL senders are in use", hint=f"Raise {SENDERS}: standbys and streams hold one each."
-        )
+    used, most = require_free_sender(connection)
     return f"{used} of {most} are in use, and a base backup takes one"
 
 

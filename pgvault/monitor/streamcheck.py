@@ -11,10 +11,9 @@ from pathlib import Path
 from pgvault.amounts import say_bytes
 from pgvault.config import ClusterConfig
 from pgvault.errors import OtherCluster, ServerUnfit
-from pgvault.postgres.connection import Connection, read_text
-from pgvault.postgres.grants import replication_grant
+from pgvault.postgres.connection import Connection
 from pgvault.postgres.lsn import MIB
-from pgvault.postgres.replication import ServerAddress, identify
+from pgvault.postgres.replication import ServerAddress, identify, require_replication_role
 from pgvault.postgres.server import ServerFacts
 from pgvault.postgres.slots import find_slot
 
@@ -24,13 +23,7 @@ LEAST_KEPT_BYTES = 1024 * MIB
 
 def check_role(connection: Connection) -> str:
     """See that our role may stream. Raises ServerUnfit."""
-    role, may_replicate = connection.row(
-        "SELECT current_user::text, rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
-    )
-    name = read_text(role)
-    if not may_replicate:
-        raise ServerUnfit(f"role {name!r} may not replicate", hint=f"As a superuser: {replication_grant(name)};")
-    return f"role {name!r} may replicate"
+    return f"role {require_replication_role(connection)!r} may replicate"
 
 
 def check_replication(connection: Connection, config: ClusterConfig, facts: ServerFacts) -> str:

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import conninfo, errors
 
 from pgvault.errors import ConfigInvalid, ServerUnfit, ServerUnreachable
-from pgvault.postgres.grants import GRANTED_FUNCTIONS, GRANTS, SETTINGS_ROLE, grants_for
+from pgvault.postgres.grants import GRANTED_FUNCTIONS, SETTINGS_ROLE, grants_for
 from pgvault.postgres.lsn import Lsn
 
 logger = logging.getLogger(__name__)
@@ -51,11 +51,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Connection:
     """A connection, closed at the end of a `with`."""
 
-    def __init__(self, dsn: str, *, password: str | None = None) -> None:
+    def __init__(self, dsn: str, *, password: str | None = None, is_remote: bool = False) -> None:
         """Connect. Raises ServerUnreachable, ConfigInvalid for a dsn that means nothing, ServerUnfit for a pooler.
 
-        What the dsn says wins over our defaults; `password` is for a dsn without one.
+        What the dsn says wins over our defaults; `password` is for a dsn without one. `is_remote`: files come by
+        the replication protocol, so the role needs less.
         """
+        self._is_remote = is_remote
         self._connection = open_connection(dsn, password)
         self._dsn, self._password = dsn, password
         try:
@@ -107,7 +109,7 @@ class Connection:
         if pid != self._pid:
             raise ServerUnreachable("the session with PostgreSQL was replaced by another one")
 
-    def missing_grants(self, *, is_remote: bool = False) -> tuple[str, ...]:
+    def missing_grants(self) -> tuple[str, ...]:
         """Return those statements of `grants_for` our role that were not executed in this database."""
         (role,) = self.row("SELECT current_user::text")
         (has_settings,) = self.row("SELECT pg_has_role(current_user, %s, 'USAGE')", SETTINGS_ROLE)
@@ -117,7 +119,7 @@ class Connection:
         ]
         name = read_text(role)
         missing = {grant for grant, is_held in zip(grants_for(name), held, strict=True) if not is_held}
-        return tuple(grant for grant in grants_for(name, is_remote=is_remote) if grant in missing)
+        return tuple(grant for grant in grants_for(name, is_remote=self._is_remote) if grant in missing)
 
     def settings(self, names: Sequence[str]) -> dict[str, str]:
         """Read settings as pg_settings has them, numbers without units. Raises ServerUnfit for hidden ones."""
@@ -175,8 +177,9 @@ class Connection:
         missing = self.missing_grants()
         if not missing:
             return ServerUnfit(f"role '{role}' lacks rights on this server: {said}")
+        needed = len(grants_for(role, is_remote=self._is_remote))
         return ServerUnfit(
-            f"role '{role}' lacks {len(missing)} of the {len(GRANTS)} grants that pgvault needs: {said}",
+            f"role '{role}' lacks {len(missing)} of the {needed} grants that pgvault needs: {said}",
             hint=f"As a superuser, in database '{database}': {'; '.join(missing)};",
         )
 

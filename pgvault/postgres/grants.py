@@ -8,6 +8,8 @@ streamed wants REPLICATION besides, and pg_hba.conf a line for it.
 
 from __future__ import annotations
 
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+TLS_MODES = ("require", "verify-ca", "verify-full")
 SETTINGS_ROLE = "pg_read_all_settings"  # data_directory, config_file, shared_preload_libraries are hidden else
 WAL_FUNCTIONS = ("pg_create_restore_point(text)", "pg_switch_wal()")
 GRANTED_FUNCTIONS = ("pg_backup_start(text, boolean)", "pg_backup_stop(boolean)", *WAL_FUNCTIONS)
@@ -37,9 +39,17 @@ def replication_grant(role: str) -> str:
     return f"ALTER ROLE {quoted_name(role)} REPLICATION"
 
 
-def replication_line(role: str) -> str:
-    """Return a line of pg_hba.conf that admits `role`'s stream from the same host; `all` does not include that."""
-    return f"local replication {quoted_name(role)} peer"
+def replication_line(role: str, *, host: str = "", sslmode: str = "", has_password: bool = False) -> str:
+    """Return a line of pg_hba.conf that admits `role` for replication, which `all` does not include.
+
+    `host` and `sslmode` are the dsn's. From another host the line says ADDRESS where that host's belongs.
+    """
+    hosts = [each for each in host.split(",") if each and not each.startswith(("/", "@"))]
+    if not hosts:
+        return f"local replication {quoted_name(role)} {'scram-sha-256' if has_password else 'peer'}"
+    kind = "hostssl" if sslmode in TLS_MODES else "host"
+    address = "samehost" if set(hosts) <= LOOPBACK else "ADDRESS"
+    return f"{kind} replication {quoted_name(role)} {address} scram-sha-256"
 
 
 def quoted_name(name: str) -> str:

@@ -19,12 +19,17 @@ import psycopg
 from psycopg import conninfo, pq
 
 from pgvault.errors import ServerUnfit, ServerUnreachable
-from pgvault.postgres.connection import CONNECTION_DEFAULTS, Connection
+from pgvault.postgres.connection import CONNECTION_DEFAULTS, Connection, read_number, read_text
+from pgvault.postgres.grants import replication_grant, replication_line
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
 from pgvault.postgres.walname import WalSegment
 
 REMOVED = b"58P01"  # undefined_file: the segment is not in pg_wal any more
+SENDERS = "max_wal_senders"
+BUSY = "SELECT count(*) FROM pg_stat_get_wal_senders()"
+# Who logged in counts, not who `options` or a setting of the role made of it.
+MAY_REPLICATE = "SELECT rolname::text, rolreplication OR rolsuper FROM pg_roles WHERE rolname = session_user"
 PROBE_SECONDS = 10.0  # a server that has the segment sends its first bytes within milliseconds
 # They choose among several hosts; here the choice has been made.
 CHOOSING = ("hostaddr", "load_balance_hosts", "target_session_attrs")
@@ -68,6 +73,30 @@ class Identity:
     system_identifier: int
     timeline: int
     current_lsn: Lsn  # flushed; on a standby: what it can send
+
+
+def require_replication_role(connection: Connection) -> str:
+    """Return our role when it may replicate. Raises ServerUnfit.
+
+    Of a replication connection that fails there is no SQLSTATE to tell this from an outage.
+    """
+    role, may_replicate = connection.row(MAY_REPLICATE)
+    name = read_text(role)
+    if not may_replicate:
+        raise ServerUnfit(f"role {name!r} may not replicate", hint=f"As a superuser: {replication_grant(name)};")
+    return name
+
+
+def require_free_sender(connection: Connection) -> tuple[int, int]:
+    """Return how many WAL senders are in use, and of how many; one is free. Raises ServerUnfit."""
+    most = int(connection.settings((SENDERS,))[SENDERS])
+    (busy,) = connection.row(BUSY)
+    used = read_number(busy)
+    if used >= most:
+        raise ServerUnfit(
+            f"all {most} WAL senders are in use", hint=f"Raise {SENDERS}: standbys and streams hold one each."
+        )
+    return used, most
 
 
 def identify(address: ServerAddress) -> tuple[Identity, TimelineHistory]:
@@ -167,20 +196,31 @@ def connect_replication(address: ServerAddress) -> psycopg.Connection[tuple[obje
     try:
         return psycopg.connect(conninfo.make_conninfo("", **given), autocommit=True)
     except psycopg.OperationalError as error:
+        said = str(error)
+        if "pg_hba.conf" in said:  # in whatever language
+            line = replication_line(
+                given.get("user", "ROLE"),
+                host=given["host"],
+                sslmode=given.get("sslmode", ""),
+                has_password=address.password is not None,
+            )
+            raise ServerUnfit(
+                f"the server admits no replication connection: {_first_line(said)}",
+                hint=f"Add a line to pg_hba.conf, and reload: {line}",
+            ) from error
         raise explain_replication(error) from error
 
 
 def explain_replication(error: psycopg.Error) -> ServerUnreachable | ServerUnfit:
     """Turn what went wrong on a replication connection into an error of ours."""
-    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
-    if "replication" in said and "pg_hba.conf" in said:
-        return ServerUnfit(
-            f"the server admits no replication connection: {said}",
-            hint="Add a line to pg_hba.conf: host replication ROLE ADDRESS scram-sha-256.",
-        )
+    said = error.diag.message_primary or _first_line(str(error))
     if (error.sqlstate or "08").startswith(("08", "57P", "53")):  # 53: no free wal sender just now
         return ServerUnreachable(f"no replication connection with PostgreSQL: {said}")
     return ServerUnfit(f"PostgreSQL refuses replication: {said}", hint=error.diag.message_hint)
+
+
+def _first_line(said: str) -> str:
+    return said.removeprefix("connection failed: ").strip().partition("\n")[0]
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,7 @@ from pgvault.errors import AlreadyRunning, ServerUnfit
 from pgvault.postgres.connection import Connection, read_number, read_text
 from pgvault.postgres.history import TimelineHistory
 from pgvault.postgres.lsn import Lsn
-from pgvault.postgres.replication import ServerAddress, holds_segment, identify
+from pgvault.postgres.replication import ServerAddress, holds_segment, identify, require_replication_role
 from pgvault.postgres.slots import Slot, create_slot, drop_slot, find_slot
 from pgvault.postgres.walname import WalSegment
 
@@ -59,7 +59,7 @@ def ask_source(connection: Connection, dsn: str, slot: str, *, password: str | N
     """
     settings = connection.settings(SETTINGS)
     identifier, is_standby = connection.row("SELECT system_identifier, pg_is_in_recovery() FROM pg_control_system()")
-    _check_role(connection)
+    require_replication_role(connection)
     if settings["wal_level"] == "minimal":
         raise ServerUnfit("wal_level is 'minimal': there is nothing to stream", hint="Set wal_level = replica.")
     _warn_of_synchrony(settings["synchronous_standby_names"])
@@ -111,18 +111,6 @@ def _ensure_slot(connection: Connection, name: str) -> tuple[Slot, str]:
         raise ServerUnfit(f"replication slot {name!r} was created and keeps no WAL")
     logger.info("created replication slot %s: WAL is kept from %s on", name, made.restart_lsn)
     return made, story
-
-
-def _check_role(connection: Connection) -> None:
-    role, may_replicate = connection.row(
-        "SELECT rolname::text, rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
-    )
-    if not may_replicate:
-        quoted = read_text(role).replace('"', '""')
-        raise ServerUnfit(
-            f"role '{read_text(role)}' may not stream WAL",
-            hint=f'As a superuser: ALTER ROLE "{quoted}" REPLICATION;',
-        )
 
 
 def _warn_of_synchrony(names: str) -> None:
