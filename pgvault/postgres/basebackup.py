@@ -121,6 +121,7 @@ class BaseBackup:
         self._connection = connect_replication(order.address)
         self._connection.add_notice_handler(_log_notice)
         self._raw = self._connection.pgconn
+        self._behind_copy: pq.abc.PGresult | None = None
 
     def close(self) -> None:
         """Hang up; a backup that has not ended is none, and the server gives it up."""
@@ -143,7 +144,7 @@ class BaseBackup:
         )
 
     def messages(self) -> Iterator[Message]:
-        """Yield every message until the server ends its COPY."""
+        """Yield every message until the server ends its COPY. Raises ServerUnreachable, ServerUnfit."""
         try:
             while (message := self._next()) is not None:
                 yield message
@@ -153,13 +154,7 @@ class BaseBackup:
     def end(self) -> Tail:
         """Return where the backup ended; after the last message. Raises ServerUnreachable, ServerUnfit."""
         try:
-            copied = self._result(self._order.silence_seconds)
-            if copied is None or copied.status != pq.ExecStatus.COMMAND_OK:
-                # Of 15 to 18: none such comes, the next result follows the COPY at once.
-                stop = _position(self._rows_of(copied))
-            else:
-                stop = _position(self._rows(self._order.silence_seconds))
-            return Tail(stop, has_bad_pages=self._drain())
+            return Tail(_position(self._rows_of(self._behind_copy)), has_bad_pages=self._drain())
         except psycopg.Error as error:
             raise explain_replication(error) from error
 
@@ -170,6 +165,9 @@ class BaseBackup:
             if length > 0:
                 return _message(memoryview(content))
             if length < 0:
+                # The end, or why the server stops in the middle: only what follows tells.
+                self._behind_copy = self._result(self._order.silence_seconds)
+                self._rows_of(self._behind_copy)
                 return None
             if deadline is None:
                 deadline = time.monotonic() + self._order.silence_seconds

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgvault.errors import ServerUnreachable
+from pgvault.errors import ServerUnreachable, SourceUnreadable
 from pgvault.postgres.basebackup import BaseBackup, BaseBackupOrder
 from pgvault.postgres.replication import ServerAddress
 from pgvault.repository.catalog import read_catalog
@@ -68,12 +68,28 @@ def done_while_it_is_sent(vault: Vault, action: str) -> Iterator[None]:
 
 
 def test_a_walsender_that_is_killed_leaves_nothing(vault: Vault) -> None:
-    """A cut is never taken for the end."""
+    """A cut is never taken for the end, and the server's own reason is told."""
     before = labels(vault)
 
     end = f"SELECT pg_terminate_backend(pid) FROM ({SENDING}) AS s"
-    with done_while_it_is_sent(vault, end), pytest.raises(ServerUnreachable):
+    with done_while_it_is_sent(vault, end), pytest.raises(ServerUnreachable, match="terminating connection"):
         back_up(vault, max_rate=4 << 20)
+
+    assert labels(vault) == before
+
+
+def test_what_a_link_leads_to_is_missed(vault: Vault) -> None:
+    """PostgreSQL passes over it with a warning, and pg_verifybackup would be content."""
+    before = labels(vault)
+    moved = vault.server.data / "pg_xact"
+    elsewhere = moved.rename(vault.directory / "pg_xact")
+    moved.symlink_to(elsewhere)
+    try:
+        with pytest.raises(SourceUnreadable, match=r"not send pg_xact$"):
+            back_up(vault)
+    finally:
+        moved.unlink()
+        elsewhere.rename(moved)
 
     assert labels(vault) == before
 
