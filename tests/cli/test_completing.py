@@ -117,6 +117,7 @@ def test_each_shell_has_its_script(shell: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("configured")
+@pytest.mark.endurance
 def test_the_script_completes_in_a_real_bash(tmp_path: Path) -> None:
     """The function that the script defines, asked as readline asks it."""
     program = tmp_path / "pgvault"

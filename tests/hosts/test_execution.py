@@ -13,6 +13,7 @@ import yaml
 
 from pgvault.process import Finished, attempt
 from tests.archive import Archive, make_archive, pgvault
+from tests.cli import here
 from tests.cli.test_help import command_of
 from tests.hosts.crons import CronLine, read_cron_file
 from tests.servers import NEWEST, Server, ServerFactory
@@ -136,9 +137,9 @@ def test_another_file_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "pgvault").write_text("somebody's own\n")
     words = ("--config", archive.config, "schedule", "cron", "--user", "postgres", "--out", tmp_path)
 
-    refused = pgvault(*words)
+    refused = here.pgvault(*words)
 
     assert refused.status == 43
     assert (tmp_path / "pgvault").read_text() == "somebody's own\n"
-    assert pgvault(*words, "--force").status == 0
+    assert here.pgvault(*words, "--force").status == 0
     assert "pgvault backup" in (tmp_path / "pgvault").read_text()
