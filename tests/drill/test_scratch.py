@@ -5,10 +5,12 @@ import os
 import signal
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pgvault.drill.sandbox import SandboxLauncher
 from pgvault.drill.scratch import (
     ENVIRONMENT,
     MARKER,
@@ -24,6 +26,7 @@ from pgvault.drill.scratch import (
 )
 from pgvault.errors import DrillNotRun
 from pgvault.postgres.instance import ServerState, init_cluster
+from pgvault.postgres.owner import change_owner
 from pgvault.postgres.programs import find_programs
 from pgvault.process import attempt, start
 from tests.archive import ROOT
@@ -303,3 +306,17 @@ def test_little_wal_is_kept_whatever_the_size_of_segments(segment_mib: int, max_
 
     assert (settings["max_wal_size"], settings["min_wal_size"]) == (f"{max_mib}MB", f"{min_mib}MB")
     assert max_wal_bytes(segment_mib << 20) == max_mib << 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root restores files of others")
+def test_a_sandbox_gets_what_was_restored_for_another_user(place: Path) -> None:
+    """Root inside a user namespace may not even enter what is postgres's."""
+    made = make_scratch(place)
+    scratch = replace(made, launcher=SandboxLauncher("bwrap", made.root, find_programs(NEWEST)))
+    scratch.data.mkdir()
+    change_owner(scratch.data, 65534, 65534)
+
+    scratch.give_all()
+
+    assert {path.stat().st_uid for path in (scratch.data, made.root / "conf", scratch.sockets)} == {0}
+    remove_scratch(made)
