@@ -261,6 +261,7 @@ def show(
 def _details(manifest: Manifest) -> dict[str, Any]:
     return {
         **backup_document(manifest),
+        "source": manifest.source,
         "databases": {str(oid): name for oid, name in manifest.databases.items()},
         "tablespaces": {str(oid): path for oid, path in manifest.tablespaces.items()},
         "file_count": manifest.file_count,

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 def render_error(error: PgvaultError) -> None:
     """Write one sentence to stderr, and the hint, if there is one, below it."""
+    from contextlib import suppress
+
     from pgvault.cli.logs import complain
     from pgvault.errors import AlreadyRunning
 
+    # What was printed so far comes first, also where both go to one place; without a stdout nothing was.
+    with suppress(OSError, AttributeError):
+        sys.stdout.flush()
     # cron mails it whenever a run meets another: one line will do.
     is_met = isinstance(error, AlreadyRunning) and not sys.stderr.isatty()
     hint = None if is_met else error.hint

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from pgvault.monitor.finding import Finding, amount, ok, red, warn
+from pgvault.amounts import say_bytes
+from pgvault.monitor.finding import Finding, ok, red, warn
 
 FULL = 0.95  # of a disk
 
@@ -108,7 +109,7 @@ def judge_room(places: Mapping[str, Place]) -> Iterator[Finding]:
         by_device.setdefault(place.disk.device, []).append(name)
     for names in by_device.values():
         disk = places[names[0]].disk
-        said = f"{', '.join(names)}: {disk.used:.0%} used, {amount(disk.free_bytes)} left"
+        said = f"{', '.join(names)}: {disk.used:.0%} used, {say_bytes(disk.free_bytes)} left"
         figures = {"used": disk.used, "free_bytes": disk.free_bytes}
         if disk.used >= FULL:
             yield red("disk", said, figures, hint="Make room: a full disk stops backups, archiving and the server.")

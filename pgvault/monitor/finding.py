@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from pgvault.amounts import say_bytes
-
 Figure = str | int | float | bool | None
 Figures = Mapping[str, Figure]
 
@@ -86,11 +84,6 @@ def span(value: timedelta | float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.0f} days"
-
-
-def amount(count: float) -> str:
-    """A number of bytes in words: 1.5 GiB."""
-    return say_bytes(count)
 
 
 def moment(value: datetime) -> str:

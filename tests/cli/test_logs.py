@@ -149,3 +149,13 @@ def test_the_quick_end_of_a_push_stays_quick() -> None:
     """The option sends nobody the long way."""
     assert fastpath.parse(["--log-format", "json", "wal", "push", "pg_wal/x"]) == ("pg_wal/x", None, None)
     assert archiver.is_wal_command(["--log-format=json", "wal", "push", "pg_wal/x"])
+
+
+def test_what_was_printed_comes_before_the_error() -> None:
+    """Also where both streams are one pipe: whoever reads the report below reads the verdict last."""
+    lines = "from pgvault.cli.main import render_error; from pgvault.errors import PgvaultError"
+    words = [sys.executable, "-c", f"{lines}; print('first'); render_error(PgvaultError('last'))"]
+
+    finished = attempt(["sh", "-c", 'exec "$@" 2>&1', "sh", *words], timeout=60, env={"PYTHONPATH": str(ROOT)})
+
+    assert finished.output.splitlines() == ["first", "error: last"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import shlex
 import shutil
 import sys
@@ -27,7 +26,6 @@ from tests.servers import MAJORS, Server, ServerFactory
 
 README = (ROOT / "README.md").read_text()
 ROLE = "backup_role"
-CRON_LINE = re.compile(r"^ +(?:\S+ +){5}postgres +(/opt/pgvault/bin/pgvault .+)$", re.MULTILINE)
 MODULES = "pgvault.cli.drill, pgvault.cli.restore, pgvault.backup.take, pgvault.stores.s3"
 
 
@@ -165,11 +163,6 @@ def block(introduction: str) -> str:
     lines = rest.lstrip("\n").splitlines()
     end = next(number for number, line in enumerate(lines) if line and not line.startswith("    "))
     return "".join(f"{line[4:]}\n" for line in lines[:end])
-
-
-def cron_lines() -> list[str]:
-    """Return the commands of the README's crontab."""
-    return CRON_LINE.findall(README)
 
 
 def make_host(factory: ServerFactory) -> Host:

@@ -94,6 +94,7 @@ def test_the_end_of_recovery_is_compared_with_the_plan(vault: Vault) -> None:
     assert "recovery ended before" not in f"{caught.value} {caught.value.hint}"
 
 
+@pytest.mark.endurance
 @newest_only
 def test_an_adopted_cluster_archives_and_asks_for_a_backup(vault: Vault) -> None:
     """Its own settings are back, its history is the cluster's, and a backup of it can be taken and restored."""

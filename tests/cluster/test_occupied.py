@@ -25,6 +25,7 @@ def files_in(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
+@older_in_ci
 def test_replay_keeps_out_of_production_s_new_tablespace(vault: Vault) -> None:
     """One made after the backup: recovery ends with its name, and every byte of it is as it was."""
     space, other = vault.factory.directory(), vault.factory.directory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ def test_the_printed_grants_suffice(site: Site) -> None:
     taken = site.run("backup")
     assert taken.status == 0, taken
     assert f"not in the backup, since role and protocol do not reach it: {site.hba}" in taken.errors
-    assert site.run("list").status == 0
+    (listed,) = json.loads(site.run("list", "--json").output)["backups"]
+    assert "source: stream\n" in site.run("show", listed["label"]).output
     assert site.run("status").status == 0
 
 

@@ -19,7 +19,7 @@ from pgvault.recovery.target import (
     XidTarget,
 )
 from tests.cluster.vaults import SECOND, Vault, make_vault
-from tests.servers import NEWEST, ServerFactory, older_in_ci
+from tests.servers import NEWEST, ServerFactory
 
 pytestmark = pytest.mark.cluster
 EXCLUSIVE = TargetOptions(is_inclusive=False)
@@ -68,7 +68,7 @@ def vault(server: ServerFactory, major: int, tmp_path: Path) -> Vault:
     return make_vault(server, major, tmp_path)
 
 
-@older_in_ci
+@pytest.mark.endurance
 def test_every_kind_of_target_finds_exactly_its_rows(vault: Vault) -> None:
     """Rows committed up to the target are there, none after it; for time, LSN, xid, name, immediate and latest."""
     story = tell(vault)
@@ -129,6 +129,7 @@ def test_the_way_leads_across_a_timeline_switch(vault: Vault) -> None:
     assert vault.rows(earlier) == [1, 2]
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("major", [NEWEST])
 def test_an_idle_cluster_is_restored_at_once(vault: Vault) -> None:
     """No write between backup and restore: to latest, and to a moment that only idleness proves."""
