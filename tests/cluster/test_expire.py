@@ -71,7 +71,7 @@ def test_what_retention_keeps_restores_at_both_its_ends(server: ServerFactory, t
     assert pgvault(*words, "verify").status == 0
     assert pgvault(*words, "hold", held, "--why", "incident 42").status == 0
 
-    marked = pgvault(*words, "expire")
+    marked = pgvault("--verbose", *words, "expire")
     assert marked.status == 0, marked
     assert f"marked: {unwanted}: " in marked.output
     assert f"expiring: {unwanted}, from " in pgvault(*words, "list").output
