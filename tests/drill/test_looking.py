@@ -28,21 +28,22 @@ NOW = datetime.now(UTC)
 @pytest.mark.endurance
 def test_checks_ask_for_the_moment_that_was_restored(server: ServerFactory, tmp_path: Path) -> None:
     """Of a past moment the wall clock proves nothing, `:as_of` is that moment, and an empty table is red."""
+    now = datetime.now(UTC)  # not when this module was read: that may be half an hour ago
     one = server(NEWEST)
     one.sql("CREATE TABLE t AS SELECT now() - interval '30 minutes' AS at")
     one.sql("CREATE TABLE empty (id int)")
     dsn = scratch_dsn(one.instance, "postgres")
     repository, verdicts = make_archive(tmp_path).repository, {}
-    for as_of in (NOW - timedelta(hours=1), NOW, None):
-        report = DrillReport("20260115T103000Z-f7c2", "main", NOW, Objectives())
+    for as_of in (now - timedelta(hours=1), now, None):
+        report = DrillReport("20260115T103000Z-f7c2", "main", now, Objectives())
         databases = ("template1", "postgres")
         restored = Restored(repository, "main", one.instance, dsn, "postgres", databases, "postgres", None, as_of, 1)
         run_checks(report, restored, CHECKS)
         verdicts[as_of] = {check.name: check.verdict for check in report.checks}
 
     assert verdicts == {
-        NOW - timedelta(hours=1): {"clock": Verdict.UNPROVEN, "as_of": Verdict.FAILED, "empty": Verdict.FAILED},
-        NOW: {"clock": Verdict.PASSED, "as_of": Verdict.PASSED, "empty": Verdict.FAILED},
+        now - timedelta(hours=1): {"clock": Verdict.UNPROVEN, "as_of": Verdict.FAILED, "empty": Verdict.FAILED},
+        now: {"clock": Verdict.PASSED, "as_of": Verdict.PASSED, "empty": Verdict.FAILED},
         None: {"clock": Verdict.UNPROVEN, "as_of": Verdict.UNPROVEN, "empty": Verdict.FAILED},
     }
 
