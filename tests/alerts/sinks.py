@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 
 class WebSink(ThreadingHTTPServer):
-    """Keeps every request. `answers` are the next statuses; then 202."""
+    """Keeps every request. `answers` are the next statuses, of requests to `answering` alone; then 202."""
 
     daemon_threads = True
 
@@ -21,6 +21,7 @@ class WebSink(ThreadingHTTPServer):
         self.posted: list[tuple[str, Any]] = []  # path, body
         self.asked: list[str] = []  # paths
         self.answers: list[int] = []
+        self.answering = ""  # what a path begins with; "": every one
         self.is_dead = False  # whether every answer is 500
         self.lock = threading.Lock()
 
@@ -44,7 +45,8 @@ class _Asked(BaseHTTPRequestHandler):
 
     def _answer(self, body: Any) -> None:
         with self.server.lock:
-            status = self.server.answers.pop(0) if self.server.answers else 500 if self.server.is_dead else 202
+            is_next = self.server.answers and self.path.startswith(self.server.answering)
+            status = self.server.answers.pop(0) if is_next else 500 if self.server.is_dead else 202
             if status < 300 and body is not None:
                 self.server.posted.append((self.path, body))
             elif status < 300:

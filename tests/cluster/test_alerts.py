@@ -56,14 +56,16 @@ def place(servers: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> P
     made.server.sql("ALTER SYSTEM SET archive_timeout = '60s'")
     made.server.sql("SELECT pg_reload_conf()")
     made.server.sql("CREATE TABLE orders AS SELECT id, 1 AS customer FROM generate_series(1, 9) id")
-    made.server.sql("CREATE TABLE customers AS SELECT id, 'c' || id AS email FROM generate_series(1, 9) id")
+    made.server.sql("CREATE TABLE customers AS SELECT id, 'mail-of-' || id AS email FROM generate_series(1, 9) id")
     made.back_up()
     return made
 
 
 @pytest.fixture
 def web() -> Iterator[WebSink]:
+    """Of whom the pager is the one that fails: others may have something to tell at the same time."""
     with serving(WebSink()) as sink:
+        sink.answering = "/v2/enqueue"
         yield sink
 
 
@@ -104,7 +106,7 @@ def break_orders(place: Place, *, is_broken: bool) -> None:
 
 
 def break_emails(place: Place, *, is_broken: bool) -> None:
-    place.server.sql(f"UPDATE customers SET email = {'$$c5$$' if is_broken else '$$c4$$'} WHERE id = 4")
+    place.server.sql(f"UPDATE customers SET email = {'$$mail-of-5$$' if is_broken else '$$mail-of-4$$'} WHERE id = 4")
 
 
 def run_checks(config: Path, *, status: int) -> Finished:
@@ -156,7 +158,7 @@ def test_page_oncall_pages_once_and_is_resolved(place: Place, web: WebSink, conf
     assert event["payload"]["custom_details"]["action"] == "page_oncall"
     assert event["payload"]["severity"] == "critical"
     assert "emails_used_twice" in chats(web)[0]
-    assert "c5" not in json.dumps(web.posted)  # the address that is used twice
+    assert "mail-of-5" not in json.dumps(web.posted)  # the address that is used twice
     assert sum("emails_used_twice" in text for text in chats(web)) == 1
     assert len(chats(web)) <= 2  # beside it, at most one message of whatever else a status finds
     assert f"/ping/{TOKEN}" in web.asked
@@ -212,11 +214,11 @@ def test_a_dead_notifier_is_red(place: Place, web: WebSink, config: Path) -> Non
     put_notice(repository, {**notice, "looked_at": {"main": long_ago}}, now=datetime.now(UTC))
     stopped = pgvault("--config", config, "status")
     break_orders(place, is_broken=True)
-    web.answers[:] = [404]
+    web.answering, web.answers[:] = "", [404] * 20  # whoever has anything to tell
     run_checks(config, status=CheckFailed.exit_code)
-    web.answers[:] = [404]
     unheard = pgvault("--config", config, "alert", "run")
     silent = finding(config, "notifier")
+    web.answers.clear()
     break_orders(place, is_broken=False)
 
     assert never.status == stopped.status == ObjectiveMissed.exit_code
@@ -253,6 +255,7 @@ def test_every_receiver_is_tried(web: WebSink, config: Path) -> None:
     """`alert test` says of each how it went; what it opens it closes."""
     well = pgvault_json("--config", config, "alert", "test")
     opened = paged(web)
+    web.answering = ""
     web.answers[:] = [401] * 4  # of the pager's two: what is refused keeps nothing behind it
     badly = pgvault_json("--config", config, "alert", "test", status=StoreUnreachable.exit_code)
     one = pgvault("--config", config, "alert", "test", "slack")
